@@ -1,0 +1,226 @@
+//! The U-Net's parts: residual blocks, and the levels made of them.
+
+use burn::module::Module;
+use burn::nn::{GroupNorm, Linear, conv::Conv2d};
+use burn::tensor::{Tensor, activation::silu};
+
+use crate::Masks;
+use crate::attention::Attention;
+use crate::init::Init;
+use crate::resample::{Downsample, Upsample};
+use crate::unet::UNetConfig;
+
+/// GroupNorm, SiLU and convolution, twice, with the time vector in between and a shortcut around.
+#[derive(Module, Debug)]
+pub struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Linear,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    /// A 1×1 convolution where the number of channels changes.
+    conv_shortcut: Option<Conv2d>,
+    dropout: f64,
+    scale_shift: bool,
+}
+
+impl ResnetBlock {
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig, input: usize, output: usize) -> Self {
+        let (groups, eps) = (config.norm_num_groups, config.norm_eps);
+        let temb = if config.scale_shift { 2 * output } else { output };
+        Self {
+            norm1: init.group_norm(groups, input, eps),
+            conv1: init.conv(input, output, 3),
+            time_emb_proj: init.linear(config.time_embed_dim(), temb),
+            norm2: init.group_norm(groups, output, eps),
+            conv2: init.zero_conv(output, output, 3),
+            conv_shortcut: (input != output).then(|| init.conv(input, output, 1)),
+            dropout: config.dropout,
+            scale_shift: config.scale_shift,
+        }
+    }
+
+    /// * `x`: `[B, input, H, W]`;
+    /// * `temb`: `[B, time_embed_dim]`;
+    /// * returns `[B, output, H, W]`.
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        temb: Tensor<2>,
+        masks: &mut Option<&mut Masks>,
+    ) -> Tensor<4> {
+        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let temb = self
+            .time_emb_proj
+            .forward(silu(temb))
+            .unsqueeze_dims::<4>(&[2, 3]);
+        let h = if self.scale_shift {
+            let [scale, shift] = temb.chunk(2, 1).try_into().expect("an even split in two");
+            self.norm2.forward(h) * (scale + 1.0) + shift
+        } else {
+            self.norm2.forward(h + temb)
+        };
+        let mut h = silu(h);
+        if let Some(masks) = masks.as_mut().filter(|_| self.dropout > 0.0) {
+            let mask = masks(self.dropout, h.dims());
+            h = h * mask;
+        }
+        let h = self.conv2.forward(h);
+        match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x) + h,
+            None => x + h,
+        }
+    }
+}
+
+/// A level on the way down: residual blocks, each followed by attention if the level has it, then
+/// (but on the last level) a halving. What each of them makes is kept for the way up.
+#[derive(Module, Debug)]
+pub struct DownBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<Attention>,
+    downsamplers: Vec<Downsample>,
+}
+
+impl DownBlock {
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig, level: usize, input: usize) -> Self {
+        let output = config.block_out_channels[level];
+        let layers = config.layers_per_block;
+        let halves = level + 1 < config.block_out_channels.len();
+        let attends = if config.attention[level] { layers } else { 0 };
+        Self {
+            resnets: (0..layers)
+                .map(|i| {
+                    let input = if i == 0 { input } else { output };
+                    ResnetBlock::new(init, config, input, output)
+                })
+                .collect(),
+            attentions: (0..attends)
+                .map(|_| Attention::new(init, config, output))
+                .collect(),
+            downsamplers: (0..usize::from(halves))
+                .map(|_| Downsample::new(init, output, config.downsample_padding))
+                .collect(),
+        }
+    }
+
+    /// Runs the level on `x`, pushing every intermediate result onto `skips`.
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        temb: &Tensor<2>,
+        skips: &mut Vec<Tensor<4>>,
+        masks: &mut Option<&mut Masks>,
+    ) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            x = resnet.forward(x, temb.clone(), masks);
+            if let Some(attention) = self.attentions.get(i) {
+                x = attention.forward(x);
+            }
+            skips.push(x.clone());
+        }
+        for downsampler in &self.downsamplers {
+            x = downsampler.forward(x);
+            skips.push(x.clone());
+        }
+        x
+    }
+}
+
+/// The bottom: a residual block, attention, a residual block.
+#[derive(Module, Debug)]
+pub struct MidBlock {
+    attentions: Vec<Attention>,
+    resnets: Vec<ResnetBlock>,
+}
+
+impl MidBlock {
+    pub(crate) fn new(init: &mut Init, config: &UNetConfig, channels: usize) -> Self {
+        Self {
+            attentions: (0..usize::from(config.mid_attention))
+                .map(|_| Attention::new(init, config, channels))
+                .collect(),
+            resnets: (0..2)
+                .map(|_| ResnetBlock::new(init, config, channels, channels))
+                .collect(),
+        }
+    }
+
+    /// `[B, C, H, W]` → the same shape.
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        temb: &Tensor<2>,
+        masks: &mut Option<&mut Masks>,
+    ) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            x = resnet.forward(x, temb.clone(), masks);
+            if let Some(attention) = self.attentions.get(i) {
+                x = attention.forward(x);
+            }
+        }
+        x
+    }
+}
+
+/// A level on the way up: one residual block more than on the way down, each fed what the way
+/// down kept, then (but on the first level) a doubling.
+#[derive(Module, Debug)]
+pub struct UpBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<Attention>,
+    upsamplers: Vec<Upsample>,
+}
+
+impl UpBlock {
+    /// `skips` are the channels of the results the way down kept, last first.
+    pub(crate) fn new(
+        init: &mut Init,
+        config: &UNetConfig,
+        level: usize,
+        input: usize,
+        skips: impl Iterator<Item = usize>,
+    ) -> Self {
+        let output = config.block_out_channels[level];
+        let layers = config.layers_per_block + 1;
+        let attends = if config.attention[level] { layers } else { 0 };
+        let doubles = level > 0;
+        Self {
+            resnets: skips
+                .take(layers)
+                .enumerate()
+                .map(|(i, skip)| {
+                    let input = if i == 0 { input } else { output };
+                    ResnetBlock::new(init, config, input + skip, output)
+                })
+                .collect(),
+            attentions: (0..attends)
+                .map(|_| Attention::new(init, config, output))
+                .collect(),
+            upsamplers: (0..usize::from(doubles))
+                .map(|_| Upsample::new(init, output))
+                .collect(),
+        }
+    }
+
+    /// Runs the level on `x`, popping from `skips` one result per residual block.
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        temb: &Tensor<2>,
+        skips: &mut Vec<Tensor<4>>,
+        masks: &mut Option<&mut Masks>,
+    ) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            let skip = skips.pop().expect("the way down kept one result per block");
+            x = resnet.forward(Tensor::cat(vec![x, skip], 1), temb.clone(), masks);
+            if let Some(attention) = self.attentions.get(i) {
+                x = attention.forward(x);
+            }
+        }
+        for upsampler in &self.upsamplers {
+            x = upsampler.forward(x);
+        }
+        x
+    }
+}

@@ -1,0 +1,40 @@
+//! The facts of [`ddpm_schedule`] applied to tensors.
+//!
+//! Everything here works for tensors of any rank `D` whose first axis is the batch (2-D points,
+//! images, …) and on whatever device those tensors live; the crate names no backend. Randomness
+//! always comes in from outside, most conveniently from a [`NoiseStream`].
+//!
+//! | equation | function |
+//! |---|---|
+//! | x_t = a_t·x₀ + b_t·ε | [`diffuse`] |
+//! | x_t = (a_t/a_s)·x_s + σ·z | [`transition`] |
+//! | E‖target − f(x_t, t)‖² | [`training_loss`] |
+//! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clamped`], [`Guided`] |
+//! | x_s = c₀·x̂₀ + c₀'·x̂₀' + c₁·x_t + c₂·z | [`Reverse`] |
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+mod denoiser;
+mod forward;
+mod loss;
+mod noise;
+mod reverse;
+
+pub use ddpm_schedule as schedule;
+pub use denoiser::{Clamped, Denoiser, Guided, Predictor};
+pub use forward::{diffuse, transition};
+pub use loss::training_loss;
+pub use noise::{NoiseStream, RowRng};
+pub use reverse::{Reverse, State};
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// One number a row, shaped `[B, 1, …]` so that it broadcasts over the rows of a `[B, …]` tensor.
+fn per_row<const D: usize>(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<D> {
+    // The schedule is f64; only the finished coefficient is rounded to the tensor's f32.
+    #[allow(clippy::cast_possible_truncation)]
+    let values: Vec<f32> = values.map(|v| v as f32).collect();
+    let mut shape = [1; D];
+    shape[0] = values.len();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

@@ -1,0 +1,22 @@
+//! The crate root: every public item of the modules beside it, under one name.
+#![doc = include_str!("../README.md")]
+#![allow(
+    clippy::doc_markdown,
+    reason = "the underscores of formulas are subscripts, not identifiers"
+)]
+
+mod level;
+mod objective;
+mod parametrization;
+mod sampler;
+mod schedule;
+mod trajectory;
+mod weighting;
+
+pub use level::{LevelError, NoiseLevel, Posterior, Transition};
+pub use objective::{Objective, ObjectiveError};
+pub use parametrization::{Denoise, Parametrization, ParametrizationError, Target};
+pub use sampler::{Eta, EtaError, Sampler, Step};
+pub use schedule::{NoiseSchedule, ScheduleError, Timestep};
+pub use trajectory::{Spacing, Trajectory, TrajectoryError};
+pub use weighting::Weighting;

@@ -1,0 +1,140 @@
+//! The reverse steps, each an affine combination of four tensors.
+
+use thiserror::Error;
+
+use crate::NoiseLevel;
+
+/// How much of the posterior's noise a DDIM step adds, in [0, 1].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Eta(f64);
+
+/// An η outside [0, 1].
+#[derive(Clone, Copy, PartialEq, Debug, Error)]
+#[error("η = {0} is outside [0, 1]")]
+pub struct EtaError(pub f64);
+
+impl Eta {
+    /// No noise: the deterministic DDIM.
+    pub const ZERO: Self = Self(0.0);
+    /// All of it: DDPM.
+    pub const ONE: Self = Self(1.0);
+
+    /// η as given.
+    ///
+    /// # Errors
+    ///
+    /// Unless 0 ≤ η ≤ 1.
+    pub fn new(eta: f64) -> Result<Self, EtaError> {
+        if (0.0..=1.0).contains(&eta) {
+            Ok(Self(eta))
+        } else {
+            Err(EtaError(eta))
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// How x_s follows from x_t and the denoiser's x̂₀, in any process.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Sampler {
+    /// x_s = a_s·x̂₀ + √(b_s² − η²σ_Q²)·ε̂ + η·σ_Q·z with ε̂ = (x_t − a_t·x̂₀)/b_t and
+    /// σ_Q² the posterior's variance (Song et al. 2020, eq. 12 and 16).
+    Ddim {
+        /// 0 adds no noise; 1 is DDPM with variance β̃.
+        eta: Eta,
+    },
+    /// DDPM with variance β: the posterior's mean, and noise of the variance of
+    /// q(x_t | x_s), except on the step to clean data (Ho et al. 2020, §3.2).
+    AncestralBeta,
+    /// DPM-Solver++(2M), the second order multistep ODE solver
+    /// (Lu et al. 2022, algorithm 2). A step is of first order, and so DDIM's, where
+    /// the extrapolation from two x̂₀ has no finite weights: the first step, the one
+    /// after zero SNR, and the one to clean data.
+    DpmPp2M,
+}
+
+/// x_s = `x0`·x̂₀ + `x0_prev`·x̂₀' + `x_t`·x_t + `z`·z with z ~ N(0, I).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Step {
+    /// The factor of x̂₀, the denoiser's answer for x_t.
+    pub x0: f64,
+    /// The factor of x̂₀', its answer on the step before.
+    pub x0_prev: f64,
+    /// The factor of x_t.
+    pub x_t: f64,
+    /// The factor of the noise z, its standard deviation.
+    pub z: f64,
+}
+
+impl Sampler {
+    /// DDPM with variance β̃ (Ho et al. 2020): the posterior with x̂₀ for x₀.
+    pub const ANCESTRAL: Self = Self::Ddim { eta: Eta::ONE };
+
+    /// The step from x_t to x_s. `prev` is the level at which x̂₀' was computed, the
+    /// step before; `None` on the first.
+    ///
+    /// Every coefficient is finite, with `s` clean or no signal left at t as well.
+    ///
+    /// # Panics
+    ///
+    /// Unless the log-SNR rises from `prev` to `t` to `s`.
+    pub fn step(self, prev: Option<NoiseLevel>, t: NoiseLevel, s: NoiseLevel) -> Step {
+        let gap_prev = prev.map(|prev| prev.delta(t));
+        match self {
+            Self::Ddim { eta } => ddim(eta, t, s),
+            Self::AncestralBeta => ancestral_beta(t, s),
+            Self::DpmPp2M => dpm_pp_2m(gap_prev, t, s),
+        }
+    }
+}
+
+fn ddim(Eta(eta): Eta, t: NoiseLevel, s: NoiseLevel) -> Step {
+    let delta = t.delta(s);
+    // σ_Q² = −b_s²·expm1(Δ), so √(b_s² − η²σ_Q²) = b_s·√keep with
+    let keep = (1.0 - eta) * (1.0 + eta) + eta * eta * delta.exp();
+    // a_s − a_t·(b_s/b_t)·√keep, where (a_t·b_s)/(a_s·b_t) = e^(Δ/2).
+    let x0 = -s.signal() * (0.5 * (delta + keep.ln())).exp_m1();
+    Step {
+        x0,
+        x0_prev: 0.0,
+        x_t: s.noise() / t.noise() * keep.sqrt(),
+        z: eta * t.posterior(s).variance.sqrt(),
+    }
+}
+
+fn ancestral_beta(t: NoiseLevel, s: NoiseLevel) -> Step {
+    let posterior = t.posterior(s);
+    let to_clean = s.log_snr() == f64::INFINITY;
+    Step {
+        x0: posterior.x0,
+        x0_prev: 0.0,
+        x_t: posterior.x_t,
+        z: if to_clean {
+            0.0
+        } else {
+            t.transition(s).variance.sqrt()
+        },
+    }
+}
+
+/// `gap_prev` is λ_prev − λ_t.
+fn dpm_pp_2m(gap_prev: Option<f64>, t: NoiseLevel, s: NoiseLevel) -> Step {
+    let gap = t.delta(s);
+    // The paper's h is −Δ/2, and its 1/(2r) is h/(2h_prev). Where h_prev is infinite
+    // it is zero by itself.
+    let extrapolation = match gap_prev {
+        Some(gap_prev) if gap.is_finite() => 0.5 * gap / gap_prev,
+        _ => 0.0,
+    };
+    let x0 = -s.signal() * (0.5 * gap).exp_m1();
+    Step {
+        x0: (1.0 + extrapolation) * x0,
+        x0_prev: -extrapolation * x0,
+        x_t: s.noise() / t.noise(),
+        z: 0.0,
+    }
+}

@@ -1,0 +1,199 @@
+//! `cargo xtask test`: every check a change must pass, as people and CI both run it.
+
+use crate::{Refusal, cargo, root};
+use anyhow::anyhow;
+use lexopt::ValueExt as _;
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use xshell::{Shell, cmd};
+
+/// The packages and features of every step that compiles the workspace. It is one set because
+/// cargo unifies features over it: another set would compile Burn once more.
+const WORKSPACE: &str = "--workspace --features ddpm-train/ndarray";
+
+/// Packaging, of the crates that are published. Packaging belongs to the working tree as it is.
+pub(crate) const PACKAGE: &str =
+    "package --workspace --exclude xtask --exclude ddpm-benches --allow-dirty";
+
+/// One check: a cargo command.
+pub(crate) struct Step {
+    /// Its name in `--only`.
+    pub(crate) name: &'static str,
+    /// Cargo's arguments, none of which holds a space.
+    arguments: String,
+    /// A variable of cargo's environment.
+    variable: Option<(&'static str, String)>,
+}
+
+/// Every check, cheapest first. The last one alone generates code for Burn.
+pub(crate) fn steps() -> [Step; 8] {
+    let gpu = |backend| format!("clippy -p ddpm-train --features {backend} -- -D warnings");
+    [
+        Step::new("fmt", "fmt --all --check"),
+        Step::new("tidy", "xtask tidy"),
+        Step::new("package", format!("{PACKAGE} --no-verify")),
+        Step::new(
+            "clippy",
+            format!("clippy {WORKSPACE} --all-targets -- -D warnings"),
+        ),
+        Step::new("doc", format!("doc {WORKSPACE} --no-deps")).with("RUSTDOCFLAGS", "-D warnings"),
+        Step::new("vulkan", gpu("vulkan")),
+        // As docs.rs builds it: the types are checked, and LLVM, a download, is not needed.
+        Step::new("cuda", gpu("cuda")).with("DOCS_RS", "1"),
+        Step::new("tests", format!("test {WORKSPACE}")),
+    ]
+}
+
+impl Step {
+    pub(crate) fn new(name: &'static str, arguments: impl Into<String>) -> Self {
+        Self {
+            name,
+            arguments: arguments.into(),
+            variable: None,
+        }
+    }
+
+    /// The same with a variable set for cargo.
+    pub(crate) fn with(self, variable: &'static str, value: impl Into<String>) -> Self {
+        Self {
+            variable: Some((variable, value.into())),
+            ..self
+        }
+    }
+
+    /// The command as a person would type it.
+    fn command_line(&self) -> String {
+        match &self.variable {
+            Some((name, value)) => format!("{name}='{value}' cargo {}", self.arguments),
+            None => format!("cargo {}", self.arguments),
+        }
+    }
+
+    /// Runs the step below a heading.
+    ///
+    /// # Errors
+    /// The command failed. What went wrong, it has said itself.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        println!("▶ {}: {}", self.name, self.command_line());
+        let shell = Shell::new()?;
+        shell.change_dir(root());
+        let cargo = cargo();
+        let arguments = self.arguments.split_whitespace();
+        let command = cmd!(shell, "{cargo} {arguments...}");
+        let variables = self.variable.iter().map(|(name, value)| (name, value));
+        let outcome = command.envs(variables).quiet().run();
+        outcome.map_err(|_| anyhow!("{} failed, see above", self.name))
+    }
+}
+
+/// Runs every step, or those of `--only STEP`, up to the first that fails; ends with their times.
+pub(crate) fn test(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let chosen = choose(arguments)?;
+    let mut times = Vec::new();
+    let mut outcome = Ok(ExitCode::SUCCESS);
+    for step in &chosen {
+        let start = Instant::now();
+        let result = step.run();
+        let time = start.elapsed();
+        println!("  {} took {}\n", step.name, seconds(time));
+        times.push((step.name, time));
+        if let Err(error) = result {
+            let again = format!("to repeat it alone: cargo xtask test --only {}", step.name);
+            outcome = Err(anyhow!("{error:#} ({again})"));
+            break;
+        }
+    }
+    print!("{}", table(&times, chosen.len()));
+    outcome
+}
+
+/// The steps that `--only` names, in the order of [`steps`]; all of them without it.
+fn choose(arguments: &[OsString]) -> anyhow::Result<Vec<Step>> {
+    let mut only = Vec::new();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            lexopt::Arg::Long("only") => only.push(parser.value()?.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| steps().iter().all(|step| step.name != **name))
+    {
+        let known = steps().map(|step| step.name).join(", ");
+        return Err(Refusal(format!("unknown step `{unknown}`; known: {known}")).into());
+    }
+    Ok(steps()
+        .into_iter()
+        .filter(|step| only.is_empty() || only.iter().any(|name| name == step.name))
+        .collect())
+}
+
+/// The steps that ran and their times, of `planned` that were to run.
+fn table(times: &[(&str, Duration)], planned: usize) -> String {
+    let mut text = String::new();
+    let total = times.iter().map(|(_, time)| *time).sum();
+    let label = format!("{} of {planned} steps", times.len());
+    for (name, time) in times.iter().copied().chain([(label.as_str(), total)]) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<14} {:>10}", seconds(time));
+    }
+    text
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(line: &str) -> anyhow::Result<Vec<&'static str>> {
+        let arguments: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        Ok(choose(&arguments)?.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn only_selects_and_its_absence_selects_all() {
+        assert_eq!(names("").unwrap(), steps().map(|step| step.name));
+        assert_eq!(names("--only tests --only fmt").unwrap(), ["fmt", "tests"]);
+    }
+
+    #[test]
+    fn an_unknown_step_is_refused_with_the_known_ones() {
+        let error = names("--only clipy").unwrap_err();
+        assert!(error.is::<Refusal>());
+        assert!(error.to_string().contains("`clipy`; known: fmt, tidy"));
+        assert!(names("clippy").unwrap_err().is::<lexopt::Error>());
+    }
+
+    #[test]
+    fn a_step_shows_what_a_person_would_type() {
+        let step = Step::new("doc", "doc --no-deps");
+        assert_eq!(step.command_line(), "cargo doc --no-deps");
+        let step = step.with("RUSTDOCFLAGS", "-D warnings");
+        let expected = "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps";
+        assert_eq!(step.command_line(), expected);
+    }
+
+    #[test]
+    fn the_table_adds_up() {
+        let times = [
+            ("fmt", Duration::from_millis(400)),
+            ("tidy", Duration::from_millis(1300)),
+        ];
+        let text = table(&times, 8);
+        assert_eq!(
+            text,
+            "fmt                 0.4 s\n\
+             tidy                1.3 s\n\
+             2 of 8 steps        1.7 s\n"
+        );
+    }
+}
