@@ -1,7 +1,7 @@
 //! Denoisers: everything that, shown x_t, says what x₀ it expects.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{NoiseSchedule, Parametrization, ParametrizationError, Timestep};
+use ddpm_schedule::{Objective, Timestep};
 
 /// The expectation E\[x₀ | x_t\], learned or exact. Samplers need nothing else.
 pub trait Denoiser<const D: usize> {
@@ -18,30 +18,12 @@ impl<const D: usize, F: Fn(Tensor<D>, Timestep) -> Tensor<D>> Denoiser<D> for F 
 /// A network together with what its output means.
 #[derive(Clone, Copy, Debug)]
 pub struct Predictor<'a, N> {
-    network: N,
-    parametrization: Parametrization,
-    schedule: &'a NoiseSchedule,
-}
-
-impl<'a, N> Predictor<'a, N> {
-    /// `network` is f(x_t, t) with `x_t: [B, …]` and `t: [B]` holding t − 1, as in
+    /// f(x_t, t) with `x_t: [B, …]` and `t: [B]` holding t − 1, as in
     /// [`training_loss`](crate::training_loss). Conditions such as a class are captured by it.
-    ///
-    /// # Errors
-    ///
-    /// If x̂₀ cannot be recovered at some time of the schedule (ε-prediction at zero SNR).
-    pub fn new(
-        network: N,
-        parametrization: Parametrization,
-        schedule: &'a NoiseSchedule,
-    ) -> Result<Self, ParametrizationError> {
-        parametrization.check(schedule)?;
-        Ok(Self {
-            network,
-            parametrization,
-            schedule,
-        })
-    }
+    pub network: N,
+    /// What the network was trained to predict, and on which schedule. That an [`Objective`]
+    /// exists means x̂₀ can be recovered at every time.
+    pub objective: &'a Objective,
 }
 
 impl<const D: usize, N> Denoiser<D> for Predictor<'_, N>
@@ -51,10 +33,11 @@ where
     fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
         let time = Tensor::full([x_t.dims()[0]], t.network_input(), &x_t.device());
         let output = (self.network)(x_t.clone(), time);
-        let c = self
-            .parametrization
-            .denoise(self.schedule.level(t))
-            .expect("`new` has checked every level of the schedule");
+        let c = self.objective.denoise(t);
+        // A coefficient of 0 drops its term: x₀-prediction is the output itself.
+        if c.x_t == 0.0 {
+            return output * c.output;
+        }
         x_t * c.x_t + output * c.output
     }
 }

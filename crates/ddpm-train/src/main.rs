@@ -1,1 +1,2 @@
-fn main(){}
+//! The program `ddpm`.
+fn main() {}

@@ -1,0 +1,382 @@
+//! What a run is told, as TOML: raw, and exactly as complete as the file.
+//!
+//! Unknown keys are refused. The structs here hold whatever a file can say; [`crate::plan`] turns
+//! them into types that cannot be invalid, naming file, key and reason where that fails.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The recipes compiled into the program: name and TOML.
+pub const RECIPES: [(&str, &str); 4] = [
+    ("digits", include_str!("../recipes/digits.toml")),
+    ("fashion-mnist", include_str!("../recipes/fashion-mnist.toml")),
+    ("cifar10", include_str!("../recipes/cifar10.toml")),
+    ("swiss-roll", include_str!("../recipes/swiss-roll.toml")),
+];
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No recipe has this name.
+    #[error("unknown recipe {0:?}; known are {known}", known = recipe_names())]
+    UnknownRecipe(String),
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is not TOML, or has unknown or mistyped keys; the message shows the line.
+    #[error("{file}: {error}")]
+    Parse {
+        /// The file, or the recipe's name.
+        file: String,
+        /// What the parser said.
+        error: Box<toml::de::Error>,
+    },
+    /// A key's value makes no sense.
+    #[error("{file}: {key}: {reason}")]
+    Invalid {
+        /// The file, or the recipe's name.
+        file: String,
+        /// The key, as `table.key`.
+        key: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+fn recipe_names() -> String {
+    RECIPES.map(|(name, _)| name).join(", ")
+}
+
+/// A recipe's TOML.
+///
+/// # Errors
+///
+/// If there is no such recipe; the message lists those there are.
+pub fn recipe(name: &str) -> Result<&'static str, ConfigError> {
+    RECIPES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
+        .ok_or_else(|| ConfigError::UnknownRecipe(name.to_owned()))
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Names the run's default folder.
+    pub name: String,
+    /// Everything random in the run follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Optimizer steps of the whole run.
+    pub steps: u64,
+    /// Rows of data a step.
+    pub batch_size: usize,
+    /// Parts a step's batch is computed in, one after the other, to save memory.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Where the rows come from.
+    pub data: Data,
+    /// The noise schedule.
+    pub schedule: Schedule,
+    /// What is regressed.
+    pub objective: Objective,
+    /// The network.
+    pub model: Model,
+    /// Gradient descent.
+    pub optimizer: Optimizer,
+    /// The averaged weights.
+    pub ema: Ema,
+    /// The pictures made on the way, and the sampler `ddpm sample` takes by default.
+    pub sampling: Sampling,
+    /// When to save.
+    pub checkpoint: Checkpoint,
+}
+
+/// `[data]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The format.
+    pub kind: DataKind,
+    /// Folder or file, for `idx`, `cifar10` and `images`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Side in pixels to which `images` are resized and cropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// 1 (gray) or 3 (RGB), for `images`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Number of points of a toy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub points: Option<usize>,
+    /// Whether rows are mirrored at random.
+    #[serde(default)]
+    pub flip: bool,
+    /// Threads that prepare batches.
+    #[serde(default = "one")]
+    pub workers: usize,
+}
+
+/// `data.kind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum DataKind {
+    Digits,
+    Idx,
+    Cifar10,
+    Images,
+    SwissRoll,
+    TwoMoons,
+}
+
+/// `[schedule]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// The family.
+    pub kind: ScheduleKind,
+    /// T.
+    pub timesteps: u32,
+    /// β₁ of `linear` and `scaled-linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_start: Option<f64>,
+    /// `β_T` of `linear` and `scaled-linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_end: Option<f64>,
+    /// σ of `random-walk`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<f64>,
+    /// Whether the schedule is rescaled to end at zero SNR (Lin et al. 2023).
+    #[serde(default)]
+    pub zero_terminal_snr: bool,
+}
+
+/// `schedule.kind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum ScheduleKind {
+    Linear,
+    ScaledLinear,
+    Cosine,
+    Sigmoid,
+    RandomWalk,
+}
+
+/// `[objective]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// What the network predicts.
+    pub parametrization: ParametrizationKind,
+    /// How times are weighted.
+    pub weighting: WeightingKind,
+    /// γ of `min-snr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// Probability of training a row without its class, for classifier-free guidance.
+    #[serde(default)]
+    pub class_dropout: f64,
+}
+
+/// `objective.parametrization`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum ParametrizationKind {
+    Epsilon,
+    X0,
+    V,
+}
+
+/// `objective.weighting`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum WeightingKind {
+    Simple,
+    Vlb,
+    MinSnr,
+}
+
+/// `[model]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Model {
+    /// The U-Net, for images; fields as in [`ddpm_model::UNetConfig`].
+    #[serde(rename = "unet")]
+    UNet {
+        /// Channels of each level, finest first.
+        channels: Vec<usize>,
+        /// Whether each level attends.
+        attention: Vec<bool>,
+        /// Whether the bottom attends.
+        #[serde(default = "yes")]
+        mid_attention: bool,
+        /// Residual blocks per level.
+        layers_per_block: usize,
+        /// Width of an attention head; one head if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attention_head_dim: Option<usize>,
+        /// Dropout probability.
+        #[serde(default)]
+        dropout: f64,
+        /// Groups of the group norms.
+        norm_num_groups: usize,
+        /// ε of the group norms.
+        #[serde(default = "norm_eps")]
+        norm_eps: f64,
+        /// Padding of the halving convolutions.
+        #[serde(default = "one")]
+        downsample_padding: usize,
+        /// Time scales and shifts instead of being added.
+        #[serde(default)]
+        scale_shift: bool,
+        /// Classes to condition on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        num_classes: Option<usize>,
+    },
+    /// The multilayer perceptron, for points.
+    Mlp {
+        /// Width of the hidden layers.
+        hidden: usize,
+        /// Residual blocks.
+        layers: usize,
+    },
+}
+
+/// `[optimizer]`: AdamW, with PyTorch's defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Optimizer {
+    pub learning_rate: f64,
+    #[serde(default = "beta_1")]
+    pub beta_1: f32,
+    #[serde(default = "beta_2")]
+    pub beta_2: f32,
+    #[serde(default = "epsilon")]
+    pub epsilon: f32,
+    #[serde(default = "weight_decay")]
+    pub weight_decay: f32,
+    /// Steps of linear warmup.
+    #[serde(default)]
+    pub warmup: u64,
+    /// Whether the rate falls to 0 along half a cosine.
+    #[serde(default)]
+    pub cosine_decay: bool,
+    /// Largest joint norm of the gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+}
+
+/// `[ema]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// Decay of the averaged weights.
+    pub decay: f64,
+}
+
+/// `[sampling]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// The sampler.
+    pub sampler: SamplerKind,
+    /// Steps of the reverse process.
+    pub steps: u32,
+    /// η of `ddim`.
+    #[serde(default)]
+    pub eta: f64,
+    /// Images in a picture.
+    pub count: usize,
+    /// Training steps between pictures; 0 makes none.
+    pub every: u64,
+}
+
+/// `sampling.sampler`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum SamplerKind {
+    Ancestral,
+    AncestralBeta,
+    Ddim,
+    #[serde(rename = "dpmpp-2m")]
+    #[value(name = "dpmpp-2m")]
+    DpmPp2M,
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Training steps between checkpoints.
+    pub every: u64,
+}
+
+impl Config {
+    /// Reads a configuration's text; `file` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not TOML, or a key is unknown, missing or of the wrong type.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Parse {
+            file: file.to_owned(),
+            error: Box::new(error),
+        })
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, and as [`parse`](Self::parse).
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn norm_eps() -> f64 {
+    1e-6
+}
+
+fn beta_1() -> f32 {
+    0.9
+}
+
+fn beta_2() -> f32 {
+    0.999
+}
+
+fn epsilon() -> f32 {
+    1e-8
+}
+
+fn weight_decay() -> f32 {
+    0.01
+}

@@ -1,0 +1,121 @@
+//! From a backend's name to a Burn device: the one place that knows which backends are compiled.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+/// The backends this program can be built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Burn's CPU backend, the default.
+    Flex,
+    /// The older CPU backend, kept as a second opinion in tests.
+    NdArray,
+    /// NVIDIA GPUs.
+    Cuda,
+    /// Any GPU with a Vulkan driver.
+    Vulkan,
+}
+
+/// Why a backend cannot be used here.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DeviceError {
+    /// No backend has this name.
+    #[error("unknown backend {0:?}; known are {known}", known = names(&Backend::ALL))]
+    Unknown(String),
+    /// The backend exists, but not in this build.
+    #[error(
+        "backend {0} is not in this build (cargo feature `{0}`); it has {works}",
+        works = names(&Backend::working())
+    )]
+    NotCompiled(Backend),
+    /// The backend was built in, but the machine lacks a device for it.
+    #[error(
+        "no {0} device found on this machine; these backends would work: {works}",
+        works = names(&Backend::working())
+    )]
+    NoDevice(Backend),
+}
+
+impl Backend {
+    /// Every backend, the default first.
+    pub const ALL: [Self; 4] = [Self::Flex, Self::NdArray, Self::Cuda, Self::Vulkan];
+
+    /// The name used on the command line and as the cargo feature.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::NdArray => "ndarray",
+            Self::Cuda => "cuda",
+            Self::Vulkan => "vulkan",
+        }
+    }
+
+    /// Whether this build contains the backend.
+    pub fn is_compiled(self) -> bool {
+        match self {
+            Self::Flex => cfg!(feature = "flex"),
+            Self::NdArray => cfg!(feature = "ndarray"),
+            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+        }
+    }
+
+    /// The backends that can be used in this build on this machine.
+    pub fn working() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|b| b.device().is_ok()).collect()
+    }
+
+    /// The backend's first device, without autodiff.
+    ///
+    /// # Errors
+    ///
+    /// If the backend is not compiled in, or the machine has no device for it. A GPU is looked
+    /// for before it is used, so a machine without one gives an error, not a panic.
+    pub fn device(self) -> Result<Device, DeviceError> {
+        let device = match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => Some(Device::flex()),
+            #[cfg(feature = "ndarray")]
+            #[allow(deprecated)] // Kept until Burn removes it: see docs/design.md.
+            Self::NdArray => Some(Device::ndarray()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => first_of(burn::tensor::DeviceType::Cuda),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => first_of(burn::tensor::DeviceType::Vulkan),
+            #[allow(unreachable_patterns)] // Every backend may be compiled in.
+            _ => return Err(DeviceError::NotCompiled(self)),
+        };
+        device.ok_or(DeviceError::NoDevice(self))
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn first_of(kind: burn::tensor::DeviceType) -> Option<Device> {
+    // A broken driver can panic while it is enumerated; that is a machine without a device.
+    let devices = std::panic::catch_unwind(|| Device::enumerate(kind)).ok()?;
+    devices.into_iter().next()
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Backend {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<Self, DeviceError> {
+        Self::ALL
+            .into_iter()
+            .find(|b| b.name() == name)
+            .ok_or_else(|| DeviceError::Unknown(name.to_owned()))
+    }
+}
+
+fn names(backends: &[Backend]) -> String {
+    let names: Vec<_> = backends.iter().map(|b| b.name()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,120 @@
+//! A network's parameters as named, flat vectors: what the optimizer and the average work on.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor};
+
+/// One vector per parameter, keyed by its path in the network (`down_blocks.0.resnets.1.conv1.weight`).
+pub type Named = BTreeMap<String, Tensor<1>>;
+
+/// The values of all parameters, outside any autodiff graph.
+pub fn values<M: Module>(module: &M) -> Named {
+    collect(module, None)
+}
+
+/// The gradients of all parameters that have one.
+pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Named {
+    collect(module, Some(gradients))
+}
+
+/// Replaces every parameter by `update(path, value)`, both flat and outside any graph; whether it
+/// is trained stays as it was.
+pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
+    module.map(&mut Update {
+        path: Vec::new(),
+        update,
+    })
+}
+
+/// Adds `other` to `sum`, name by name.
+pub fn add(sum: &mut Named, other: Named) {
+    for (name, tensor) in other {
+        let total = match sum.remove(&name) {
+            Some(so_far) => so_far + tensor,
+            None => tensor,
+        };
+        sum.insert(name, total);
+    }
+}
+
+/// The Euclidean norm of all vectors taken together.
+pub fn norm(named: &Named) -> f64 {
+    let squares: Vec<Tensor<1>> = named.values().map(|t| t.clone().square().sum()).collect();
+    if squares.is_empty() {
+        return 0.0;
+    }
+    // One read from the device; the few sums are added on the host in f64, in the order of names.
+    let squares = Tensor::cat(squares, 0).into_data();
+    squares.iter::<f64>().sum::<f64>().sqrt()
+}
+
+fn collect<M: Module>(module: &M, gradients: Option<&Gradients>) -> Named {
+    let mut collect = Collect {
+        path: Vec::new(),
+        gradients,
+        named: Named::new(),
+    };
+    module.visit(&mut collect);
+    collect.named
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let count = tensor.shape().num_elements();
+    tensor.reshape([count])
+}
+
+/// Gathers the gradients, or the values when there are none to look up.
+struct Collect<'a> {
+    path: Vec<String>,
+    gradients: Option<&'a Gradients>,
+    named: Named,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = match self.gradients {
+            Some(gradients) => param.val().grad(gradients),
+            None => Some(param.val().inner()),
+        };
+        if let Some(value) = value {
+            self.named.insert(self.path.join("."), flat(value));
+        }
+    }
+}
+
+struct Update<F> {
+    path: Vec<String>,
+    update: F,
+}
+
+impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Update<F> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (shape, autodiff, tracked) =
+            (tensor.shape(), tensor.is_autodiff(), tensor.is_require_grad());
+        let value = (self.update)(&self.path.join("."), flat(tensor.inner())).reshape(shape);
+        let value = if autodiff {
+            value.autodiff().set_require_grad(tracked)
+        } else {
+            value
+        };
+        Param::from_mapped_value(id, value, mapper)
+    }
+}
