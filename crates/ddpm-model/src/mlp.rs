@@ -20,12 +20,12 @@ pub struct MlpConfig {
 }
 
 impl MlpConfig {
-    /// Builds the network with weights drawn from `seed`, the same on every device.
+    /// Whether a network of this shape can be built.
     ///
     /// # Errors
     ///
     /// If a count is zero or `hidden` is odd or below 4.
-    pub fn init(&self, seed: u64, device: &Device) -> Result<Mlp, ModelError> {
+    pub fn check(&self) -> Result<(), ModelError> {
         positive("features", self.features)?;
         positive("layers", self.layers)?;
         if !self.hidden.is_multiple_of(2) || self.hidden < 4 {
@@ -35,6 +35,16 @@ impl MlpConfig {
                 range: "the even numbers from 4, which the time features need",
             });
         }
+        Ok(())
+    }
+
+    /// Builds the network with weights drawn from `seed`, the same on every device.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn init(&self, seed: u64, device: &Device) -> Result<Mlp, ModelError> {
+        self.check()?;
         let init = &mut Init::new(seed, device);
         Ok(Mlp {
             linear_in: init.linear(self.features, self.hidden),

@@ -103,7 +103,12 @@ impl UNetConfig {
         })
     }
 
-    fn check(&self) -> Result<(), ModelError> {
+    /// Whether a network of this shape can be built.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn check(&self) -> Result<(), ModelError> {
         positive("in_channels", self.in_channels)?;
         positive("out_channels", self.out_channels)?;
         positive("block_out_channels' length", self.block_out_channels.len())?;

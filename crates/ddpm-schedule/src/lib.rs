@@ -1,4 +1,5 @@
-//! The crate root: every public item of the modules beside it, under one name.
+//! Everything true of one scalar Gaussian on its way from data to noise and back.
+//!
 #![doc = include_str!("../README.md")]
 #![allow(
     clippy::doc_markdown,

@@ -1,6 +1,9 @@
 //! stub
+pub mod config;
+pub mod data;
 pub mod device;
 pub mod ema;
 pub mod network;
 pub mod optim;
 pub mod params;
+pub mod plan;

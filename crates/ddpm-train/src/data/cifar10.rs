@@ -1,0 +1,39 @@
+//! CIFAR-10's binary version: records of a class byte and 3×32×32 bytes.
+
+use std::path::Path;
+
+use super::{DataError, Dataset, Values, read};
+
+const PIXELS: usize = 3 * 32 * 32;
+const RECORD: usize = 1 + PIXELS;
+
+pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
+    let nested = path.join("cifar-10-batches-bin");
+    let folder = if nested.is_dir() { &nested } else { path };
+    let mut labels = Vec::new();
+    let mut values = Vec::new();
+    for batch in 1..=5 {
+        let file = folder.join(format!("data_batch_{batch}.bin"));
+        let bytes = read(&file)?;
+        let (records, rest) = bytes.as_chunks::<RECORD>();
+        if records.is_empty() || !rest.is_empty() {
+            let reason = format!("{} bytes are no multiple of {RECORD}", bytes.len());
+            return Err(DataError::format(&file, reason));
+        }
+        for (i, record) in records.iter().enumerate() {
+            if record[0] > 9 {
+                let reason = format!("record {i} has class {}, above 9", record[0]);
+                return Err(DataError::format(&file, reason));
+            }
+            labels.push(usize::from(record[0]));
+            values.extend_from_slice(&record[1..]);
+        }
+    }
+    let values = Values::Bytes { values, max: 255 };
+    let mut cifar = Dataset::new(vec![3, 32, 32], values, Some(labels), 10);
+    if let Ok(names) = std::fs::read_to_string(folder.join("batches.meta.txt")) {
+        let names = names.lines().filter(|name| !name.is_empty());
+        cifar.class_names = names.map(str::to_owned).collect();
+    }
+    Ok(cifar)
+}

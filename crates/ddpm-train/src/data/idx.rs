@@ -1,0 +1,122 @@
+//! MNIST's IDX format, raw or gzip.
+//!
+//! A file is two zero bytes, a type byte (8: unsigned bytes), the number of dimensions, each
+//! dimension as a big-endian u32, then the values.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+
+use super::{DataError, Dataset, Values, read};
+
+/// The names the training images go by, without a `.gz`.
+const IMAGES: [&str; 2] = ["train-images-idx3-ubyte", "train-images.idx3-ubyte"];
+
+pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
+    let images_path = if path.is_dir() {
+        find(path)?
+    } else {
+        path.to_owned()
+    };
+    let (shape, values) = decode(&images_path, 3)?;
+    let (count, height, width) = (shape[0], shape[1], shape[2]);
+    if count == 0 || height == 0 || width == 0 {
+        let reason = format!("holds {count} images of {height}×{width} pixels");
+        return Err(DataError::format(&images_path, reason));
+    }
+    let labels = match labels_path(&images_path) {
+        Some(labels_path) => Some(labels(&labels_path, count)?),
+        None => None,
+    };
+    let classes = labels.iter().flatten().max().map_or(0, |max| max + 1);
+    let values = Values::Bytes { values, max: 255 };
+    Ok(Dataset::new(vec![1, height, width], values, labels, classes))
+}
+
+fn find(folder: &Path) -> Result<PathBuf, DataError> {
+    let names = IMAGES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.gz")]);
+    names
+        .map(|name| folder.join(name))
+        .find(|path| path.exists())
+        .ok_or_else(|| {
+            let reason = format!("holds no {} (nor .gz)", IMAGES.join(" or "));
+            DataError::format(folder, reason)
+        })
+}
+
+/// The labels lie beside the images, under the same name with `labels` and `idx1`.
+fn labels_path(images: &Path) -> Option<PathBuf> {
+    let name = images.file_name()?.to_str()?;
+    if !name.contains("images") {
+        return None;
+    }
+    let name = name.replace("images", "labels").replace("idx3", "idx1");
+    let bare = name.trim_end_matches(".gz").to_owned();
+    [name, format!("{bare}.gz"), bare]
+        .into_iter()
+        .map(|name| images.with_file_name(name))
+        .find(|path| path.exists())
+}
+
+fn labels(path: &Path, images: usize) -> Result<Vec<usize>, DataError> {
+    let (shape, labels) = decode(path, 1)?;
+    if shape[0] != images {
+        let reason = format!("holds {} labels for {images} images", shape[0]);
+        return Err(DataError::format(path, reason));
+    }
+    Ok(labels.into_iter().map(usize::from).collect())
+}
+
+/// The dimensions and values of a file, which must have `rank` dimensions.
+fn decode(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let bytes = read(path)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        parse(path, GzDecoder::new(bytes.as_slice()), rank)
+    } else {
+        parse(path, bytes.as_slice(), rank)
+    }
+}
+
+fn parse(path: &Path, mut reader: impl Read, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let format = |reason: String| DataError::format(path, reason);
+    let mut magic = [0; 4];
+    fill(&mut reader, &mut magic).map_err(|e| format(format!("no IDX header: {e}")))?;
+    if magic[..3] != [0, 0, 8] {
+        let reason = format!("magic bytes {magic:?} are not IDX of unsigned bytes (0, 0, 8, rank)");
+        return Err(format(reason));
+    }
+    if usize::from(magic[3]) != rank {
+        return Err(format(format!("has {} dimensions, not {rank}", magic[3])));
+    }
+    let mut shape = Vec::new();
+    for _ in 0..rank {
+        let mut dimension = [0; 4];
+        fill(&mut reader, &mut dimension).map_err(|e| format(format!("header cut short: {e}")))?;
+        shape.push(u32::from_be_bytes(dimension) as usize);
+    }
+    let declared = shape
+        .iter()
+        .try_fold(1_usize, |product, &n| product.checked_mul(n))
+        .ok_or_else(|| format(format!("dimensions {shape:?} overflow")))?;
+    // Reading one byte beyond what is declared tells too much from enough, and bounds what a
+    // hostile gzip stream can unfold to. The buffer grows with what is really there.
+    let mut values = Vec::new();
+    reader
+        .take(declared as u64 + 1)
+        .read_to_end(&mut values)
+        .map_err(|e| format(format!("cannot be unpacked: {e}")))?;
+    if values.len() != declared {
+        let found = if values.len() > declared {
+            "more".to_owned()
+        } else {
+            values.len().to_string()
+        };
+        return Err(format(format!("declares {declared} values {shape:?}, holds {found}")));
+    }
+    Ok((shape, values))
+}
+
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<(), String> {
+    reader.read_exact(buffer).map_err(|e| e.to_string())
+}

@@ -1,0 +1,158 @@
+//! The order of the rows: a function of the seed, whatever prepares the batches.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use ddpm_process::NoiseStream;
+
+use super::{DataError, Dataset};
+
+/// Batches a worker may be ahead of the loop.
+const AHEAD: usize = 2;
+
+/// The rows of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The rows, one after the other, in [−1, 1].
+    pub rows: Vec<f32>,
+    /// Their classes, if the data is labelled.
+    pub labels: Option<Vec<usize>>,
+    /// The position of each row in the run's endless sequence: step·batch + i. All randomness of
+    /// a row is keyed by it.
+    pub samples: Vec<u64>,
+    /// Which rows of the data they are.
+    pub indices: Vec<usize>,
+}
+
+/// Pure access to the batches of a run: order = f(seed, epoch), batch = f(step).
+#[derive(Clone)]
+struct Order {
+    dataset: Arc<Dataset>,
+    batch_size: usize,
+    shuffle: NoiseStream,
+    flips: Option<NoiseStream>,
+    /// The permutation last used, with its epoch.
+    permutation: Option<(u64, Vec<u32>)>,
+}
+
+impl Order {
+    fn index(&mut self, position: u64) -> usize {
+        let len = self.dataset.len() as u64;
+        let (epoch, place) = (position / len, position % len);
+        if self.permutation.as_ref().is_none_or(|(e, _)| *e != epoch) {
+            self.permutation = Some((epoch, permutation(self.shuffle, epoch, self.dataset.len())));
+        }
+        self.permutation
+            .as_ref()
+            .and_then(|(_, p)| p.get(usize::try_from(place).ok()?))
+            .map_or(0, |&i| i as usize)
+    }
+
+    fn batch(&mut self, step: u64) -> Batch {
+        let first = step * self.batch_size as u64;
+        let samples: Vec<u64> = (first..first + self.batch_size as u64).collect();
+        let indices: Vec<usize> = samples.iter().map(|&p| self.index(p)).collect();
+        let row_len = self.dataset.row_len();
+        let mut rows = vec![0.0; row_len * self.batch_size];
+        for ((&sample, &i), out) in samples.iter().zip(&indices).zip(rows.chunks_mut(row_len)) {
+            let flip = self.flips.is_some_and(|f| f.row(sample, 0).uniform() < 0.5);
+            self.dataset.write_row(i, flip, out);
+        }
+        let labels = indices.iter().map(|&i| self.dataset.label(i)).collect();
+        Batch {
+            rows,
+            labels,
+            samples,
+            indices,
+        }
+    }
+}
+
+/// Fisher and Yates' shuffle of 0..len for one epoch.
+#[allow(clippy::cast_possible_truncation)]
+fn permutation(stream: NoiseStream, epoch: u64, len: usize) -> Vec<u32> {
+    let mut rng = stream.row(epoch, 0);
+    let mut order: Vec<u32> = (0..len as u32).collect();
+    for i in (1..order.len()).rev() {
+        let j = rng.one_to(i as u32 + 1) as usize - 1;
+        order.swap(i, j);
+    }
+    order
+}
+
+/// An endless iterator over batches, prepared ahead by worker threads and always in order.
+///
+/// Worker w of W prepares the steps ≡ w (mod W) and the loader asks the workers in turn, so the
+/// sequence is the same for any number of workers. Epochs follow one another without a gap; a
+/// batch may straddle two. Dropping the loader ends its threads.
+pub struct Loader {
+    order: Order,
+    workers: Vec<Receiver<Batch>>,
+    first_step: u64,
+    step: u64,
+}
+
+impl Loader {
+    /// Batches from step `first_step` = 0, 1, … on; with `flip`, each row is mirrored with
+    /// probability ½. Without workers, batches are made when they are asked for.
+    ///
+    /// # Errors
+    ///
+    /// If the data is empty or has more than 2³² − 1 rows, or `batch_size` is 0.
+    pub fn new(
+        dataset: Arc<Dataset>,
+        batch_size: usize,
+        seed: u64,
+        flip: bool,
+        workers: usize,
+        first_step: u64,
+    ) -> Result<Self, DataError> {
+        let rows = dataset.len();
+        if rows == 0 || u32::try_from(rows).is_err() || batch_size == 0 {
+            let message = format!("cannot make batches of {batch_size} from {rows} rows");
+            return Err(DataError::Batches(message));
+        }
+        let order = Order {
+            dataset,
+            batch_size,
+            shuffle: NoiseStream::new(seed, "order"),
+            flips: flip.then(|| NoiseStream::new(seed, "flip")),
+            permutation: None,
+        };
+        let receivers = (0..workers as u64)
+            .map(|worker| {
+                let (sender, receiver) = sync_channel(AHEAD);
+                let mut order = order.clone();
+                thread::spawn(move || {
+                    let mut step = first_step + worker;
+                    // Sending fails once the loader is gone, which ends the thread.
+                    while sender.send(order.batch(step)).is_ok() {
+                        step += workers as u64;
+                    }
+                });
+                receiver
+            })
+            .collect();
+        Ok(Self {
+            order,
+            workers: receivers,
+            first_step,
+            step: first_step,
+        })
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let step = self.step;
+        self.step += 1;
+        let workers = self.workers.len().max(1) as u64;
+        let turn = usize::try_from((step - self.first_step) % workers).unwrap_or(0);
+        let prepared = self.workers.get(turn).and_then(|w| w.recv().ok());
+        // A worker that died leaves its batches to be made here: slower, not different.
+        Some(prepared.unwrap_or_else(|| self.order.batch(step)))
+    }
+}

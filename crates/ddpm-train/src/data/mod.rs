@@ -1,0 +1,228 @@
+//! Training data: where rows come from, and the order they come in.
+//!
+//! A [`Dataset`] keeps its rows as compactly as their source did and decodes them to [−1, 1] when
+//! asked. A [`Loader`] turns it into an endless, reproducible sequence of batches.
+
+mod cifar10;
+mod digits;
+mod idx;
+mod images;
+mod loader;
+mod toys;
+
+pub use loader::{Batch, Loader};
+
+use std::path::{Path, PathBuf};
+
+/// Where the rows come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// The UCI digits embedded in the program: 1,797 of 1×8×8, ten classes.
+    Digits,
+    /// MNIST's format, raw or gzip: the folder, or the file of images.
+    Idx {
+        /// The folder or the file of images.
+        path: PathBuf,
+    },
+    /// CIFAR-10's binary version: the folder of `data_batch_1.bin` to `data_batch_5.bin`.
+    Cifar10 {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder of PNG and JPEG files; subfolders are classes.
+    Images {
+        /// The folder.
+        path: PathBuf,
+        /// Side in pixels: the short side is resized to it, the middle cropped.
+        size: usize,
+        /// What every image is converted to.
+        channels: Channels,
+    },
+    /// A spiral in the plane, standardised.
+    SwissRoll {
+        /// Number of points.
+        points: usize,
+        /// Their seed.
+        seed: u64,
+    },
+    /// Two half circles in the plane, standardised.
+    TwoMoons {
+        /// Number of points.
+        points: usize,
+        /// Their seed.
+        seed: u64,
+    },
+}
+
+/// Channels of an image folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// One: luma.
+    Gray,
+    /// Three.
+    Rgb,
+}
+
+/// Why data could not be loaded. Every message names the file and the numbers.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A file is not what its format says.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// The loader cannot make batches.
+    #[error("{0}")]
+    Batches(String),
+}
+
+impl DataError {
+    fn format(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Format {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Values as their source had them.
+#[derive(Clone, Debug)]
+enum Values {
+    /// 0..=`max` for black to white.
+    Bytes { values: Vec<u8>, max: u8 },
+    /// 0..=65535 for black to white.
+    Words(Vec<u16>),
+    /// As they are.
+    Floats(Vec<f32>),
+}
+
+/// Rows of equal shape, perhaps labelled.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    shape: Vec<usize>,
+    values: Values,
+    labels: Option<Vec<usize>>,
+    class_names: Vec<String>,
+    classes: usize,
+}
+
+impl Dataset {
+    fn new(shape: Vec<usize>, values: Values, labels: Option<Vec<usize>>, classes: usize) -> Self {
+        Self {
+            shape,
+            values,
+            labels,
+            class_names: Vec::new(),
+            classes,
+        }
+    }
+
+    /// Shape of a row: `[channels, height, width]`, or `[2]` for points.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Values in a row.
+    pub fn row_len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        let values = match &self.values {
+            Values::Bytes { values, .. } => values.len(),
+            Values::Words(values) => values.len(),
+            Values::Floats(values) => values.len(),
+        };
+        values / self.row_len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of classes, if the rows are labelled.
+    pub fn classes(&self) -> Option<usize> {
+        self.labels.as_ref().map(|_| self.classes)
+    }
+
+    /// Names of the classes, where the source has them.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// Class of row `i`.
+    pub fn label(&self, i: usize) -> Option<usize> {
+        self.labels.as_ref().map(|labels| labels[i])
+    }
+
+    /// Writes row `i` in [−1, 1], mirrored left to right if `flip` (points are not).
+    ///
+    /// # Panics
+    ///
+    /// If there is no row `i`, or `out` is not a row long.
+    pub fn write_row(&self, i: usize, flip: bool, out: &mut [f32]) {
+        let row = i * out.len()..(i + 1) * out.len();
+        let scale = |value: f32, max: f32| 2.0 * value / max - 1.0;
+        match &self.values {
+            Values::Bytes { values, max } => {
+                for (out, &v) in out.iter_mut().zip(&values[row]) {
+                    *out = scale(f32::from(v), f32::from(*max));
+                }
+            }
+            Values::Words(values) => {
+                for (out, &v) in out.iter_mut().zip(&values[row]) {
+                    *out = scale(f32::from(v), f32::from(u16::MAX));
+                }
+            }
+            Values::Floats(values) => out.copy_from_slice(&values[row]),
+        }
+        if let (true, [_, _, width]) = (flip, self.shape.as_slice()) {
+            out.chunks_exact_mut(*width).for_each(<[f32]>::reverse);
+        }
+    }
+}
+
+/// Loads all rows of a source.
+///
+/// # Errors
+///
+/// If a file is missing, unreadable or not what its format says; nothing is skipped silently.
+pub fn load(source: &Source) -> Result<Dataset, DataError> {
+    match source {
+        Source::Digits => digits::load(),
+        Source::Idx { path } => idx::load(path),
+        Source::Cifar10 { path } => cifar10::load(path),
+        Source::Images {
+            path,
+            size,
+            channels,
+        } => images::load(path, *size, *channels),
+        Source::SwissRoll { points, seed } => Ok(toys::swiss_roll(*points, *seed)),
+        Source::TwoMoons { points, seed } => Ok(toys::two_moons(*points, *seed)),
+    }
+}
+
+/// Reads a whole file.
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|error| DataError::io(path, error))
+}

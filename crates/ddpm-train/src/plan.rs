@@ -1,0 +1,333 @@
+//! A configuration that has been checked: values that cannot be invalid.
+
+use ddpm_model::{MlpConfig, UNetConfig};
+use ddpm_schedule::{
+    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Spacing, Trajectory, Weighting,
+};
+
+use crate::config::{
+    Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Schedule,
+    ScheduleKind, WeightingKind,
+};
+use crate::data::{Channels, Source};
+use crate::optim::{AdamWSettings, LearningRate};
+
+/// The network a plan asks for. Channels come from the data, which is not loaded yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkPlan {
+    /// For images; `in_channels` and `out_channels` are still to be set.
+    UNet(UNetConfig),
+    /// For points; `features` is still to be set.
+    Mlp(MlpConfig),
+}
+
+/// How samples are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingPlan {
+    /// The rule of a step.
+    pub sampler: Sampler,
+    /// The times visited.
+    pub trajectory: Trajectory,
+}
+
+/// A checked [`Config`].
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it was made from; written into the run.
+    pub config: Config,
+    /// Where the rows come from.
+    pub source: Source,
+    /// Schedule, parametrization and weighting.
+    pub objective: Objective,
+    /// The network.
+    pub network: NetworkPlan,
+    /// AdamW's numbers.
+    pub adamw: AdamWSettings,
+    /// The learning rate's course.
+    pub learning_rate: LearningRate,
+    /// How the pictures on the way are drawn.
+    pub sampling: SamplingPlan,
+}
+
+impl Plan {
+    /// Checks a configuration; `file` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// At the first value that makes no sense, with its key and the reason.
+    pub fn new(config: Config, file: &str) -> Result<Self, ConfigError> {
+        let bad = |key: &'static str, reason: String| ConfigError::Invalid {
+            file: file.to_owned(),
+            key,
+            reason,
+        };
+        check_counts(&config).map_err(|(key, reason)| bad(key, reason))?;
+        let source = source(&config).map_err(|(key, reason)| bad(key, reason))?;
+        let schedule =
+            schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
+        let sampling = sampling(
+            config.sampling.sampler,
+            config.sampling.eta,
+            Some(config.sampling.steps),
+            &schedule,
+        )
+        .map_err(|reason| bad("sampling", reason))?;
+        let objective =
+            objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
+        let network = network(&config.model);
+        check_network(&network).map_err(|reason| bad("model", reason))?;
+        let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
+        if images != matches!(network, NetworkPlan::UNet(_)) {
+            let reason = "images need kind \"unet\", points need \"mlp\"".to_owned();
+            return Err(bad("model.kind", reason));
+        }
+        Ok(Self {
+            source,
+            objective,
+            network,
+            adamw: AdamWSettings {
+                beta_1: config.optimizer.beta_1,
+                beta_2: config.optimizer.beta_2,
+                epsilon: config.optimizer.epsilon,
+                weight_decay: config.optimizer.weight_decay,
+            },
+            learning_rate: LearningRate {
+                peak: config.optimizer.learning_rate,
+                warmup: config.optimizer.warmup,
+                cosine: config.optimizer.cosine_decay,
+            },
+            sampling,
+            config,
+        })
+    }
+
+    /// Classes the network is conditioned on.
+    pub fn classes(&self) -> Option<usize> {
+        match &self.network {
+            NetworkPlan::UNet(config) => config.num_classes,
+            NetworkPlan::Mlp(_) => None,
+        }
+    }
+}
+
+type Refusal = (&'static str, String);
+
+/// The one table of ranges. Comparisons are written so that NaN fails them.
+fn check_counts(config: &Config) -> Result<(), Refusal> {
+    let optimizer = &config.optimizer;
+    let unit = |x: f64| (0.0..1.0).contains(&x);
+    let checks = [
+        ("steps", config.steps >= 1, config.steps.to_string(), "at least 1"),
+        ("batch_size", config.batch_size >= 1, config.batch_size.to_string(), "at least 1"),
+        (
+            "accumulate",
+            config.accumulate >= 1 && config.batch_size.is_multiple_of(config.accumulate.max(1)),
+            config.accumulate.to_string(),
+            "at least 1 and a divisor of batch_size",
+        ),
+        (
+            "optimizer.learning_rate",
+            optimizer.learning_rate > 0.0 && optimizer.learning_rate <= 1.0,
+            optimizer.learning_rate.to_string(),
+            "in (0, 1]",
+        ),
+        ("optimizer.beta_1", unit(optimizer.beta_1.into()), optimizer.beta_1.to_string(), "in [0, 1)"),
+        ("optimizer.beta_2", unit(optimizer.beta_2.into()), optimizer.beta_2.to_string(), "in [0, 1)"),
+        (
+            "optimizer.epsilon",
+            optimizer.epsilon > 0.0 && optimizer.epsilon.is_finite(),
+            optimizer.epsilon.to_string(),
+            "positive",
+        ),
+        (
+            "optimizer.weight_decay",
+            optimizer.weight_decay >= 0.0 && optimizer.weight_decay.is_finite(),
+            optimizer.weight_decay.to_string(),
+            "not negative",
+        ),
+        (
+            "optimizer.clip",
+            optimizer.clip.is_none_or(|clip| clip > 0.0 && clip.is_finite()),
+            format!("{:?}", optimizer.clip),
+            "positive",
+        ),
+        ("ema.decay", unit(config.ema.decay), config.ema.decay.to_string(), "in [0, 1)"),
+        (
+            "objective.class_dropout",
+            unit(config.objective.class_dropout),
+            config.objective.class_dropout.to_string(),
+            "in [0, 1)",
+        ),
+        ("sampling.count", config.sampling.count >= 1, config.sampling.count.to_string(), "at least 1"),
+        ("checkpoint.every", config.checkpoint.every >= 1, config.checkpoint.every.to_string(), "at least 1"),
+    ];
+    for (key, valid, value, range) in checks {
+        if !valid {
+            return Err((key, format!("{value} must be {range}")));
+        }
+    }
+    Ok(())
+}
+
+fn source(config: &Config) -> Result<Source, Refusal> {
+    let data = &config.data;
+    let path = || {
+        data.path.clone().ok_or_else(|| {
+            let reason = "missing: name the folder here or with --data".to_owned();
+            ("data.path", reason)
+        })
+    };
+    let points = || match data.points {
+        Some(0) => Err(("data.points", "0 must be at least 1".to_owned())),
+        points => Ok(points.unwrap_or(10_000)),
+    };
+    Ok(match data.kind {
+        DataKind::Digits => Source::Digits,
+        DataKind::Idx => Source::Idx { path: path()? },
+        DataKind::Cifar10 => Source::Cifar10 { path: path()? },
+        DataKind::Images => Source::Images {
+            path: path()?,
+            size: match data.size {
+                Some(size @ 1..=4096) => size,
+                Some(size) => {
+                    return Err(("data.size", format!("{size} must be in 1..=4096")));
+                }
+                None => return Err(("data.size", "missing: the side in pixels".to_owned())),
+            },
+            channels: match data.channels.unwrap_or(3) {
+                1 => Channels::Gray,
+                3 => Channels::Rgb,
+                n => return Err(("data.channels", format!("{n} must be 1 or 3"))),
+            },
+        },
+        DataKind::SwissRoll => Source::SwissRoll {
+            points: points()?,
+            seed: config.seed,
+        },
+        DataKind::TwoMoons => Source::TwoMoons {
+            points: points()?,
+            seed: config.seed,
+        },
+    })
+}
+
+/// The noise schedule a `[schedule]` table describes, with the published defaults for what it
+/// leaves out: β from 1e-4 to 0.02, the cosine's s = 0.008, the sigmoid's (−3, 3, 1), σ = 1/√T.
+///
+/// # Errors
+///
+/// If a number is out of its range; the message names it.
+pub fn schedule(config: &Schedule) -> Result<NoiseSchedule, String> {
+    let steps = config.timesteps;
+    let (start, end) = (
+        config.beta_start.unwrap_or(1e-4),
+        config.beta_end.unwrap_or(0.02),
+    );
+    let schedule = match config.kind {
+        ScheduleKind::Linear => NoiseSchedule::linear(steps, start, end),
+        ScheduleKind::ScaledLinear => NoiseSchedule::scaled_linear(steps, start, end),
+        ScheduleKind::Cosine => NoiseSchedule::cosine(steps, 0.008),
+        ScheduleKind::Sigmoid => NoiseSchedule::sigmoid(steps, -3.0, 3.0, 1.0),
+        ScheduleKind::RandomWalk => {
+            let sigma = config.sigma.unwrap_or(1.0 / f64::from(steps.max(1)).sqrt());
+            NoiseSchedule::random_walk(steps, sigma)
+        }
+    };
+    let schedule = if config.zero_terminal_snr {
+        schedule.and_then(|s| s.rescale_zero_terminal_snr())
+    } else {
+        schedule
+    };
+    schedule.map_err(|e| e.to_string())
+}
+
+/// A sampler and its trajectory: `steps` times spread by the trailing rule, so that the first is
+/// always T, or all of them.
+///
+/// # Errors
+///
+/// If η is outside [0, 1], or the schedule has fewer than `steps` times.
+pub fn sampling(
+    kind: SamplerKind,
+    eta: f64,
+    steps: Option<u32>,
+    schedule: &NoiseSchedule,
+) -> Result<SamplingPlan, String> {
+    let eta = Eta::new(eta).map_err(|e| e.to_string())?;
+    let sampler = match kind {
+        SamplerKind::Ancestral => Sampler::ANCESTRAL,
+        SamplerKind::AncestralBeta => Sampler::AncestralBeta,
+        SamplerKind::Ddim => Sampler::Ddim { eta },
+        SamplerKind::DpmPp2M => Sampler::DpmPp2M,
+    };
+    let trajectory = match steps {
+        Some(steps) => Spacing::Trailing
+            .trajectory(schedule, steps)
+            .map_err(|e| e.to_string())?,
+        None => Trajectory::full(schedule),
+    };
+    Ok(SamplingPlan {
+        sampler,
+        trajectory,
+    })
+}
+
+fn objective(config: &Config, schedule: NoiseSchedule) -> Result<Objective, String> {
+    let parametrization = match config.objective.parametrization {
+        ParametrizationKind::Epsilon => Parametrization::Epsilon,
+        ParametrizationKind::X0 => Parametrization::X0,
+        ParametrizationKind::V => Parametrization::V,
+    };
+    let weighting = match config.objective.weighting {
+        WeightingKind::Simple => Weighting::Simple,
+        WeightingKind::Vlb => Weighting::Vlb,
+        WeightingKind::MinSnr => Weighting::MinSnr {
+            gamma: config.objective.gamma.unwrap_or(5.0),
+        },
+    };
+    Objective::new(schedule, parametrization, weighting).map_err(|e| e.to_string())
+}
+
+fn network(model: &Model) -> NetworkPlan {
+    match model.clone() {
+        Model::UNet {
+            channels,
+            attention,
+            mid_attention,
+            layers_per_block,
+            attention_head_dim,
+            dropout,
+            norm_num_groups,
+            norm_eps,
+            downsample_padding,
+            scale_shift,
+            num_classes,
+        } => NetworkPlan::UNet(UNetConfig {
+            block_out_channels: channels,
+            attention,
+            mid_attention,
+            layers_per_block,
+            attention_head_dim,
+            dropout,
+            norm_num_groups,
+            norm_eps,
+            downsample_padding,
+            scale_shift,
+            num_classes,
+            ..UNetConfig::cifar10()
+        }),
+        Model::Mlp { hidden, layers } => NetworkPlan::Mlp(MlpConfig {
+            features: 2,
+            hidden,
+            layers,
+        }),
+    }
+}
+
+fn check_network(network: &NetworkPlan) -> Result<(), String> {
+    match network {
+        NetworkPlan::UNet(config) => config.check(),
+        NetworkPlan::Mlp(config) => config.check(),
+    }
+    .map_err(|e| e.to_string())
+}
