@@ -7,3 +7,4 @@ pub mod network;
 pub mod optim;
 pub mod params;
 pub mod plan;
+pub mod checkpoint;
