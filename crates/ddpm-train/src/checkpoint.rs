@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::optim::Optim;
-use crate::params::Named;
+use crate::params::{self, Named};
 
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -163,15 +163,29 @@ pub fn newest(run: &Path) -> Result<PathBuf, CheckpointError> {
 /// # Errors
 ///
 /// If a file is missing or damaged, or a tensor is missing, unexpected or of the wrong shape.
-pub fn load<M: Module>(path: &Path, model: M, optim: Optim) -> Result<Snapshot<M>, CheckpointError> {
-    let device = model.devices().into_iter().next().unwrap_or_default();
+pub fn load<M: Module>(
+    path: &Path,
+    model: M,
+    optim: Optim,
+    device: &Device,
+) -> Result<Snapshot<M>, CheckpointError> {
     let state_path = path.join("state.json");
     let state = fs::read(&state_path).map_err(io(&state_path))?;
     let state: State =
         serde_json::from_slice(&state).map_err(|e| CheckpointError::content(&state_path, e))?;
     let ema = load_module(&path.join("ema.safetensors"), model.valid())?;
     let model = load_module(&path.join("model.safetensors"), model)?;
-    let optim = load_optim(&path.join("optimizer.safetensors"), optim, state.updates, &device)?;
+    let path = path.join("optimizer.safetensors");
+    let optim = load_optim(&path, optim, state.updates, device)?;
+    let lengths = |named: &Named| -> Vec<(String, usize)> {
+        named.iter().map(|(name, t)| (name.clone(), t.dims()[0])).collect()
+    };
+    let parameters = lengths(&params::values(&model));
+    let fits = [&optim.exp_avg, &optim.exp_avg_sq].iter().all(|m| lengths(m) == parameters);
+    if optim.updates > 0 && !fits {
+        let reason = "the moments are not those of the network's parameters";
+        return Err(CheckpointError::content(&path, reason));
+    }
     Ok(Snapshot {
         step: state.step,
         model,
@@ -213,7 +227,7 @@ fn optim_bytes(optim: &Optim) -> Result<Vec<u8>, String> {
     let mut tensors = BTreeMap::new();
     for (moment, named) in moments {
         for (name, tensor) in named {
-            let values = tensor.to_data().to_vec::<f32>().map_err(|e| format!("{e:?}"))?;
+            let values = tensor.try_to_vec_as::<f32>().map_err(|e| e.to_string())?;
             tensors.insert(format!("{moment}.{name}"), values);
         }
     }

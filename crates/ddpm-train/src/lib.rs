@@ -8,3 +8,5 @@ pub mod optim;
 pub mod params;
 pub mod plan;
 pub mod checkpoint;
+pub mod picture;
+pub mod sample;
