@@ -10,3 +10,5 @@ pub mod plan;
 pub mod checkpoint;
 pub mod picture;
 pub mod sample;
+pub mod fit;
+pub mod progress;

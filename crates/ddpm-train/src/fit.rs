@@ -1,0 +1,309 @@
+//! The training loop, by steps.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use ddpm_process::{NoiseStream, training_loss};
+use ddpm_schedule::Timestep;
+use serde::Serialize;
+
+use crate::checkpoint::{self, Snapshot};
+use crate::data::{self, Batch, Dataset, Loader};
+use crate::ema::Ema;
+use crate::network::{Network, class_tensor};
+use crate::optim::{Optim, clip};
+use crate::params::{self, Named};
+use crate::plan::{NetworkPlan, Plan};
+use crate::progress::Progress;
+use crate::sample::{Request, sample};
+
+/// A line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Metrics {
+    /// Steps done.
+    pub step: u64,
+    /// Mean weighted loss of the batch.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Joint norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Rows a second, since the step before.
+    pub images_per_second: f64,
+}
+
+/// Trains as `plan` says in the folder `out`, from the newest checkpoint there if `resume`.
+///
+/// # Errors
+///
+/// If the data, the folder or a checkpoint is not usable, or the loss stops being finite.
+pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<()> {
+    let dataset = Arc::new(data::load(&plan.source)?);
+    check_classes(plan, &dataset)?;
+    prepare_folder(plan, out, resume)?;
+    let training = device.clone().autodiff();
+    let seed = plan.config.seed;
+    match (&plan.network, dataset.shape()) {
+        (NetworkPlan::UNet(config), &[channels, height, width]) => {
+            config.check_image_size(height, width)?;
+            let mut config = config.clone();
+            (config.in_channels, config.out_channels) = (channels, channels);
+            Run::new(plan, out, dataset, config.init(seed, &training)?, device, resume)?.fit::<4>()
+        }
+        (NetworkPlan::Mlp(config), &[2]) => {
+            Run::new(plan, out, dataset, config.init(seed, &training)?, device, resume)?.fit::<2>()
+        }
+        (_, shape) => bail!("model.kind does not fit rows of shape {shape:?}"),
+    }
+}
+
+fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
+    if let Some(classes) = plan.classes() {
+        let found = dataset.classes();
+        ensure!(
+            found == Some(classes),
+            "model.num_classes is {classes}, but the data has {}",
+            found.map_or("no labels".to_owned(), |n| format!("{n} classes"))
+        );
+    }
+    Ok(())
+}
+
+/// A new run needs an unused folder; a resumed one keeps what it has.
+fn prepare_folder(plan: &Plan, out: &Path, resume: bool) -> Result<()> {
+    let used = out.join("config.toml").exists();
+    ensure!(
+        resume || !used,
+        "{} holds a run already: go on with --resume, or choose another --out",
+        out.display()
+    );
+    ensure!(used || !resume, "{} holds no run to resume", out.display());
+    for folder in [out.to_owned(), out.join("samples"), out.join("checkpoints")] {
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    let config = toml::to_string(&plan.config)?;
+    checkpoint::write_file(&out.join("config.toml"), config.as_bytes())?;
+    Ok(())
+}
+
+/// A run in progress.
+struct Run<'a, M> {
+    plan: &'a Plan,
+    out: PathBuf,
+    dataset: Arc<Dataset>,
+    step: u64,
+    model: M,
+    ema: Ema<M>,
+    optim: Optim,
+    device: Device,
+}
+
+impl<'a, M: burn::module::Module> Run<'a, M> {
+    fn new(
+        plan: &'a Plan,
+        out: &Path,
+        dataset: Arc<Dataset>,
+        model: M,
+        device: &Device,
+        resume: bool,
+    ) -> Result<Self> {
+        let decay = plan.config.ema.decay;
+        let mut run = Self {
+            plan,
+            out: out.to_owned(),
+            dataset,
+            step: 0,
+            ema: Ema::new(&model, decay),
+            model,
+            optim: Optim::new(plan.adamw),
+            device: device.clone(),
+        };
+        if resume {
+            let path = checkpoint::newest(out)?;
+            let snapshot = checkpoint::load(&path, run.model, run.optim, device)?;
+            run.step = snapshot.step;
+            run.model = snapshot.model;
+            run.optim = snapshot.optim;
+            run.ema.module = snapshot.ema;
+        }
+        Ok(run)
+    }
+
+    fn fit<const D: usize>(mut self) -> Result<()>
+    where
+        M: Network<D>,
+    {
+        let config = &self.plan.config;
+        let mut batches = Loader::new(
+            self.dataset.clone(),
+            config.batch_size,
+            config.seed,
+            config.data.flip,
+            config.data.workers,
+            self.step,
+        )?;
+        let mut metrics = open_metrics(&self.out.join("metrics.jsonl"), self.step)?;
+        let progress = Progress::new(self.step, config.steps);
+        let mut before = Instant::now();
+        while self.step < config.steps {
+            let batch = batches.next().context("the loader ended")?;
+            let (loss, lr, grad_norm) = self.advance::<D>(&batch)?;
+            let seconds = before.elapsed().as_secs_f64();
+            before = Instant::now();
+            let line = Metrics {
+                step: self.step,
+                loss,
+                lr,
+                grad_norm,
+                images_per_second: config.batch_size as f64 / seconds,
+            };
+            serde_json::to_writer(&mut metrics, &line)?;
+            writeln!(metrics)?;
+            progress.step(&line);
+            let last = self.step == config.steps;
+            let due = |every: u64| every > 0 && (last || self.step.is_multiple_of(every));
+            if due(config.sampling.every) {
+                self.picture::<D>()?;
+            }
+            if due(config.checkpoint.every) {
+                metrics.flush()?;
+                self.save()?;
+            }
+        }
+        metrics.flush()?;
+        progress.finish(&self.out);
+        Ok(())
+    }
+
+    /// One step: loss, gradients, clipping, update, average.
+    fn advance<const D: usize>(&mut self, batch: &Batch) -> Result<(f64, f64, f64)>
+    where
+        M: Network<D>,
+    {
+        let config = &self.plan.config;
+        let step = self.step + 1;
+        let part = config.batch_size / config.accumulate;
+        let mut gradients = Named::new();
+        let mut loss = 0.0;
+        for rows in (0..config.accumulate).map(|i| i * part..(i + 1) * part) {
+            // Each part weighs 1/k, so the sum is the mean over the whole batch.
+            let mean = self.loss::<D>(batch, rows) / config.accumulate as f64;
+            let found = params::gradients(&self.model, &mean.backward());
+            params::add(&mut gradients, found);
+            loss += mean.into_scalar::<f64>();
+        }
+        ensure!(loss.is_finite(), "the loss is {loss} at step {step}; the run stops here");
+        let norm = clip(&mut gradients, config.optimizer.clip);
+        ensure!(norm.is_finite(), "the gradients' norm is {norm} at step {step}; the run stops here");
+        let lr = self.plan.learning_rate.at(step, config.steps);
+        self.model = self.optim.step(self.model.clone(), gradients, lr);
+        self.ema = self.ema.clone().update(&self.model, step);
+        self.step = step;
+        Ok((loss, lr, norm))
+    }
+
+    /// The mean loss of some rows of the batch; everything random is keyed by the rows' positions.
+    fn loss<const D: usize>(&self, batch: &Batch, rows: std::ops::Range<usize>) -> Tensor<1>
+    where
+        M: Network<D>,
+    {
+        let seed = self.plan.config.seed;
+        let device = self.device.clone().autodiff();
+        let samples = &batch.samples[rows.clone()];
+        let mut shape = [samples.len(); D];
+        shape[1..].copy_from_slice(self.dataset.shape());
+        let row = self.dataset.row_len();
+        let values = batch.rows[rows.start * row..rows.end * row].to_vec();
+        let x0 = Tensor::<D>::from_data(TensorData::new(values, shape), &device);
+        let eps = NoiseStream::new(seed, "eps").normal(samples, 0, shape, &device);
+        let t = self.times(samples);
+        let class = self.classes(batch, rows).map(|c| class_tensor(&c, &device));
+
+        let dropout = NoiseStream::new(seed, "dropout");
+        let mut layer = 0;
+        let mut masks = |p: f64, shape: [usize; 4]| {
+            layer += 1;
+            let len = shape[1..].iter().product();
+            let mut values = vec![0.0; samples.len() * len];
+            for (&sample, out) in samples.iter().zip(values.chunks_exact_mut(len)) {
+                dropout.row(sample, layer).fill_dropout(p, out);
+            }
+            Tensor::from_data(TensorData::new(values, shape), &device)
+        };
+        let network = |x_t, t| self.model.predict(x_t, t, class, Some(&mut masks));
+        training_loss(network, &self.plan.objective, x0, eps, &t).mean()
+    }
+
+    fn times(&self, samples: &[u64]) -> Vec<Timestep> {
+        let schedule = self.plan.objective.schedule();
+        let stream = NoiseStream::new(self.plan.config.seed, "t");
+        samples
+            .iter()
+            .map(|&k| stream.row(k, 0).one_to(schedule.timesteps()))
+            .filter_map(|t| schedule.timestep(t))
+            .collect()
+    }
+
+    /// The rows' classes, some replaced by the null class.
+    fn classes(&self, batch: &Batch, rows: std::ops::Range<usize>) -> Option<Vec<usize>> {
+        let null = self.plan.classes()?;
+        let p = self.plan.config.objective.class_dropout;
+        let stream = NoiseStream::new(self.plan.config.seed, "class-dropout");
+        let labels = batch.labels.as_ref()?;
+        let keep = |i: usize| stream.row(batch.samples[i], 0).uniform() >= p;
+        Some(rows.map(|i| if keep(i) { labels[i] } else { null }).collect())
+    }
+
+    /// A grid from the averaged weights, with the same noise every time.
+    fn picture<const D: usize>(&self) -> Result<()>
+    where
+        M: Network<D>,
+    {
+        let count = self.plan.config.sampling.count;
+        let null_class = self.plan.classes();
+        let classes = null_class.map(|n| (0..count).map(|k| k % n).collect::<Vec<_>>());
+        let request = Request {
+            count,
+            seed: self.plan.config.seed,
+            classes: classes.as_deref(),
+            null_class,
+            guidance: 1.0,
+            shape: self.dataset.shape(),
+            init_noise: None,
+        };
+        let (network, objective) = (&self.ema.module, &self.plan.objective);
+        let sampling = &self.plan.sampling;
+        let samples = sample::<D, M>(network, objective, sampling, &request, &self.device, |_, _| ());
+        let path = self.out.join(format!("samples/step-{:08}.png", self.step));
+        samples.grid().save(&path).with_context(|| path.display().to_string())
+    }
+
+    fn save(&self) -> Result<()> {
+        let snapshot = Snapshot {
+            step: self.step,
+            model: self.model.clone(),
+            ema: self.ema.module.clone(),
+            optim: self.optim.clone(),
+        };
+        let config = toml::to_string(&self.plan.config)?;
+        checkpoint::save(&self.out.join("checkpoints"), &snapshot, &config)?;
+        Ok(())
+    }
+}
+
+/// Opens the metrics for appending, without the lines of steps that will be done again.
+fn open_metrics(path: &Path, step: u64) -> Result<BufWriter<fs::File>> {
+    let step = usize::try_from(step)?;
+    if path.exists() {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let kept: String = text.split_inclusive('\n').take(step).collect();
+        checkpoint::write_file(path, kept.as_bytes())?;
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    Ok(BufWriter::new(file.with_context(|| path.display().to_string())?))
+}
