@@ -1,14 +1,23 @@
-//! stub
+//! Training and sampling of DDPMs: configuration, data, loop, EMA, checkpoints, pictures.
+//!
+//! The program `ddpm` is a thin shell around this library. [`config`] is what a file says,
+//! [`plan`] what has been checked; [`fit::train`] runs a plan, [`generate::generate`] samples from
+//! what it leaves. [`device`] is the only place that knows which backends are compiled.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod ema;
+pub mod fit;
+pub mod generate;
 pub mod network;
 pub mod optim;
 pub mod params;
-pub mod plan;
-pub mod checkpoint;
 pub mod picture;
-pub mod sample;
-pub mod fit;
+pub mod plan;
 pub mod progress;
+pub mod sample;
+pub mod table;

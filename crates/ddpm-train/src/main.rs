@@ -1,2 +1,255 @@
-//! The program `ddpm`.
-fn main() {}
+//! The program `ddpm`: trains, samples, and shows schedules and devices.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use ddpm_train::config::{self, Config, SamplerKind, Schedule, ScheduleKind};
+use ddpm_train::device::{Backend, DeviceError};
+use ddpm_train::generate::{Order, generate};
+use ddpm_train::plan::{self, Plan};
+use ddpm_train::{fit, table};
+
+/// Denoising diffusion probabilistic models: train one, sample from it.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network; pictures, metrics and checkpoints go to the run's folder.
+    Train(Train),
+    /// Draw samples from a run.
+    Sample(Sample),
+    /// Show a noise schedule's numbers.
+    Schedule(ScheduleArgs),
+    /// Print a recipe's TOML, which `train --config` takes.
+    Recipe {
+        /// digits, fashion-mnist, cifar10 or swiss-roll.
+        name: String,
+    },
+    /// List the backends of this build and whether this machine can run them.
+    Devices,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(clap::Args)]
+struct Train {
+    /// A compiled-in recipe [default: digits].
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    recipe: Option<String>,
+    /// A configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder (or file) of the data, for recipes that need one.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// The run's folder [default: runs/ and the recipe's name].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Optimizer steps of the whole run.
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Rows a step.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Everything random follows from it.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Steps between checkpoints.
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
+    /// Go on from the newest checkpoint in the run's folder.
+    #[arg(long)]
+    resume: bool,
+    /// flex, ndarray, cuda or vulkan.
+    #[arg(long, value_name = "NAME", default_value = "flex")]
+    backend: String,
+}
+
+#[derive(clap::Args)]
+struct Sample {
+    /// A run's folder, or one of its checkpoints.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Number of samples.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    num: usize,
+    /// The sampler [default: the run's].
+    #[arg(long)]
+    sampler: Option<SamplerKind>,
+    /// Steps of the reverse process [default: the run's].
+    #[arg(long, value_name = "N")]
+    steps: Option<u32>,
+    /// How much noise DDIM adds, from 0 (none) to 1 (as much as DDPM).
+    #[arg(long, value_name = "X")]
+    eta: Option<f64>,
+    /// One class for all samples [default: all classes in turn].
+    #[arg(long, value_name = "K")]
+    class: Option<usize>,
+    /// Weight of classifier-free guidance; 1 is none.
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    guidance: f64,
+    /// Seed of the noise.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Start from the tensor `noise` of this safetensors file.
+    #[arg(long, value_name = "FILE")]
+    init_noise: Option<PathBuf>,
+    /// Where the pictures go.
+    #[arg(long, value_name = "DIR", default_value = "samples")]
+    out: PathBuf,
+    /// Also write film.gif, the reverse process of the first samples.
+    #[arg(long)]
+    film: bool,
+    /// Also write samples.safetensors, the values before any rounding.
+    #[arg(long)]
+    raw: bool,
+    /// flex, ndarray, cuda or vulkan.
+    #[arg(long, value_name = "NAME", default_value = "flex")]
+    backend: String,
+}
+
+#[derive(clap::Args)]
+struct ScheduleArgs {
+    /// The family.
+    #[arg(long, default_value = "linear")]
+    kind: ScheduleKind,
+    /// T.
+    #[arg(long, value_name = "T", default_value_t = 1000)]
+    timesteps: u32,
+    /// How to show it.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    Json,
+    Svg,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // 2 says: not on this machine, or not so asked. 1 says: it went wrong.
+            ExitCode::from(if error.is::<DeviceError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Train(args) => train(args),
+        Command::Sample(args) => sample(args),
+        Command::Schedule(args) => schedule(&args),
+        Command::Recipe { name } => {
+            print(config::recipe(&name)?);
+            Ok(())
+        }
+        Command::Devices => {
+            devices();
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ddpm", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn train(args: Train) -> Result<()> {
+    let device = args.backend.parse::<Backend>()?.device()?;
+    let resumed = args.out.as_ref().filter(|_| args.resume && args.recipe.is_none());
+    let (mut config, file) = match (&args.config, resumed) {
+        (Some(path), _) => (Config::read(path)?, path.display().to_string()),
+        // A resumed run is by default the run that was begun.
+        (None, Some(out)) => {
+            let path = out.join("config.toml");
+            (Config::read(&path)?, path.display().to_string())
+        }
+        (None, None) => {
+            let name = args.recipe.as_deref().unwrap_or("digits");
+            let file = format!("recipe {name}");
+            (Config::parse(config::recipe(name)?, &file)?, file)
+        }
+    };
+    if let Some(path) = args.data {
+        config.data.path = Some(path);
+    }
+    config.steps = args.steps.unwrap_or(config.steps);
+    config.batch_size = args.batch_size.unwrap_or(config.batch_size);
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
+    let out = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
+    let plan = Plan::new(config, &file)?;
+    fit::train(&plan, &out, args.resume, &device)
+}
+
+fn sample(args: Sample) -> Result<()> {
+    let device = args.backend.parse::<Backend>()?.device()?;
+    let order = Order {
+        from: args.from,
+        num: args.num,
+        sampler: args.sampler,
+        steps: args.steps,
+        eta: args.eta,
+        class: args.class,
+        guidance: args.guidance,
+        seed: args.seed,
+        init_noise: args.init_noise,
+        out: args.out,
+        film: args.film,
+        raw: args.raw,
+    };
+    generate(&order, &device)?;
+    eprintln!("{} samples in {}", order.num, order.out.display());
+    Ok(())
+}
+
+fn schedule(args: &ScheduleArgs) -> Result<()> {
+    let schedule = plan::schedule(&Schedule {
+        kind: args.kind,
+        timesteps: args.timesteps,
+        beta_start: None,
+        beta_end: None,
+        sigma: None,
+        zero_terminal_snr: false,
+    });
+    let schedule = schedule.map_err(anyhow::Error::msg).context("schedule")?;
+    match args.format {
+        Format::Table => print(&table::table(&schedule)),
+        Format::Csv => print(&table::csv(&schedule)),
+        Format::Json => print(&(serde_json::to_string_pretty(&table::rows(&schedule))? + "\n")),
+        Format::Svg => print(&table::svg(&schedule)),
+    }
+    Ok(())
+}
+
+fn devices() {
+    for backend in Backend::ALL {
+        let state = match backend.device() {
+            Ok(_) => "ready".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        print(&format!("{:<8} {state}\n", backend.name()));
+    }
+}
+
+/// Writes to standard output; a reader that has gone away, such as `head`, is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

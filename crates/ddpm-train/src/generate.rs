@@ -1,0 +1,173 @@
+//! Sampling from a finished or running training: checkpoint in, pictures out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Device;
+
+use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
+use crate::config::{Config, SamplerKind};
+use crate::data::{self, Source};
+use crate::network::Network;
+use crate::picture::{Samples, write_film};
+use crate::plan::{NetworkPlan, Plan, sampling};
+use crate::sample::{Request, sample};
+
+/// What `ddpm sample` is asked for; `None` takes what the run was configured with.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The run, or one of its checkpoints.
+    pub from: PathBuf,
+    /// Number of samples.
+    pub num: usize,
+    /// The sampler.
+    pub sampler: Option<SamplerKind>,
+    /// Steps of the reverse process.
+    pub steps: Option<u32>,
+    /// η of DDIM.
+    pub eta: Option<f64>,
+    /// One class for all samples; by default they go round.
+    pub class: Option<usize>,
+    /// Guidance weight.
+    pub guidance: f64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// A safetensors file whose tensor `noise` is started from.
+    pub init_noise: Option<PathBuf>,
+    /// Where the pictures go.
+    pub out: PathBuf,
+    /// Whether to write `film.gif`.
+    pub film: bool,
+    /// Whether to write `samples.safetensors`.
+    pub raw: bool,
+}
+
+/// Draws samples and writes them: `grid.png`, `NNNN.png` each, and what else was asked for.
+///
+/// # Errors
+///
+/// If the checkpoint or the noise cannot be used, a number is out of its range, or a file cannot
+/// be written.
+pub fn generate(order: &Order, device: &Device) -> Result<()> {
+    let path = checkpoint::newest(&order.from)?;
+    let file = path.join("config.toml");
+    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
+    ensure!(order.num >= 1, "--num 0 asks for nothing");
+    ensure!(order.guidance.is_finite(), "--guidance {} is not a number", order.guidance);
+    let weights = path.join("ema.safetensors");
+    match &plan.network {
+        NetworkPlan::UNet(config) => {
+            let shape = image_shape(&plan)?;
+            let mut config = config.clone();
+            (config.in_channels, config.out_channels) = (shape[0], shape[0]);
+            let network = load_module(&weights, config.init(0, device)?)?;
+            draw::<4, _>(order, &plan, &network, &shape, device)
+        }
+        NetworkPlan::Mlp(config) => {
+            let network = load_module(&weights, config.init(0, device)?)?;
+            draw::<2, _>(order, &plan, &network, &[2], device)
+        }
+    }
+}
+
+/// The shape of the images the run was trained on. Only IDX data has to be opened to know it.
+fn image_shape(plan: &Plan) -> Result<Vec<usize>> {
+    Ok(match &plan.source {
+        Source::Digits => vec![1, 8, 8],
+        Source::Cifar10 { .. } => vec![3, 32, 32],
+        Source::Images { size, channels, .. } => {
+            let channels = match channels {
+                data::Channels::Gray => 1,
+                data::Channels::Rgb => 3,
+            };
+            vec![channels, *size, *size]
+        }
+        source @ Source::Idx { .. } => data::load(source)?.shape().to_vec(),
+        Source::SwissRoll { .. } | Source::TwoMoons { .. } => bail!("points are no images"),
+    })
+}
+
+fn draw<const D: usize, N: Network<D>>(
+    order: &Order,
+    plan: &Plan,
+    network: &N,
+    shape: &[usize],
+    device: &Device,
+) -> Result<()> {
+    let config = &plan.config.sampling;
+    let steps = order.steps.unwrap_or(config.steps);
+    let kind = order.sampler.unwrap_or(config.sampler);
+    let eta = order.eta.unwrap_or(config.eta);
+    let sampling = sampling(kind, eta, Some(steps), plan.objective.schedule())
+        .map_err(anyhow::Error::msg)?;
+    let classes = classes(order, plan)?;
+    let init_noise = match &order.init_noise {
+        Some(path) => Some(read_noise(path, order.num, shape)?),
+        None => None,
+    };
+    let request = Request {
+        count: order.num,
+        seed: order.seed,
+        classes: classes.as_deref(),
+        null_class: plan.classes(),
+        guidance: order.guidance,
+        shape,
+        init_noise: init_noise.as_deref(),
+    };
+    let mut frames = Vec::new();
+    let samples = sample::<D, N>(network, &plan.objective, &sampling, &request, device, |_, state| {
+        if order.film {
+            frames.push(state.grid());
+        }
+    });
+    write(order, &samples)?;
+    if order.film {
+        let path = order.out.join("film.gif");
+        write_film(&path, frames).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn classes(order: &Order, plan: &Plan) -> Result<Option<Vec<usize>>> {
+    let Some(n) = plan.classes() else {
+        ensure!(order.class.is_none(), "--class: the network was trained without classes");
+        ensure!(order.guidance == 1.0, "--guidance: the network was trained without classes");
+        return Ok(None);
+    };
+    if let Some(class) = order.class {
+        ensure!(class < n, "--class {class}: the network knows 0 to {}", n - 1);
+    }
+    Ok(Some((0..order.num).map(|k| order.class.unwrap_or(k % n)).collect()))
+}
+
+fn read_noise(path: &Path, count: usize, shape: &[usize]) -> Result<Vec<f32>> {
+    let (found, values) = read_tensor(path, "noise")?;
+    let expected: Vec<usize> = std::iter::once(count).chain(shape.iter().copied()).collect();
+    ensure!(
+        found == expected,
+        "{}: noise has shape {found:?}, {expected:?} is needed",
+        path.display()
+    );
+    Ok(values)
+}
+
+fn write(order: &Order, samples: &Samples) -> Result<()> {
+    fs::create_dir_all(&order.out).with_context(|| order.out.display().to_string())?;
+    let path = order.out.join("grid.png");
+    samples.grid().save(&path).with_context(|| path.display().to_string())?;
+    for i in 0..samples.count() {
+        let path = order.out.join(format!("{i:04}.png"));
+        if let Some(image) = samples.image(i) {
+            image.save(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    if order.raw {
+        let mut shape = vec![samples.count()];
+        shape.extend(&samples.shape);
+        let tensor = ("samples", shape, samples.values.as_slice());
+        let bytes = tensor_bytes(std::iter::once(tensor)).map_err(anyhow::Error::msg)?;
+        write_file(&order.out.join("samples.safetensors"), &bytes)?;
+    }
+    Ok(())
+}

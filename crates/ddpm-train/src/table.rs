@@ -1,0 +1,121 @@
+//! A noise schedule as text: table, CSV, JSON or a picture.
+
+use std::fmt::Write;
+
+use ddpm_schedule::NoiseSchedule;
+use serde::Serialize;
+
+/// The numbers of one time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Row {
+    t: u32,
+    beta: f64,
+    alpha_bar: f64,
+    signal: f64,
+    noise: f64,
+    log_snr: f64,
+    posterior_variance: f64,
+}
+
+const COLUMNS: [&str; 7] =
+    ["t", "beta", "alpha_bar", "signal", "noise", "log_snr", "posterior_variance"];
+
+/// The schedule's numbers, t = 1 to T.
+pub fn rows(schedule: &NoiseSchedule) -> Vec<Row> {
+    let row = |t| {
+        let level = schedule.level(t);
+        Row {
+            t: t.get(),
+            beta: schedule.beta(t),
+            alpha_bar: level.alpha_bar(),
+            signal: level.signal(),
+            noise: level.noise(),
+            log_snr: level.log_snr(),
+            posterior_variance: schedule.posterior_variance(t),
+        }
+    };
+    schedule.iter().map(row).collect()
+}
+
+impl Row {
+    fn values(&self) -> [f64; 6] {
+        [
+            self.beta,
+            self.alpha_bar,
+            self.signal,
+            self.noise,
+            self.log_snr,
+            self.posterior_variance,
+        ]
+    }
+}
+
+/// Comma separated, 17 significant digits.
+pub fn csv(schedule: &NoiseSchedule) -> String {
+    let mut out = COLUMNS.join(",") + "\n";
+    for row in rows(schedule) {
+        out += &row.t.to_string();
+        for value in row.values() {
+            // Writing to a string cannot fail.
+            let _ = write!(out, ",{value:.16e}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Some twenty rows, to be read by a person.
+pub fn table(schedule: &NoiseSchedule) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{:>6} {:>11} {:>11} {:>9} {:>9} {:>9} {:>11}",
+        "t", "beta", "alpha_bar", "signal", "noise", "log_snr", "post_var"
+    );
+    let rows = rows(schedule);
+    let every = rows.len().div_ceil(20);
+    for (i, row) in rows.iter().enumerate() {
+        if i == 0 || (i + 1).is_multiple_of(every) || i + 1 == rows.len() {
+            let _ = writeln!(
+                out,
+                "{:>6} {:>11.4e} {:>11.4e} {:>9.6} {:>9.6} {:>9.3} {:>11.4e}",
+                row.t,
+                row.beta,
+                row.alpha_bar,
+                row.signal,
+                row.noise,
+                row.log_snr,
+                row.posterior_variance
+            );
+        }
+    }
+    out
+}
+
+/// Signal and noise over t.
+pub fn svg(schedule: &NoiseSchedule) -> String {
+    let rows = rows(schedule);
+    let top = rows.iter().map(|r| r.signal.max(r.noise)).fold(1.0, f64::max);
+    let line = |value: fn(&Row) -> f64| {
+        let points = rows.iter().map(|row| {
+            let x = 50.0 + 500.0 * f64::from(row.t) / rows.len() as f64;
+            format!("{x:.2},{:.2}", 270.0 - 240.0 * value(row) / top)
+        });
+        points.collect::<Vec<_>>().join(" ")
+    };
+    format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 310" font-family="sans-serif" font-size="13">
+<rect width="600" height="310" fill="white"/>
+<path d="M50 30 V270 H550" fill="none" stroke="black"/>
+<polyline points="{signal}" fill="none" stroke="steelblue" stroke-width="2"/>
+<polyline points="{noise}" fill="none" stroke="firebrick" stroke-width="2"/>
+<text x="44" y="275" text-anchor="end">0</text><text x="44" y="35" text-anchor="end">{top:.3}</text>
+<text x="50" y="290">1</text><text x="550" y="290" text-anchor="end">t = {last}</text>
+<text x="250" y="20" fill="steelblue">signal</text><text x="310" y="20" fill="firebrick">noise</text>
+</svg>
+"#,
+        signal = line(|row| row.signal),
+        noise = line(|row| row.noise),
+        last = rows.len(),
+    )
+}
