@@ -1,1 +1,2 @@
-fn main(){}
+//! Benchmarks, per compiled backend side by side.
+fn main() {}

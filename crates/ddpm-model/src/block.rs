@@ -27,7 +27,11 @@ pub struct ResnetBlock {
 impl ResnetBlock {
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, input: usize, output: usize) -> Self {
         let (groups, eps) = (config.norm_num_groups, config.norm_eps);
-        let temb = if config.scale_shift { 2 * output } else { output };
+        let temb = if config.scale_shift {
+            2 * output
+        } else {
+            output
+        };
         Self {
             norm1: init.group_norm(groups, input, eps),
             conv1: init.conv(input, output, 3),
@@ -43,6 +47,10 @@ impl ResnetBlock {
     /// * `x`: `[B, input, H, W]`;
     /// * `temb`: `[B, time_embed_dim]`;
     /// * returns `[B, output, H, W]`.
+    ///
+    /// # Panics
+    ///
+    /// If shapes disagree.
     pub fn forward(
         &self,
         x: Tensor<4>,
@@ -204,6 +212,10 @@ impl UpBlock {
     }
 
     /// Runs the level on `x`, popping from `skips` one result per residual block.
+    ///
+    /// # Panics
+    ///
+    /// If `skips` holds fewer, or shapes disagree.
     pub fn forward(
         &self,
         mut x: Tensor<4>,

@@ -24,7 +24,10 @@ pub fn sinusoidal_embedding(
     cos_first: bool,
     freq_shift: f64,
 ) -> Tensor<2> {
-    assert!(dim.is_multiple_of(2), "an embedding of {dim} features has no half");
+    assert!(
+        dim.is_multiple_of(2),
+        "an embedding of {dim} features has no half"
+    );
     let half = dim / 2;
     let step = -(10_000_f64.ln()) / (half as f64 - freq_shift);
     #[allow(clippy::cast_possible_truncation)]
@@ -32,7 +35,14 @@ pub fn sinusoidal_embedding(
     let omega = Tensor::<2>::from_data(TensorData::new(omega, [1, half]), &t.device());
     let phase = t.unsqueeze_dim::<2>(1) * omega;
     let (sin, cos) = (phase.clone().sin(), phase.cos());
-    Tensor::cat(if cos_first { vec![cos, sin] } else { vec![sin, cos] }, 1)
+    Tensor::cat(
+        if cos_first {
+            vec![cos, sin]
+        } else {
+            vec![sin, cos]
+        },
+        1,
+    )
 }
 
 /// Two linear layers that turn the sinusoidal features into the vector every block is given.

@@ -42,11 +42,7 @@ impl<'a> Init<'a> {
     /// A `kernel`×`kernel` convolution of stride 1 that keeps the image's size.
     pub(crate) fn conv(&mut self, input: usize, output: usize, kernel: usize) -> Conv2d {
         let area = kernel * kernel;
-        let weight = self.uniform(
-            [output, input, kernel, kernel],
-            input * area,
-            output * area,
-        );
+        let weight = self.uniform([output, input, kernel, kernel], input * area, output * area);
         self.conv_of(weight, output, kernel)
     }
 

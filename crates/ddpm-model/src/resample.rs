@@ -46,7 +46,8 @@ impl Upsample {
 
     /// Doubles the image.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let double = InterpolateOptions::new(InterpolateMode::Nearest).with_scale_factor([2.0, 2.0]);
+        let double =
+            InterpolateOptions::new(InterpolateMode::Nearest).with_scale_factor([2.0, 2.0]);
         self.conv.forward(interpolate(x, double))
     }
 }

@@ -139,8 +139,18 @@ impl UNetConfig {
     fn check_ranges(&self) -> Result<(), ModelError> {
         let half = self.block_out_channels[0] as f64 / 2.0;
         let ranges = [
-            ("dropout", self.dropout, (0.0..1.0).contains(&self.dropout), "[0, 1)"),
-            ("norm_eps", self.norm_eps, self.norm_eps > 0.0 && self.norm_eps < 1.0, "(0, 1)"),
+            (
+                "dropout",
+                self.dropout,
+                (0.0..1.0).contains(&self.dropout),
+                "[0, 1)",
+            ),
+            (
+                "norm_eps",
+                self.norm_eps,
+                self.norm_eps > 0.0 && self.norm_eps < 1.0,
+                "(0, 1)",
+            ),
             (
                 "downsample_padding",
                 self.downsample_padding as f64,

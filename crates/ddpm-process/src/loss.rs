@@ -38,5 +38,10 @@ pub fn training_loss<const D: usize>(
     let x_t = diffuse(x0.clone(), eps.clone(), schedule, t);
     let output = network(x_t, time);
     let error = x0 * p + eps * q - output;
-    error.square().flatten::<2>(1, -1).mean_dim(1).squeeze_dim(1) * weight
+    error
+        .square()
+        .flatten::<2>(1, -1)
+        .mean_dim(1)
+        .squeeze_dim(1)
+        * weight
 }

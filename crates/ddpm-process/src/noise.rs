@@ -110,7 +110,11 @@ impl RowRng {
         let dropped = (p * 4_294_967_296.0) as u32;
         let kept = (1.0 / (1.0 - p)) as f32;
         for value in out {
-            *value = if self.rng.next_u32() < dropped { 0.0 } else { kept };
+            *value = if self.rng.next_u32() < dropped {
+                0.0
+            } else {
+                kept
+            };
         }
     }
 }

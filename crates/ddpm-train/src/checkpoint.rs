@@ -92,8 +92,14 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 /// A rename lasts only once the folder it happened in is synced.
 fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    File::open(parent).and_then(|folder| folder.sync_all()).map_err(io(parent))
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io(parent))
 }
 
 /// Saves a snapshot as `folder/step-NNNNNNNN`; returns that path.
@@ -116,7 +122,8 @@ pub fn save<M: Module>(
         step: snapshot.step,
         updates: snapshot.optim.updates,
     };
-    let state = serde_json::to_vec_pretty(&state).map_err(|e| CheckpointError::content(&aside, e))?;
+    let state =
+        serde_json::to_vec_pretty(&state).map_err(|e| CheckpointError::content(&aside, e))?;
     let files = [
         ("model.safetensors", module_bytes(&snapshot.model)),
         ("ema.safetensors", module_bytes(&snapshot.ema)),
@@ -150,7 +157,10 @@ pub fn newest(run: &Path) -> Result<PathBuf, CheckpointError> {
     let entries = fs::read_dir(&folder).map_err(io(&folder))?;
     let mut steps: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("step-")))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("step-"))
+        })
         .collect();
     steps.sort();
     steps
@@ -178,10 +188,15 @@ pub fn load<M: Module>(
     let path = path.join("optimizer.safetensors");
     let optim = load_optim(&path, optim, state.updates, device)?;
     let lengths = |named: &Named| -> Vec<(String, usize)> {
-        named.iter().map(|(name, t)| (name.clone(), t.dims()[0])).collect()
+        named
+            .iter()
+            .map(|(name, t)| (name.clone(), t.dims()[0]))
+            .collect()
     };
     let parameters = lengths(&params::values(&model));
-    let fits = [&optim.exp_avg, &optim.exp_avg_sq].iter().all(|m| lengths(m) == parameters);
+    let fits = [&optim.exp_avg, &optim.exp_avg_sq]
+        .iter()
+        .all(|m| lengths(m) == parameters);
     if optim.updates > 0 && !fits {
         let reason = "the moments are not those of the network's parameters";
         return Err(CheckpointError::content(&path, reason));
@@ -208,7 +223,10 @@ pub fn load_module<M: Module>(path: &Path, mut module: M) -> Result<M, Checkpoin
         .load_from(&mut store)
         .map_err(|e| CheckpointError::content(path, e))?;
     if !result.unused.is_empty() {
-        let reason = format!("tensors the network does not have: {}", result.unused.join(", "));
+        let reason = format!(
+            "tensors the network does not have: {}",
+            result.unused.join(", ")
+        );
         return Err(CheckpointError::content(path, reason));
     }
     Ok(module)
@@ -223,7 +241,10 @@ fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
 }
 
 fn optim_bytes(optim: &Optim) -> Result<Vec<u8>, String> {
-    let moments = [("exp_avg", &optim.exp_avg), ("exp_avg_sq", &optim.exp_avg_sq)];
+    let moments = [
+        ("exp_avg", &optim.exp_avg),
+        ("exp_avg_sq", &optim.exp_avg_sq),
+    ];
     let mut tensors = BTreeMap::new();
     for (moment, named) in moments {
         for (name, tensor) in named {
@@ -231,9 +252,11 @@ fn optim_bytes(optim: &Optim) -> Result<Vec<u8>, String> {
             tensors.insert(format!("{moment}.{name}"), values);
         }
     }
-    tensor_bytes(tensors.iter().map(|(name, values)| {
-        (name.as_str(), vec![values.len()], values.as_slice())
-    }))
+    tensor_bytes(
+        tensors
+            .iter()
+            .map(|(name, values)| (name.as_str(), vec![values.len()], values.as_slice())),
+    )
 }
 
 /// Named f32 tensors as a safetensors file.

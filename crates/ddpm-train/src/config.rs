@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 /// The recipes compiled into the program: name and TOML.
 pub const RECIPES: [(&str, &str); 4] = [
     ("digits", include_str!("../recipes/digits.toml")),
-    ("fashion-mnist", include_str!("../recipes/fashion-mnist.toml")),
+    (
+        "fashion-mnist",
+        include_str!("../recipes/fashion-mnist.toml"),
+    ),
     ("cifar10", include_str!("../recipes/cifar10.toml")),
     ("swiss-roll", include_str!("../recipes/swiss-roll.toml")),
 ];

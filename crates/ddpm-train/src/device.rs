@@ -64,7 +64,10 @@ impl Backend {
 
     /// The backends that can be used in this build on this machine.
     pub fn working() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|b| b.device().is_ok()).collect()
+        Self::ALL
+            .into_iter()
+            .filter(|b| b.device().is_ok())
+            .collect()
     }
 
     /// The backend's first device, without autodiff.

@@ -53,11 +53,25 @@ pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<(
             config.check_image_size(height, width)?;
             let mut config = config.clone();
             (config.in_channels, config.out_channels) = (channels, channels);
-            Run::new(plan, out, dataset, config.init(seed, &training)?, device, resume)?.fit::<4>()
+            Run::new(
+                plan,
+                out,
+                dataset,
+                config.init(seed, &training)?,
+                device,
+                resume,
+            )?
+            .fit::<4>()
         }
-        (NetworkPlan::Mlp(config), &[2]) => {
-            Run::new(plan, out, dataset, config.init(seed, &training)?, device, resume)?.fit::<2>()
-        }
+        (NetworkPlan::Mlp(config), &[2]) => Run::new(
+            plan,
+            out,
+            dataset,
+            config.init(seed, &training)?,
+            device,
+            resume,
+        )?
+        .fit::<2>(),
         (_, shape) => bail!("model.kind does not fit rows of shape {shape:?}"),
     }
 }
@@ -197,9 +211,15 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             params::add(&mut gradients, found);
             loss += mean.into_scalar::<f64>();
         }
-        ensure!(loss.is_finite(), "the loss is {loss} at step {step}; the run stops here");
+        ensure!(
+            loss.is_finite(),
+            "the loss is {loss} at step {step}; the run stops here"
+        );
         let norm = clip(&mut gradients, config.optimizer.clip);
-        ensure!(norm.is_finite(), "the gradients' norm is {norm} at step {step}; the run stops here");
+        ensure!(
+            norm.is_finite(),
+            "the gradients' norm is {norm} at step {step}; the run stops here"
+        );
         let lr = self.plan.learning_rate.at(step, config.steps);
         self.model = self.optim.step(self.model.clone(), gradients, lr);
         self.ema = self.ema.clone().update(&self.model, step);
@@ -256,7 +276,10 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let stream = NoiseStream::new(self.plan.config.seed, "class-dropout");
         let labels = batch.labels.as_ref()?;
         let keep = |i: usize| stream.row(batch.samples[i], 0).uniform() >= p;
-        Some(rows.map(|i| if keep(i) { labels[i] } else { null }).collect())
+        Some(
+            rows.map(|i| if keep(i) { labels[i] } else { null })
+                .collect(),
+        )
     }
 
     /// A grid from the averaged weights, with the same noise every time.
@@ -278,9 +301,19 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         };
         let (network, objective) = (&self.ema.module, &self.plan.objective);
         let sampling = &self.plan.sampling;
-        let samples = sample::<D, M>(network, objective, sampling, &request, &self.device, |_, _| ());
+        let samples = sample::<D, M>(
+            network,
+            objective,
+            sampling,
+            &request,
+            &self.device,
+            |_, _| (),
+        );
         let path = self.out.join(format!("samples/step-{:08}.png", self.step));
-        samples.grid().save(&path).with_context(|| path.display().to_string())
+        samples
+            .grid()
+            .save(&path)
+            .with_context(|| path.display().to_string())
     }
 
     fn save(&self) -> Result<()> {
@@ -305,5 +338,7 @@ fn open_metrics(path: &Path, step: u64) -> Result<BufWriter<fs::File>> {
         checkpoint::write_file(path, kept.as_bytes())?;
     }
     let file = OpenOptions::new().create(true).append(true).open(path);
-    Ok(BufWriter::new(file.with_context(|| path.display().to_string())?))
+    Ok(BufWriter::new(
+        file.with_context(|| path.display().to_string())?,
+    ))
 }

@@ -54,7 +54,11 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
     let file = path.join("config.toml");
     let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
     ensure!(order.num >= 1, "--num 0 asks for nothing");
-    ensure!(order.guidance.is_finite(), "--guidance {} is not a number", order.guidance);
+    ensure!(
+        order.guidance.is_finite(),
+        "--guidance {} is not a number",
+        order.guidance
+    );
     let weights = path.join("ema.safetensors");
     match &plan.network {
         NetworkPlan::UNet(config) => {
@@ -99,8 +103,8 @@ fn draw<const D: usize, N: Network<D>>(
     let steps = order.steps.unwrap_or(config.steps);
     let kind = order.sampler.unwrap_or(config.sampler);
     let eta = order.eta.unwrap_or(config.eta);
-    let sampling = sampling(kind, eta, Some(steps), plan.objective.schedule())
-        .map_err(anyhow::Error::msg)?;
+    let sampling =
+        sampling(kind, eta, Some(steps), plan.objective.schedule()).map_err(anyhow::Error::msg)?;
     let classes = classes(order, plan)?;
     let init_noise = match &order.init_noise {
         Some(path) => Some(read_noise(path, order.num, shape)?),
@@ -116,11 +120,18 @@ fn draw<const D: usize, N: Network<D>>(
         init_noise: init_noise.as_deref(),
     };
     let mut frames = Vec::new();
-    let samples = sample::<D, N>(network, &plan.objective, &sampling, &request, device, |_, state| {
-        if order.film {
-            frames.push(state.grid());
-        }
-    });
+    let samples = sample::<D, N>(
+        network,
+        &plan.objective,
+        &sampling,
+        &request,
+        device,
+        |_, state| {
+            if order.film {
+                frames.push(state.grid());
+            }
+        },
+    );
     write(order, &samples)?;
     if order.film {
         let path = order.out.join("film.gif");
@@ -131,19 +142,35 @@ fn draw<const D: usize, N: Network<D>>(
 
 fn classes(order: &Order, plan: &Plan) -> Result<Option<Vec<usize>>> {
     let Some(n) = plan.classes() else {
-        ensure!(order.class.is_none(), "--class: the network was trained without classes");
-        ensure!(order.guidance == 1.0, "--guidance: the network was trained without classes");
+        ensure!(
+            order.class.is_none(),
+            "--class: the network was trained without classes"
+        );
+        ensure!(
+            order.guidance == 1.0,
+            "--guidance: the network was trained without classes"
+        );
         return Ok(None);
     };
     if let Some(class) = order.class {
-        ensure!(class < n, "--class {class}: the network knows 0 to {}", n - 1);
+        ensure!(
+            class < n,
+            "--class {class}: the network knows 0 to {}",
+            n - 1
+        );
     }
-    Ok(Some((0..order.num).map(|k| order.class.unwrap_or(k % n)).collect()))
+    Ok(Some(
+        (0..order.num)
+            .map(|k| order.class.unwrap_or(k % n))
+            .collect(),
+    ))
 }
 
 fn read_noise(path: &Path, count: usize, shape: &[usize]) -> Result<Vec<f32>> {
     let (found, values) = read_tensor(path, "noise")?;
-    let expected: Vec<usize> = std::iter::once(count).chain(shape.iter().copied()).collect();
+    let expected: Vec<usize> = std::iter::once(count)
+        .chain(shape.iter().copied())
+        .collect();
     ensure!(
         found == expected,
         "{}: noise has shape {found:?}, {expected:?} is needed",
@@ -155,11 +182,16 @@ fn read_noise(path: &Path, count: usize, shape: &[usize]) -> Result<Vec<f32>> {
 fn write(order: &Order, samples: &Samples) -> Result<()> {
     fs::create_dir_all(&order.out).with_context(|| order.out.display().to_string())?;
     let path = order.out.join("grid.png");
-    samples.grid().save(&path).with_context(|| path.display().to_string())?;
+    samples
+        .grid()
+        .save(&path)
+        .with_context(|| path.display().to_string())?;
     for i in 0..samples.count() {
         let path = order.out.join(format!("{i:04}.png"));
         if let Some(image) = samples.image(i) {
-            image.save(&path).with_context(|| path.display().to_string())?;
+            image
+                .save(&path)
+                .with_context(|| path.display().to_string())?;
         }
     }
     if order.raw {

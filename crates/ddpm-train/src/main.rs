@@ -172,7 +172,10 @@ fn run(command: Command) -> Result<()> {
 
 fn train(args: Train) -> Result<()> {
     let device = args.backend.parse::<Backend>()?.device()?;
-    let resumed = args.out.as_ref().filter(|_| args.resume && args.recipe.is_none());
+    let resumed = args
+        .out
+        .as_ref()
+        .filter(|_| args.resume && args.recipe.is_none());
     let (mut config, file) = match (&args.config, resumed) {
         (Some(path), _) => (Config::read(path)?, path.display().to_string()),
         // A resumed run is by default the run that was begun.
@@ -193,7 +196,9 @@ fn train(args: Train) -> Result<()> {
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
     config.seed = args.seed.unwrap_or(config.seed);
     config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
-    let out = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
+    let out = args
+        .out
+        .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let plan = Plan::new(config, &file)?;
     fit::train(&plan, &out, args.resume, &device)
 }

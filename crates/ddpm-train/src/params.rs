@@ -107,8 +107,11 @@ impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Update<F> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, tensor, mapper) = param.consume();
-        let (shape, autodiff, tracked) =
-            (tensor.shape(), tensor.is_autodiff(), tensor.is_require_grad());
+        let (shape, autodiff, tracked) = (
+            tensor.shape(),
+            tensor.is_autodiff(),
+            tensor.is_require_grad(),
+        );
         let value = (self.update)(&self.path.join("."), flat(tensor.inner())).reshape(shape);
         let value = if autodiff {
             value.autodiff().set_require_grad(tracked)

@@ -46,7 +46,11 @@ impl Samples {
             side(rows * tile_h + 2),
             Rgb([40, 40, 40]),
         );
-        for (i, row) in self.values.chunks_exact(channels * height * width).enumerate() {
+        for (i, row) in self
+            .values
+            .chunks_exact(channels * height * width)
+            .enumerate()
+        {
             let (left, top) = (2 + i % columns * tile_w, 2 + i / columns * tile_h);
             for y in 0..height * scale {
                 for x in 0..width * scale {
@@ -65,7 +69,12 @@ impl Samples {
         };
         let row = self.values.chunks_exact(channels * height * width).nth(i)?;
         Some(RgbImage::from_fn(side(width), side(height), |x, y| {
-            pixel(row, channels, height * width, y as usize * width + x as usize)
+            pixel(
+                row,
+                channels,
+                height * width,
+                y as usize * width + x as usize,
+            )
         }))
     }
 
@@ -73,9 +82,11 @@ impl Samples {
         let mut plot = RgbImage::from_pixel(PLOT, PLOT, Rgb([255, 255, 255]));
         for point in self.values.chunks_exact(2) {
             let place = |v: f32| {
-                let unit = (v / PLOT_RANGE + 1.0) / 2.0;
+                let unit = f32::midpoint(v / PLOT_RANGE, 1.0);
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                (0.0..1.0).contains(&unit).then(|| (unit * PLOT as f32) as u32)
+                (0.0..1.0)
+                    .contains(&unit)
+                    .then_some((unit * PLOT as f32) as u32)
             };
             // Points outside the plot, NaN among them, are not drawn.
             if let (Some(x), Some(y)) = (place(point[0]), place(-point[1])) {
@@ -110,7 +121,9 @@ pub fn write_film(path: &Path, frames: Vec<RgbImage>) -> Result<(), ImageError> 
 
 /// Pixel `at` of a planar row; one channel is gray, further ones than three are not shown.
 fn pixel(row: &[f32], channels: usize, plane: usize, at: usize) -> Rgb<u8> {
-    Rgb(std::array::from_fn(|c| byte(row[c.min(channels - 1) * plane + at])))
+    Rgb(std::array::from_fn(|c| {
+        byte(row[c.min(channels - 1) * plane + at])
+    }))
 }
 
 /// [−1, 1] → 0..=255, to the nearest; NaN becomes 0.

@@ -6,8 +6,8 @@ use ddpm_schedule::{
 };
 
 use crate::config::{
-    Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Schedule,
-    ScheduleKind, WeightingKind,
+    Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Schedule, ScheduleKind,
+    WeightingKind,
 };
 use crate::data::{Channels, Source};
 use crate::optim::{AdamWSettings, LearningRate};
@@ -63,8 +63,7 @@ impl Plan {
         };
         check_counts(&config).map_err(|(key, reason)| bad(key, reason))?;
         let source = source(&config).map_err(|(key, reason)| bad(key, reason))?;
-        let schedule =
-            schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
+        let schedule = schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
         let sampling = sampling(
             config.sampling.sampler,
             config.sampling.eta,
@@ -72,8 +71,7 @@ impl Plan {
             &schedule,
         )
         .map_err(|reason| bad("sampling", reason))?;
-        let objective =
-            objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
+        let objective = objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
         let network = network(&config.model);
         check_network(&network).map_err(|reason| bad("model", reason))?;
         let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
@@ -117,8 +115,18 @@ fn check_counts(config: &Config) -> Result<(), Refusal> {
     let optimizer = &config.optimizer;
     let unit = |x: f64| (0.0..1.0).contains(&x);
     let checks = [
-        ("steps", config.steps >= 1, config.steps.to_string(), "at least 1"),
-        ("batch_size", config.batch_size >= 1, config.batch_size.to_string(), "at least 1"),
+        (
+            "steps",
+            config.steps >= 1,
+            config.steps.to_string(),
+            "at least 1",
+        ),
+        (
+            "batch_size",
+            config.batch_size >= 1,
+            config.batch_size.to_string(),
+            "at least 1",
+        ),
         (
             "accumulate",
             config.accumulate >= 1 && config.batch_size.is_multiple_of(config.accumulate.max(1)),
@@ -131,8 +139,18 @@ fn check_counts(config: &Config) -> Result<(), Refusal> {
             optimizer.learning_rate.to_string(),
             "in (0, 1]",
         ),
-        ("optimizer.beta_1", unit(optimizer.beta_1.into()), optimizer.beta_1.to_string(), "in [0, 1)"),
-        ("optimizer.beta_2", unit(optimizer.beta_2.into()), optimizer.beta_2.to_string(), "in [0, 1)"),
+        (
+            "optimizer.beta_1",
+            unit(optimizer.beta_1.into()),
+            optimizer.beta_1.to_string(),
+            "in [0, 1)",
+        ),
+        (
+            "optimizer.beta_2",
+            unit(optimizer.beta_2.into()),
+            optimizer.beta_2.to_string(),
+            "in [0, 1)",
+        ),
         (
             "optimizer.epsilon",
             optimizer.epsilon > 0.0 && optimizer.epsilon.is_finite(),
@@ -147,19 +165,36 @@ fn check_counts(config: &Config) -> Result<(), Refusal> {
         ),
         (
             "optimizer.clip",
-            optimizer.clip.is_none_or(|clip| clip > 0.0 && clip.is_finite()),
+            optimizer
+                .clip
+                .is_none_or(|clip| clip > 0.0 && clip.is_finite()),
             format!("{:?}", optimizer.clip),
             "positive",
         ),
-        ("ema.decay", unit(config.ema.decay), config.ema.decay.to_string(), "in [0, 1)"),
+        (
+            "ema.decay",
+            unit(config.ema.decay),
+            config.ema.decay.to_string(),
+            "in [0, 1)",
+        ),
         (
             "objective.class_dropout",
             unit(config.objective.class_dropout),
             config.objective.class_dropout.to_string(),
             "in [0, 1)",
         ),
-        ("sampling.count", config.sampling.count >= 1, config.sampling.count.to_string(), "at least 1"),
-        ("checkpoint.every", config.checkpoint.every >= 1, config.checkpoint.every.to_string(), "at least 1"),
+        (
+            "sampling.count",
+            config.sampling.count >= 1,
+            config.sampling.count.to_string(),
+            "at least 1",
+        ),
+        (
+            "checkpoint.every",
+            config.checkpoint.every >= 1,
+            config.checkpoint.every.to_string(),
+            "at least 1",
+        ),
     ];
     for (key, valid, value, range) in checks {
         if !valid {

@@ -53,11 +53,19 @@ pub fn sample<const D: usize, N: Network<D>>(
     let mut values = Vec::with_capacity(request.count * row);
     for first in (0..request.count).step_by(BATCH) {
         let ids: Vec<u64> = (first..first + BATCH).map(|k| k as u64).collect();
-        let x = draw(network, objective, plan, request, &ids, device, |step, x| {
-            if first == 0 {
-                seen(step, samples(request, x, request.count.min(BATCH)));
-            }
-        });
+        let x = draw(
+            network,
+            objective,
+            plan,
+            request,
+            &ids,
+            device,
+            |step, x| {
+                if first == 0 {
+                    seen(step, samples(request, x, request.count.min(BATCH)));
+                }
+            },
+        );
         let count = (request.count - first).min(BATCH);
         values.extend(samples(request, x, count).values);
     }
@@ -126,7 +134,14 @@ fn draw<const D: usize, N: Network<D>>(
     let noise = |step| stream.normal(ids, step, shape, device);
     let mut x = z * std;
     let schedule = objective.schedule();
-    let reverse = Reverse::new(denoiser, plan.sampler, schedule, &plan.trajectory, x.clone(), noise);
+    let reverse = Reverse::new(
+        denoiser,
+        plan.sampler,
+        schedule,
+        &plan.trajectory,
+        x.clone(),
+        noise,
+    );
     for (step, state) in reverse.enumerate() {
         x = state.x;
         seen(step + 1, x.clone());

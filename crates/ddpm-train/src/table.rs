@@ -17,8 +17,15 @@ pub struct Row {
     posterior_variance: f64,
 }
 
-const COLUMNS: [&str; 7] =
-    ["t", "beta", "alpha_bar", "signal", "noise", "log_snr", "posterior_variance"];
+const COLUMNS: [&str; 7] = [
+    "t",
+    "beta",
+    "alpha_bar",
+    "signal",
+    "noise",
+    "log_snr",
+    "posterior_variance",
+];
 
 /// The schedule's numbers, t = 1 to T.
 pub fn rows(schedule: &NoiseSchedule) -> Vec<Row> {
@@ -95,7 +102,10 @@ pub fn table(schedule: &NoiseSchedule) -> String {
 /// Signal and noise over t.
 pub fn svg(schedule: &NoiseSchedule) -> String {
     let rows = rows(schedule);
-    let top = rows.iter().map(|r| r.signal.max(r.noise)).fold(1.0, f64::max);
+    let top = rows
+        .iter()
+        .map(|r| r.signal.max(r.noise))
+        .fold(1.0, f64::max);
     let line = |value: fn(&Row) -> f64| {
         let points = rows.iter().map(|row| {
             let x = 50.0 + 500.0 * f64::from(row.t) / rows.len() as f64;

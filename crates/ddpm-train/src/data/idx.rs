@@ -31,11 +31,18 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
     };
     let classes = labels.iter().flatten().max().map_or(0, |max| max + 1);
     let values = Values::Bytes { values, max: 255 };
-    Ok(Dataset::new(vec![1, height, width], values, labels, classes))
+    Ok(Dataset::new(
+        vec![1, height, width],
+        values,
+        labels,
+        classes,
+    ))
 }
 
 fn find(folder: &Path) -> Result<PathBuf, DataError> {
-    let names = IMAGES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.gz")]);
+    let names = IMAGES
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), format!("{name}.gz")]);
     names
         .map(|name| folder.join(name))
         .find(|path| path.exists())
@@ -78,7 +85,11 @@ fn decode(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> 
     }
 }
 
-fn parse(path: &Path, mut reader: impl Read, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+fn parse(
+    path: &Path,
+    mut reader: impl Read,
+    rank: usize,
+) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let format = |reason: String| DataError::format(path, reason);
     let mut magic = [0; 4];
     fill(&mut reader, &mut magic).map_err(|e| format(format!("no IDX header: {e}")))?;
@@ -112,7 +123,9 @@ fn parse(path: &Path, mut reader: impl Read, rank: usize) -> Result<(Vec<usize>,
         } else {
             values.len().to_string()
         };
-        return Err(format(format!("declares {declared} values {shape:?}, holds {found}")));
+        return Err(format(format!(
+            "declares {declared} values {shape:?}, holds {found}"
+        )));
     }
     Ok((shape, values))
 }

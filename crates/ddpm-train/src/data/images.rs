@@ -39,8 +39,11 @@ pub(super) fn load(path: &Path, size: usize, channels: Channels) -> Result<Datas
     Ok(dataset)
 }
 
+/// Files with their class, and the names of the classes.
+type Listing = (Vec<(PathBuf, usize)>, Vec<String>);
+
 /// The image files in sorted order with their class, and the classes: the names of subfolders.
-fn list(path: &Path) -> Result<(Vec<(PathBuf, usize)>, Vec<String>), DataError> {
+fn list(path: &Path) -> Result<Listing, DataError> {
     let mut folders = entries(path)?;
     folders.retain(|entry| entry.is_dir());
     let mut files: Vec<(PathBuf, usize)> = Vec::new();
@@ -75,7 +78,10 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let is_image = |path: &PathBuf| {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
         ["png", "jpg", "jpeg"].contains(&extension.to_ascii_lowercase().as_str())
     };
     let mut files = entries(folder)?;
@@ -85,8 +91,12 @@ fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// An image as `size`×`size` RGB of 16 bits: composited on white, its short side resized to
 /// `size`, its middle cropped.
-fn decode(file: &Path, size: usize) -> Result<image::ImageBuffer<image::Rgb<u16>, Vec<u16>>, DataError> {
-    let format = |e: &dyn std::fmt::Display| DataError::format(file, format!("cannot be decoded: {e}"));
+fn decode(
+    file: &Path,
+    size: usize,
+) -> Result<image::ImageBuffer<image::Rgb<u16>, Vec<u16>>, DataError> {
+    let format =
+        |e: &dyn std::fmt::Display| DataError::format(file, format!("cannot be decoded: {e}"));
     let bytes = read(file)?;
     let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()

@@ -22,7 +22,11 @@ pub(super) fn two_moons(points: usize, seed: u64) -> Dataset {
         let upper = u < 0.5;
         let theta = std::f64::consts::TAU * if upper { u } else { u - 0.5 };
         let (sin, cos) = libm::sincos(theta);
-        let [x, y] = if upper { [cos, sin] } else { [1.0 - cos, 0.5 - sin] };
+        let [x, y] = if upper {
+            [cos, sin]
+        } else {
+            [1.0 - cos, 0.5 - sin]
+        };
         [x + 0.1 * f64::from(blur[0]), y + 0.1 * f64::from(blur[1])]
     })
 }
