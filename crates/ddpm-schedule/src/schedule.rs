@@ -133,18 +133,14 @@ impl NoiseSchedule {
     /// Unless there is at least one β and each is in (0, 1), and large enough to
     /// move the log-SNR by more than its rounding.
     pub fn from_betas(betas: impl IntoIterator<Item = f64>) -> Result<Self, ScheduleError> {
-        // ln ᾱ_t = Σ ln(1−β), summed with Kahan's compensation: a plain sum of a
-        // thousand terms would cost ᾱ_T two of its digits.
-        let (mut ln_alpha_bar, mut lost) = (0.0, 0.0);
+        // ln ᾱ_t = Σ ln(1−β) keeps 1−ᾱ where ᾱ itself would round to 1.
+        let mut ln_alpha_bar = 0.0;
         let mut levels = Vec::new();
         for (t, beta) in (1..).zip(betas) {
             if !(beta > 0.0 && beta < 1.0) {
                 return Err(ScheduleError::Beta { t, beta });
             }
-            let term = (-beta).ln_1p() - lost;
-            let sum = ln_alpha_bar + term;
-            lost = (sum - ln_alpha_bar) - term;
-            ln_alpha_bar = sum;
+            ln_alpha_bar += (-beta).ln_1p();
             levels.push(NoiseLevel::from_ln_alpha_bar(ln_alpha_bar)?);
         }
         Self::from_levels(levels)
@@ -199,7 +195,7 @@ impl NoiseSchedule {
 
     /// ᾱ_t = (σ(e) − σ(x_t))/(σ(e) − σ(x_0)), σ the logistic function and x_t going
     /// from `start`/τ to e = `end`/τ in T equal steps, with β ≤ 0.999
-    /// (Jabri et al. 2022, app. B; Chen 2023: −3, 3, τ = 1).
+    /// (Jabri et al. 2022; −3, 3, τ = 1).
     ///
     /// # Errors
     ///

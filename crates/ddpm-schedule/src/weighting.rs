@@ -12,7 +12,7 @@ pub enum Weighting {
     /// 1 on the output (Ho et al. 2020, eq. 14, L_simple).
     Simple,
     /// ½(SNR_s − SNR_t) on x̂₀, s = t−1: one KL term of the variational bound, in nats
-    /// (Kingma et al. 2021, eq. 13). That of t = 1 would be infinite, s being clean;
+    /// (Kingma et al. 2021). That of t = 1 would be infinite, s being clean;
     /// its place takes the decoder N(x̂₀, b₁²·I), whose weight is ½/b₁².
     Vlb,
     /// min(SNR, γ) on x̂₀ (Hang et al. 2023: γ = 5).

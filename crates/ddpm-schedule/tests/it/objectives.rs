@@ -35,7 +35,7 @@ fn alphas() -> impl Iterator<Item = (f64, f64, f64)> {
 #[test]
 fn min_snr_has_the_published_weights() {
     type Published = fn(f64) -> f64;
-    // Hang et al. 2023, §3.4 for ε and x₀; their v divides by SNR + 1.
+    // Hang et al. 2023: x₀, then ε over SNR, and v over SNR + 1.
     let cases: [(Parametrization, Published); 3] = [
         (Parametrization::X0, |snr| snr.min(5.0)),
         (Parametrization::Epsilon, |snr| snr.min(5.0) / snr),
@@ -141,6 +141,11 @@ fn inverses_exist_where_the_output_tells_x0_from_noise() {
     let pure_noise = NoiseLevel::variance_preserving(0.0).unwrap();
     assert_eq!(Parametrization::Epsilon.denoise(pure_noise), None);
     assert_eq!(Parametrization::X0.denoise(NoiseLevel::CLEAN), None);
+    // Of 1/a and b/a, the one and then the other is beyond f64.
+    for (a, b) in [(1e-320, 1e-321), (1e-300, 1e20)] {
+        let level = NoiseLevel::new(a, b).unwrap();
+        assert_eq!(Parametrization::Epsilon.denoise(level), None);
+    }
     // v at pure noise is −x₀, and at clean data ε.
     let v = Parametrization::V.denoise(pure_noise).unwrap();
     assert_eq!((v.x_t, v.output), (0.0, -1.0));

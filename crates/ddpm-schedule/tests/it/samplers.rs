@@ -289,7 +289,7 @@ proptest! {
         assert_eq!(step.z, 0.0);
     }
 
-    /// The first order of DPM-Solver++ is DDIM (Lu et al. 2022, §4.1).
+    /// The first order of DPM-Solver++ is DDIM (Lu et al. 2022).
     #[test]
     fn the_first_multistep_is_ddim([s, t] in levels()) {
         let (first, ddim) = (Sampler::DpmPp2M.step(None, t, s), DDIM.step(None, t, s));

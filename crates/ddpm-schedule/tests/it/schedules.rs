@@ -44,6 +44,14 @@ fn before_the_first_timestep_comes_clean_data() {
     assert_eq!(schedule.posterior_variance(t1), 0.0);
 }
 
+/// Here 1−β is 1 in f64, and a product of them would stay there.
+#[test]
+fn betas_below_the_rounding_of_one_are_kept() {
+    let schedule = NoiseSchedule::from_betas([1e-18, 3e-18]).unwrap();
+    assert_relative(schedule.beta(schedule.last()), 3e-18, 1e-13);
+    assert_relative(schedule.level(schedule.last()).noise(), 2e-9, 1e-13);
+}
+
 #[test]
 fn the_ends_of_linear_schedules_are_the_betas_given() {
     for timesteps in [1, 2, 1000] {

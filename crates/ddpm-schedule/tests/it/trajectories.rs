@@ -18,7 +18,8 @@ fn spacings_have_the_published_tables() {
     use Spacing::{Leading, Linspace, Quadratic, Trailing};
     let cases: [(Spacing, u32, u32, &[u32]); 13] = [
         (Leading, 1000, 5, &[801, 601, 401, 201, 1]),
-        (Leading, 1000, 3, &[667, 334, 1]),
+        // 6·142 + 1, not ⌊6000/7⌋ + 1.
+        (Leading, 1000, 7, &[853, 711, 569, 427, 285, 143, 1]),
         (Trailing, 1000, 4, &[1000, 750, 500, 250]),
         (Trailing, 1000, 7, &[1000, 857, 714, 571, 429, 286, 143]),
         (Trailing, 1000, 1, &[1000]),

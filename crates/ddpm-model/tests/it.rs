@@ -1,0 +1,167 @@
+//! The networks: their layout, their start, and what they refuse.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
+use burn::tensor::{Device, Tensor};
+use ddpm_model::{MlpConfig, ModelError, UNet, UNetConfig, sinusoidal_embedding};
+
+fn small() -> UNetConfig {
+    UNetConfig {
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![8, 16],
+        layers_per_block: 1,
+        attention: vec![false, true],
+        norm_num_groups: 4,
+        ..UNetConfig::cifar10()
+    }
+}
+
+fn tensors(unet: &UNet) -> BTreeMap<String, String> {
+    let tensors = unet.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let entry = |t: burn::store::PackTensor| {
+        let shape: Vec<usize> = t.shape.to_vec();
+        (t.name.clone(), format!("{shape:?}"))
+    };
+    tensors.into_iter().map(entry).collect()
+}
+
+/// The list was made from the published checkpoint, not from this code.
+#[test]
+fn the_cifar10_network_has_the_published_tensors() {
+    let unet = UNetConfig::cifar10().init(0, &Device::flex()).unwrap();
+    let published: BTreeMap<String, String> = include_str!("unet2d_cifar10.tsv")
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, shape)| (name.to_owned(), shape.to_owned()))
+        .collect();
+    assert_eq!(published.len(), 328);
+    assert_eq!(tensors(&unet), published);
+    assert_eq!(unet.num_params(), 35_746_307);
+}
+
+/// The last convolution starts at zero, so the output does too, whatever the input.
+#[test]
+fn a_new_network_answers_zero() {
+    let device = Device::flex();
+    let unet = small().init(0, &device).unwrap();
+    let x = Tensor::ones([2, 1, 8, 8], &device);
+    let t = Tensor::from_floats([3.0, 700.0], &device);
+    let y = unet.forward(x, t, None, None);
+    assert_eq!(y.dims(), [2, 1, 8, 8]);
+    assert!(y.into_data().iter::<f32>().all(|v| v == 0.0));
+}
+
+#[test]
+fn a_seed_gives_its_weights() {
+    let weights = |seed| -> Vec<f32> {
+        let unet = small().init(seed, &Device::flex()).unwrap();
+        let conv_in = unet
+            .collect(None, None, true)
+            .into_iter()
+            .find(|t| t.name == "conv_in.weight")
+            .unwrap();
+        let bytes = conv_in.to_bytes().unwrap();
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    };
+    assert_eq!(weights(1), weights(1));
+    assert_ne!(weights(1), weights(2));
+    // U(−l, l) with l² = 6/(9 + 72): all inside, and the 72 values spread over most of it.
+    let limit = (6.0_f32 / 81.0).sqrt();
+    let largest = weights(1).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    assert!(
+        largest <= limit && largest > 0.8 * limit,
+        "{largest} of {limit}"
+    );
+}
+
+/// diffusers' asserted values for dim 64, rows 23..26, columns 47..50, given to 4 digits.
+#[test]
+fn time_features_are_the_published_ones() {
+    let published = [
+        (
+            false,
+            1.0,
+            [
+                [0.9646, 0.9804, 0.9892],
+                [0.9615, 0.9787, 0.9882],
+                [0.9582, 0.9769, 0.9872],
+            ],
+        ),
+        (
+            true,
+            0.0,
+            [
+                [0.3019, 0.2280, 0.1716],
+                [0.3146, 0.2377, 0.1790],
+                [0.3272, 0.2474, 0.1864],
+            ],
+        ),
+    ];
+    for (cos_first, shift, rows) in published {
+        let t = Tensor::from_floats([23.0, 24.0, 25.0], &Device::flex());
+        let features = sinusoidal_embedding(t, 64, cos_first, shift);
+        let values: Vec<f32> = features.slice([0..3, 47..50]).into_data().iter().collect();
+        for (value, expected) in values.iter().zip(rows.iter().flatten()) {
+            assert!((value - expected).abs() < 1e-4, "{value} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_built_is_refused_by_name() {
+    let refused = |change: fn(&mut UNetConfig)| {
+        let mut config = small();
+        change(&mut config);
+        config.check().unwrap_err().to_string()
+    };
+    for (message, words) in [
+        (
+            refused(|c| c.block_out_channels = vec![]),
+            ["block_out_channels", "0"],
+        ),
+        (
+            refused(|c| c.norm_num_groups = 3),
+            ["8 channels", "3 groups"],
+        ),
+        (
+            refused(|c| c.attention_head_dim = Some(7)),
+            ["16 channels", "width 7"],
+        ),
+        (
+            refused(|c| c.attention = vec![true]),
+            ["1 entries", "2 levels"],
+        ),
+        (refused(|c| c.dropout = 1.0), ["dropout = 1", "[0, 1)"]),
+        (
+            refused(|c| c.norm_eps = f64::NAN),
+            ["norm_eps = NaN", "(0, 1)"],
+        ),
+        (
+            refused(|c| c.downsample_padding = 2),
+            ["downsample_padding = 2", "{0, 1}"],
+        ),
+        (refused(|c| c.num_classes = Some(0)), ["num_classes", "0"]),
+    ] {
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    }
+    assert_eq!(
+        small().check_image_size(8, 7),
+        Err(ModelError::ImageSize {
+            height: 8,
+            width: 7,
+            halvings: 1
+        })
+    );
+    let mlp = MlpConfig {
+        features: 2,
+        hidden: 5,
+        layers: 1,
+    };
+    assert!(mlp.check().unwrap_err().to_string().contains("hidden = 5"));
+}
