@@ -21,11 +21,10 @@ fn small() -> UNetConfig {
 
 fn tensors(unet: &UNet) -> BTreeMap<String, String> {
     let tensors = unet.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-    let entry = |t: burn::store::PackTensor| {
-        let shape: Vec<usize> = t.shape.to_vec();
-        (t.name.clone(), format!("{shape:?}"))
-    };
-    tensors.into_iter().map(entry).collect()
+    tensors
+        .into_iter()
+        .map(|t| (t.name.clone(), format!("{:?}", t.shape.to_vec())))
+        .collect()
 }
 
 /// The list was made from the published checkpoint, not from this code.

@@ -17,12 +17,15 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
         let bytes = read(&file)?;
         let (records, rest) = bytes.as_chunks::<RECORD>();
         if records.is_empty() || !rest.is_empty() {
-            let reason = format!("{} bytes are no multiple of {RECORD}", bytes.len());
+            let reason = format!(
+                "expected records of {RECORD} bytes, found {} bytes",
+                bytes.len()
+            );
             return Err(DataError::format(&file, reason));
         }
         for (i, record) in records.iter().enumerate() {
             if record[0] > 9 {
-                let reason = format!("record {i} has class {}, above 9", record[0]);
+                let reason = format!("record {i}: expected a class of 0..=9, found {}", record[0]);
                 return Err(DataError::format(&file, reason));
             }
             labels.push(usize::from(record[0]));
@@ -31,9 +34,20 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
     }
     let values = Values::Bytes { values, max: 255 };
     let mut cifar = Dataset::new(vec![3, 32, 32], values, Some(labels), 10);
-    if let Ok(names) = std::fs::read_to_string(folder.join("batches.meta.txt")) {
-        let names = names.lines().filter(|name| !name.is_empty());
-        cifar.class_names = names.map(str::to_owned).collect();
+    let meta = folder.join("batches.meta.txt");
+    if meta.exists() {
+        cifar.class_names = class_names(&meta)?;
     }
     Ok(cifar)
+}
+
+fn class_names(meta: &Path) -> Result<Vec<String>, DataError> {
+    let text = std::fs::read_to_string(meta).map_err(|error| DataError::io(meta, error))?;
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    if names.len() != 10 {
+        let reason = format!("expected 10 class names, found {}", names.len());
+        return Err(DataError::format(meta, reason));
+    }
+    Ok(names)
 }

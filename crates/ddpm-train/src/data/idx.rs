@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 use super::{DataError, Dataset, Values, read};
 
@@ -22,7 +22,7 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
     let (shape, values) = decode(&images_path, 3)?;
     let (count, height, width) = (shape[0], shape[1], shape[2]);
     if count == 0 || height == 0 || width == 0 {
-        let reason = format!("holds {count} images of {height}×{width} pixels");
+        let reason = format!("expected images, found {count} of {height}×{width} pixels");
         return Err(DataError::format(&images_path, reason));
     }
     let labels = match labels_path(&images_path) {
@@ -47,7 +47,10 @@ fn find(folder: &Path) -> Result<PathBuf, DataError> {
         .map(|name| folder.join(name))
         .find(|path| path.exists())
         .ok_or_else(|| {
-            let reason = format!("holds no {} (nor .gz)", IMAGES.join(" or "));
+            let reason = format!(
+                "expected {}, raw or .gz, found neither",
+                IMAGES.join(" or ")
+            );
             DataError::format(folder, reason)
         })
 }
@@ -69,7 +72,10 @@ fn labels_path(images: &Path) -> Option<PathBuf> {
 fn labels(path: &Path, images: usize) -> Result<Vec<usize>, DataError> {
     let (shape, labels) = decode(path, 1)?;
     if shape[0] != images {
-        let reason = format!("holds {} labels for {images} images", shape[0]);
+        let reason = format!(
+            "expected {images} labels, one per image, found {}",
+            shape[0]
+        );
         return Err(DataError::format(path, reason));
     }
     Ok(labels.into_iter().map(usize::from).collect())
@@ -79,7 +85,7 @@ fn labels(path: &Path, images: usize) -> Result<Vec<usize>, DataError> {
 fn decode(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let bytes = read(path)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        parse(path, GzDecoder::new(bytes.as_slice()), rank)
+        parse(path, MultiGzDecoder::new(bytes.as_slice()), rank)
     } else {
         parse(path, bytes.as_slice(), rank)
     }
@@ -91,45 +97,50 @@ fn parse(
     rank: usize,
 ) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let format = |reason: String| DataError::format(path, reason);
-    let mut magic = [0; 4];
-    fill(&mut reader, &mut magic).map_err(|e| format(format!("no IDX header: {e}")))?;
-    if magic[..3] != [0, 0, 8] {
-        let reason = format!("magic bytes {magic:?} are not IDX of unsigned bytes (0, 0, 8, rank)");
-        return Err(format(reason));
+    let mut read = |most: u64| {
+        // Reading one byte beyond what is declared tells too much from enough, and bounds what a
+        // hostile gzip stream can unfold to. The buffer grows with what is really there.
+        let mut bytes = Vec::new();
+        let read = reader.by_ref().take(most).read_to_end(&mut bytes);
+        read.map_err(|e| format(format!("cannot be unpacked: {e}")))
+            .map(|_| bytes)
+    };
+    let header = read(4 + 4 * rank as u64)?;
+    if let [a, b, kind, found, ..] = *header.as_slice() {
+        if [a, b, kind] != [0, 0, 8] {
+            let found = [a, b, kind];
+            let reason = format!("expected the magic bytes [0, 0, 8] of IDX, found {found:?}");
+            return Err(format(reason));
+        }
+        if usize::from(found) != rank {
+            return Err(format(format!("expected {rank} dimensions, found {found}")));
+        }
     }
-    if usize::from(magic[3]) != rank {
-        return Err(format(format!("has {} dimensions, not {rank}", magic[3])));
+    let (words, _) = header.as_chunks::<4>();
+    if words.len() != 1 + rank {
+        let (expected, found) = (4 + 4 * rank, header.len());
+        return Err(format(format!(
+            "expected a header of {expected} bytes, found {found}"
+        )));
     }
-    let mut shape = Vec::new();
-    for _ in 0..rank {
-        let mut dimension = [0; 4];
-        fill(&mut reader, &mut dimension).map_err(|e| format(format!("header cut short: {e}")))?;
-        shape.push(u32::from_be_bytes(dimension) as usize);
-    }
+    let shape: Vec<usize> = words[1..]
+        .iter()
+        .map(|&word| u32::from_be_bytes(word) as usize)
+        .collect();
     let declared = shape
         .iter()
         .try_fold(1_usize, |product, &n| product.checked_mul(n))
         .ok_or_else(|| format(format!("dimensions {shape:?} overflow")))?;
-    // Reading one byte beyond what is declared tells too much from enough, and bounds what a
-    // hostile gzip stream can unfold to. The buffer grows with what is really there.
-    let mut values = Vec::new();
-    reader
-        .take(declared as u64 + 1)
-        .read_to_end(&mut values)
-        .map_err(|e| format(format!("cannot be unpacked: {e}")))?;
+    let values = read((declared as u64).saturating_add(1))?;
     if values.len() != declared {
-        let found = if values.len() > declared {
-            "more".to_owned()
+        let more = if values.len() > declared {
+            " or more"
         } else {
-            values.len().to_string()
+            ""
         };
-        return Err(format(format!(
-            "declares {declared} values {shape:?}, holds {found}"
-        )));
+        let found = values.len();
+        let reason = format!("expected {declared} values for {shape:?}, found {found}{more}");
+        return Err(format(reason));
     }
     Ok((shape, values))
-}
-
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<(), String> {
-    reader.read_exact(buffer).map_err(|e| e.to_string())
 }

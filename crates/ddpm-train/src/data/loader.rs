@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::thread::{Builder, JoinHandle};
 
 use ddpm_process::NoiseStream;
 
@@ -88,7 +88,7 @@ fn permutation(stream: NoiseStream, epoch: u64, len: usize) -> Vec<u32> {
 /// batch may straddle two. Dropping the loader ends its threads.
 pub struct Loader {
     order: Order,
-    workers: Vec<Receiver<Batch>>,
+    workers: Vec<(Receiver<Batch>, JoinHandle<()>)>,
     first_step: u64,
     step: u64,
 }
@@ -99,7 +99,9 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// If the data is empty or has more than 2³² − 1 rows, or `batch_size` is 0.
+    /// If the data is empty or has more than 2³² − 1 rows, `batch_size` is not in 1..2³²,
+    /// `first_step` is so late that positions would overflow within 2³² steps, or a thread cannot
+    /// be started.
     pub fn new(
         dataset: Arc<Dataset>,
         batch_size: usize,
@@ -109,8 +111,17 @@ impl Loader {
         first_step: u64,
     ) -> Result<Self, DataError> {
         let rows = dataset.len();
-        if rows == 0 || u32::try_from(rows).is_err() || batch_size == 0 {
+        let countable = |n: usize| n > 0 && u32::try_from(n).is_ok();
+        if !countable(rows) || !countable(batch_size) {
             let message = format!("cannot make batches of {batch_size} from {rows} rows");
+            return Err(DataError::Batches(message));
+        }
+        let end = first_step.checked_add(1 << 32);
+        if end
+            .and_then(|end| end.checked_mul(batch_size as u64))
+            .is_none()
+        {
+            let message = format!("step {first_step} of {batch_size} rows is beyond all counting");
             return Err(DataError::Batches(message));
         }
         let order = Order {
@@ -120,26 +131,38 @@ impl Loader {
             flips: flip.then(|| NoiseStream::new(seed, "flip")),
             permutation: None,
         };
-        let receivers = (0..workers as u64)
+        let workers = (0..workers as u64)
             .map(|worker| {
                 let (sender, receiver) = sync_channel(AHEAD);
                 let mut order = order.clone();
-                thread::spawn(move || {
-                    let mut step = first_step + worker;
+                let run = move || {
+                    let steps = (first_step + worker..).step_by(workers);
                     // Sending fails once the loader is gone, which ends the thread.
-                    while sender.send(order.batch(step)).is_ok() {
-                        step += workers as u64;
+                    for batch in steps.map(|step| order.batch(step)) {
+                        if sender.send(batch).is_err() {
+                            break;
+                        }
                     }
-                });
-                receiver
+                };
+                Ok((receiver, Builder::new().spawn(run)?))
             })
-            .collect();
+            .collect::<Result<_, std::io::Error>>()
+            .map_err(|e| DataError::Batches(format!("cannot start {workers} workers: {e}")))?;
         Ok(Self {
             order,
-            workers: receivers,
+            workers,
             first_step,
             step: first_step,
         })
+    }
+
+    /// The batch of any step, made here and now; the iterator gives the same one.
+    ///
+    /// # Panics
+    ///
+    /// If the positions of its rows exceed u64.
+    pub fn batch(&self, step: u64) -> Batch {
+        self.order.clone().batch(step)
     }
 }
 
@@ -151,8 +174,22 @@ impl Iterator for Loader {
         self.step += 1;
         let workers = self.workers.len().max(1) as u64;
         let turn = usize::try_from((step - self.first_step) % workers).unwrap_or(0);
-        let prepared = self.workers.get(turn).and_then(|w| w.recv().ok());
+        let prepared = self
+            .workers
+            .get(turn)
+            .and_then(|(batches, _)| batches.recv().ok());
         // A worker that died leaves its batches to be made here: slower, not different.
         Some(prepared.unwrap_or_else(|| self.order.batch(step)))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // All channels close before the first wait, so every worker is already leaving.
+        let threads: Vec<_> = self.workers.drain(..).map(|(_, thread)| thread).collect();
+        for thread in threads {
+            // A worker that panicked has said so on its own.
+            let _ = thread.join();
+        }
     }
 }

@@ -29,25 +29,30 @@ pub enum Source {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder of PNG and JPEG files; subfolders are classes.
+    /// A folder of PNG and JPEG files. Subfolders that hold images are the classes, by name.
+    ///
+    /// Any size, 8 or 16 bits, gray, RGB, palette or transparent: each is turned as its EXIF
+    /// orientation says, composited on white, and its middle square resized (Catmull and Rom's
+    /// filter, on the values as stored). Rows keep 16 bits if any file has them. Other files and
+    /// hidden ones are ignored; a broken image is an error.
     Images {
         /// The folder.
         path: PathBuf,
-        /// Side in pixels: the short side is resized to it, the middle cropped.
+        /// Side in pixels, 1..=4096: the middle square is resized to it.
         size: usize,
         /// What every image is converted to.
         channels: Channels,
     },
     /// A spiral in the plane, standardised.
     SwissRoll {
-        /// Number of points.
+        /// Number of points, 1..=10,000,000.
         points: usize,
         /// Their seed.
         seed: u64,
     },
     /// Two half circles in the plane, standardised.
     TwoMoons {
-        /// Number of points.
+        /// Number of points, 1..=10,000,000.
         points: usize,
         /// Their seed.
         seed: u64,
@@ -82,6 +87,9 @@ pub enum DataError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A source is asked for what it cannot give: no point, an image without pixels.
+    #[error("{0}")]
+    Source(String),
     /// The loader cannot make batches.
     #[error("{0}")]
     Batches(String),
@@ -181,6 +189,7 @@ impl Dataset {
     ///
     /// If there is no row `i`, or `out` is not a row long.
     pub fn write_row(&self, i: usize, flip: bool, out: &mut [f32]) {
+        assert_eq!(out.len(), self.row_len(), "one value per place of the row");
         let row = i * out.len()..(i + 1) * out.len();
         let scale = |value: f32, max: f32| 2.0 * value / max - 1.0;
         match &self.values {
@@ -217,8 +226,8 @@ pub fn load(source: &Source) -> Result<Dataset, DataError> {
             size,
             channels,
         } => images::load(path, *size, *channels),
-        Source::SwissRoll { points, seed } => Ok(toys::swiss_roll(*points, *seed)),
-        Source::TwoMoons { points, seed } => Ok(toys::two_moons(*points, *seed)),
+        Source::SwissRoll { points, seed } => toys::swiss_roll(*points, *seed),
+        Source::TwoMoons { points, seed } => toys::two_moons(*points, *seed),
     }
 }
 

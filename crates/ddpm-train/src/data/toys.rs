@@ -2,10 +2,13 @@
 
 use ddpm_process::NoiseStream;
 
-use super::{Dataset, Values};
+use super::{DataError, Dataset, Values};
+
+/// More points than any picture of a plane can show, and few enough to stay in memory.
+const MAX_POINTS: usize = 10_000_000;
 
 /// Points (θ cos θ, θ sin θ) with θ uniform in angle over a turn and a half, slightly blurred.
-pub(super) fn swiss_roll(points: usize, seed: u64) -> Dataset {
+pub(super) fn swiss_roll(points: usize, seed: u64) -> Result<Dataset, DataError> {
     cloud(points, seed, "swiss-roll", |u, blur| {
         let theta = 1.5 * std::f64::consts::PI * (1.0 + 2.0 * u);
         let (sin, cos) = libm::sincos(theta);
@@ -17,7 +20,7 @@ pub(super) fn swiss_roll(points: usize, seed: u64) -> Dataset {
 }
 
 /// Two interlocking half circles of radius 1, slightly blurred.
-pub(super) fn two_moons(points: usize, seed: u64) -> Dataset {
+pub(super) fn two_moons(points: usize, seed: u64) -> Result<Dataset, DataError> {
     cloud(points, seed, "two-moons", |u, blur| {
         let upper = u < 0.5;
         let theta = std::f64::consts::TAU * if upper { u } else { u - 0.5 };
@@ -39,7 +42,11 @@ fn cloud(
     seed: u64,
     name: &'static str,
     point: impl Fn(f64, [f32; 2]) -> [f64; 2],
-) -> Dataset {
+) -> Result<Dataset, DataError> {
+    if !(1..=MAX_POINTS).contains(&points) {
+        let reason = format!("{name}: expected 1..={MAX_POINTS} points, found {points}");
+        return Err(DataError::Source(reason));
+    }
     let stream = NoiseStream::new(seed, name);
     let raw: Vec<[f64; 2]> = (0..points as u64)
         .map(|i| {
@@ -61,5 +68,5 @@ fn cloud(
             *value = ((p[axis] - mean) / std) as f32;
         }
     }
-    Dataset::new(vec![2], Values::Floats(values), None, 0)
+    Ok(Dataset::new(vec![2], Values::Floats(values), None, 0))
 }

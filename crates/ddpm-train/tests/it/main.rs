@@ -1,0 +1,5 @@
+//! ddpm-train's tests: data, and whole runs of the program.
+#![allow(missing_docs)]
+
+mod data;
+mod run;

@@ -1,0 +1,226 @@
+//! The program from the outside: trains, resumes, samples, refuses.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use ddpm_train::config::{Config, RECIPES};
+use ddpm_train::plan::Plan;
+
+fn ddpm(folder: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ddpm"))
+        .current_dir(folder)
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+/// Runs the program, which must succeed.
+fn ok(folder: &Path, arguments: &str) {
+    let output = ddpm(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ddpm {arguments}: {errors}");
+}
+
+/// Runs the program, which must refuse with this exit code and these words on one line.
+fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
+    let output = ddpm(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "ddpm {arguments}: {errors}"
+    );
+    for word in words {
+        assert!(
+            errors.contains(word),
+            "ddpm {arguments}: no {word:?} in {errors}"
+        );
+    }
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
+/// A digits run small enough for a test: every part of it, few channels and steps.
+fn tiny(folder: &Path) {
+    let recipe = RECIPES[0].1;
+    let tiny = recipe
+        .replace("channels = [32, 64]", "channels = [8, 8]\ndropout = 0.1")
+        .replace("norm_num_groups = 8", "norm_num_groups = 4")
+        .replace("batch_size = 64", "batch_size = 8\naccumulate = 2")
+        .replace("steps = 1000", "steps = 4")
+        .replace("steps = 50", "steps = 3")
+        .replace("count = 100", "count = 3")
+        .replace("every = 250", "every = 2");
+    fs::write(folder.join("tiny.toml"), tiny).unwrap();
+}
+
+#[test]
+fn every_recipe_is_complete() {
+    for (name, text) in RECIPES {
+        let mut config = Config::parse(text, name).unwrap();
+        assert_eq!(config.name, name);
+        config.data.path.get_or_insert_with(|| "data".into());
+        Plan::new(config, name).unwrap();
+    }
+}
+
+/// Four steps at once, and two, death and two more: on one CPU backend the same bytes.
+#[test]
+fn a_resumed_run_is_the_same_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out whole");
+    ok(folder, "train --config tiny.toml --out halves");
+    // What the run did after its second step is taken away from it.
+    fs::remove_dir_all(folder.join("halves/checkpoints/step-00000004")).unwrap();
+    ok(folder, "train --out halves --resume");
+    for file in ["model", "ema", "optimizer"] {
+        let file = format!("checkpoints/step-00000004/{file}.safetensors");
+        let read = |run| fs::read(folder.join(run).join(&file)).unwrap();
+        assert_eq!(read("whole"), read("halves"), "{file}");
+    }
+    let picture = |run| fs::read(folder.join(run).join("samples/step-00000004.png")).unwrap();
+    assert_eq!(picture("whole"), picture("halves"));
+    let metrics = fs::read_to_string(folder.join("halves/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 4);
+}
+
+/// Sample k is a function of the seed and k: the same bytes however many others are drawn.
+#[test]
+fn samples_do_not_depend_on_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run");
+    for (num, out) in [(20, "many"), (3, "few")] {
+        for sampler in ["ancestral", "ancestral-beta", "ddim", "dpmpp-2m"] {
+            let arguments = format!(
+                "sample --from run --num {num} --sampler {sampler} --steps 3 --film --raw --out {out}/{sampler}"
+            );
+            ok(folder, &arguments);
+        }
+    }
+    for sampler in ["ancestral", "ancestral-beta", "ddim", "dpmpp-2m"] {
+        let values = |out: &str| {
+            let file = folder.join(out).join(sampler).join("samples.safetensors");
+            let bytes = fs::read(file).unwrap();
+            let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            tensors.tensor("samples").unwrap().data().to_vec()
+        };
+        let few = values("few");
+        assert_eq!(few.len(), 3 * 64 * 4);
+        assert_eq!(values("many")[..few.len()], few[..], "{sampler}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    refused(
+        folder,
+        "train --recipe mnist",
+        1,
+        &["mnist", "digits, fashion-mnist"],
+    );
+    refused(
+        folder,
+        "train --backend metal",
+        2,
+        &["metal", "flex, ndarray, cuda, vulkan"],
+    );
+    refused(folder, "train --backend cuda", 2, &["cuda"]);
+    refused(
+        folder,
+        "train --recipe cifar10",
+        1,
+        &["data.path", "--data"],
+    );
+    refused(
+        folder,
+        "train --recipe cifar10 --data nowhere",
+        1,
+        &["data_batch_1.bin"],
+    );
+    refused(folder, "train --config absent.toml", 1, &["absent.toml"]);
+    refused(folder, "train --steps 0", 1, &["steps", "at least 1"]);
+    refused(folder, "train --out new --resume", 1, &["new"]);
+    refused(folder, "sample --from nowhere", 1, &["nowhere"]);
+    for (from, to, words) in [
+        ("seed = 0", "sed = 0", &["bad.toml", "sed"]),
+        (
+            "timesteps = 1000",
+            "timesteps = 0",
+            &["bad.toml", "schedule"],
+        ),
+        ("dropout = 0.1", "dropout = 1.5", &["model", "1.5"]),
+        ("decay = 0.995", "decay = nan", &["ema.decay", "NaN"]),
+        (
+            "channels = [8, 8]",
+            "channels = [8, 9]",
+            &["model", "9 channels"],
+        ),
+        (
+            "num_classes = 10",
+            "num_classes = 7",
+            &["num_classes", "10 classes"],
+        ),
+        (
+            "accumulate = 2",
+            "accumulate = 3",
+            &["accumulate", "divisor"],
+        ),
+    ] {
+        let text = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(folder.join("bad.toml"), text.replacen(from, to, 1)).unwrap();
+        refused(folder, "train --config bad.toml --out bad", 1, words);
+    }
+}
+
+#[test]
+fn a_broken_checkpoint_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    refused(
+        folder,
+        "train --config tiny.toml --out run",
+        1,
+        &["--resume"],
+    );
+    refused(
+        folder,
+        "sample --from run --class 10",
+        1,
+        &["--class 10", "0 to 9"],
+    );
+    refused(folder, "sample --from run --eta 2", 1, &["2"]);
+    refused(folder, "sample --from run --steps 1001", 1, &["1001"]);
+    let weights = folder.join("run/checkpoints/step-00000002/ema.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    for broken in [&bytes[..0], &bytes[..7], &bytes[..bytes.len() / 2]] {
+        fs::write(&weights, broken).unwrap();
+        refused(folder, "sample --from run", 1, &["ema.safetensors"]);
+    }
+}
+
+#[test]
+fn a_schedule_is_printed_to_17_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = ddpm(folder.path(), "schedule --format csv");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next(),
+        Some("t,beta,alpha_bar,signal,noise,log_snr,posterior_variance")
+    );
+    assert_eq!(lines.clone().count(), 1000);
+    let first: Vec<&str> = lines.next().unwrap().split(',').collect();
+    assert_eq!(first[0], "1");
+    // ᾱ₁ = 1 − 10⁻⁴.
+    assert!((first[2].parse::<f64>().unwrap() - 0.9999).abs() < 1e-15);
+}
