@@ -22,10 +22,8 @@ fn the_stream_is_stable() {
     let mut row = NoiseStream::new(42, "test").row(3, 5);
     let mut normal = [0.0; 4];
     row.fill_normal(&mut normal);
-    assert_eq!(normal.map(f32::to_bits), PINNED, "{normal:?}");
+    assert_eq!(normal, [-0.563_921_7, 0.545_371_4, -1.056_813_6, 2.153_871]);
 }
-
-const PINNED: [u32; 4] = [0, 0, 0, 0];
 
 #[test]
 fn noise_depends_on_the_sample_not_on_its_batch() {

@@ -233,7 +233,11 @@ pub fn load_module<M: Module>(path: &Path, mut module: M) -> Result<M, Checkpoin
 }
 
 fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
+    // One entry of metadata, for PyTorch's readers: more would be written in a random order, and
+    // equal weights should be equal files.
     let mut store = SafetensorsStore::from_bytes(None)
+        .clear_metadata()
+        .metadata("format", "pt")
         .with_to_adapter(BurnToPyTorchAdapter)
         .skip_enum_variants(true);
     module.save_into(&mut store).map_err(|e| e.to_string())?;

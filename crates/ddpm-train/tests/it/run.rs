@@ -47,7 +47,7 @@ fn tiny(folder: &Path) {
         .replace("channels = [32, 64]", "channels = [8, 8]\ndropout = 0.1")
         .replace("norm_num_groups = 8", "norm_num_groups = 4")
         .replace("batch_size = 64", "batch_size = 8\naccumulate = 2")
-        .replace("steps = 1000", "steps = 4")
+        .replace("\nsteps = 1000", "\nsteps = 4")
         .replace("steps = 50", "steps = 3")
         .replace("count = 100", "count = 3")
         .replace("every = 250", "every = 2");
