@@ -155,7 +155,7 @@ fn what_cannot_be_done_is_said() {
             "timesteps = 0",
             &["bad.toml", "schedule"],
         ),
-        ("dropout = 0.1", "dropout = 1.5", &["model", "1.5"]),
+        ("\ndropout = 0.1", "\ndropout = 1.5", &["model", "1.5"]),
         ("decay = 0.995", "decay = nan", &["ema.decay", "NaN"]),
         (
             "channels = [8, 8]",
