@@ -1,2 +1,0 @@
-//! Benchmarks, per compiled backend side by side.
-fn main() {}
