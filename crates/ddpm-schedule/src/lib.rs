@@ -1,10 +1,6 @@
 //! Everything true of one scalar Gaussian on its way from data to noise and back.
 //!
 #![doc = include_str!("../README.md")]
-#![allow(
-    clippy::doc_markdown,
-    reason = "the underscores of formulas are subscripts, not identifiers"
-)]
 
 mod level;
 mod objective;
