@@ -1,0 +1,91 @@
+//! The instruction sets a kernel is compiled for, and the choice among them at run time.
+
+use pulp::{Scalar, Simd, WithSimd};
+
+/// An instruction set that every kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Sixteen floats a vector, thirty-two registers: x86-64-v4.
+    Avx512,
+    /// Eight floats a vector, with fused multiply-add: x86-64-v3.
+    Avx2,
+    /// Four floats a vector: every 64-bit Arm processor.
+    Neon,
+    /// Plain Rust, for every other processor and for Miri.
+    Portable,
+}
+
+impl Isa {
+    /// The widest instruction set of this processor.
+    pub fn detect() -> Self {
+        [Self::Avx512, Self::Avx2, Self::Neon]
+            .into_iter()
+            .find(|isa| isa.is_available())
+            .unwrap_or(Self::Portable)
+    }
+
+    /// All instruction sets of this processor, widest first.
+    pub fn available() -> Vec<Self> {
+        [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable]
+            .into_iter()
+            .filter(|isa| isa.is_available())
+            .collect()
+    }
+
+    fn is_available(self) -> bool {
+        struct Nothing;
+        impl WithSimd for Nothing {
+            type Output = ();
+            fn with_simd<S: Simd>(self, _: S) {}
+        }
+        self.try_dispatch(Nothing).is_ok()
+    }
+
+    /// Runs `op` compiled for this instruction set; for one that the processor lacks,
+    /// as [`Isa::Portable`].
+    #[inline]
+    pub fn dispatch<Op: WithSimd>(self, op: Op) -> Op::Output {
+        self.try_dispatch(op)
+            .unwrap_or_else(|op| op.with_simd(Scalar::new()))
+    }
+
+    /// Runs `op`, or hands it back where the processor lacks the instruction set.
+    #[inline]
+    fn try_dispatch<Op: WithSimd>(self, op: Op) -> Result<Op::Output, Op> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => match pulp::x86::V4::try_new() {
+                Some(simd) => Ok(Simd::vectorize(simd, op)),
+                None => Err(op),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => match pulp::x86::V3::try_new() {
+                Some(simd) => Ok(Simd::vectorize(simd, op)),
+                None => Err(op),
+            },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => match pulp::aarch64::Neon::try_new() {
+                Some(simd) => Ok(Simd::vectorize(simd, op)),
+                None => Err(op),
+            },
+            Self::Portable => Ok(op.with_simd(Scalar::new())),
+            #[allow(
+                unreachable_patterns,
+                reason = "which arms exist depends on the target"
+            )]
+            _ => Err(op),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Isa;
+
+    #[test]
+    fn the_detected_set_is_available_and_portable_always_is() {
+        let available = Isa::available();
+        assert_eq!(available.first(), Some(&Isa::detect()));
+        assert_eq!(available.last(), Some(&Isa::Portable));
+    }
+}

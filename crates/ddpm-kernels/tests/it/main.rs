@@ -1,0 +1,1 @@
+//! Every kernel against a naive f64 reference, on every instruction set of this machine.
