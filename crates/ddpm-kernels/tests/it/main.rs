@@ -1,1 +1,3 @@
 //! Every kernel against a naive f64 reference, on every instruction set of this machine.
+
+mod activation;

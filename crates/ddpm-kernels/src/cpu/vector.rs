@@ -1,0 +1,144 @@
+//! Functions of one vector register, and loops that apply them to slices.
+//!
+//! Everything here is `#[inline(always)]`: a function that is not inlined into the dispatched one
+//! is compiled without the instruction set's features.
+
+use pulp::Simd;
+
+/// log₂ e.
+const LOG2_E: f32 = std::f32::consts::LOG2_E;
+/// 1.5·2²³: adding it rounds a small float to an integer, which then stands in the low bits.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts; the first has so few bits that its product with n is exact.
+const LN2_HI: f32 = 0.693_145_75;
+const LN2_LO: f32 = 1.428_606_8e-6;
+/// (eʳ − 1 − r)/r² on |r| ≤ ½ ln 2, highest power first (Cephes `expf`, Moshier 1989).
+const EXP: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_6e-1,
+    5.0e-1,
+];
+
+/// `x` bounded to `[low, high]`; NaN stays NaN on every instruction set.
+#[inline(always)]
+fn clamp<S: Simd>(simd: S, x: S::f32s, low: f32, high: f32) -> S::f32s {
+    let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
+    simd.select_f32s(simd.greater_than_f32s(x, high), high, x)
+}
+
+/// x = n·ln 2 + r: (eʳ, the bits of [`ROUND`] + n).
+#[inline(always)]
+fn reduced_exp<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::u32s) {
+    let round = simd.splat_f32s(ROUND);
+    let shifted = simd.mul_add_e_f32s(x, simd.splat_f32s(LOG2_E), round);
+    let n = simd.sub_f32s(shifted, round);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-LN2_HI), x);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-LN2_LO), r);
+    let mut p = simd.splat_f32s(EXP[0]);
+    for c in &EXP[1..] {
+        p = simd.mul_add_e_f32s(p, r, simd.splat_f32s(*c));
+    }
+    let p = simd.mul_add_e_f32s(p, simd.mul_f32s(r, r), r);
+    let e = simd.add_f32s(p, simd.splat_f32s(1.0));
+    (e, simd.transmute_u32s_f32s(shifted))
+}
+
+/// 2^(bits − 127): `bits` becomes a float's exponent field.
+#[inline(always)]
+fn power_of_two<S: Simd>(simd: S, bits: S::u32s) -> S::f32s {
+    simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23)))
+}
+
+/// eˣ within 2 ulp for every float: subnormal results, 0, ∞ and NaN included.
+///
+/// 2ⁿ is applied as two factors, because n reaches below and above a float's exponents.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    // Beyond these bounds the result is 0 and ∞.
+    let (e, bits) = reduced_exp(simd, clamp(simd, x, -105.0, 89.0));
+    // u = n + 256 > 0; the halves' biased exponents are ⌊u/2⌋ − 1 and ⌈u/2⌉ − 1.
+    let u = simd.sub_u32s(bits, simd.splat_u32s(ROUND.to_bits() - 256));
+    let half = simd.wrapping_dyn_shr_u32s(u, simd.splat_u32s(1));
+    let one = simd.splat_u32s(1);
+    let low = power_of_two(simd, simd.sub_u32s(half, one));
+    let high = power_of_two(simd, simd.sub_u32s(simd.sub_u32s(u, half), one));
+    simd.mul_f32s(simd.mul_f32s(e, low), high)
+}
+
+/// Where SiLU is taken as constant in σ: below it |SiLU| < 6e-37, above it σ = 1 in f32.
+const SILU_LOW: f32 = -88.0;
+const SILU_HIGH: f32 = 87.0;
+
+/// (x in [`SILU_LOW`], [`SILU_HIGH`]; e⁻ˣ; σ(x) = 1/(1 + e⁻ˣ)).
+#[inline(always)]
+fn sigmoid_parts<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s, S::f32s) {
+    let x = clamp(simd, x, SILU_LOW, SILU_HIGH);
+    let (e, bits) = reduced_exp(simd, simd.neg_f32s(x));
+    // Within these bounds −126 ≤ n ≤ 127: one factor suffices.
+    let exponent = simd.sub_u32s(bits, simd.splat_u32s(ROUND.to_bits() - 127));
+    let e = simd.mul_f32s(e, power_of_two(simd, exponent));
+    let one = simd.splat_f32s(1.0);
+    (x, e, simd.div_f32s(one, simd.add_f32s(one, e)))
+}
+
+/// SiLU(x) = x·σ(x) within 4 ulp or 1e-36; SiLU(−∞) = 0, its limit.
+#[inline(always)]
+pub(crate) fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let (_, _, sigma) = sigmoid_parts(simd, x);
+    let low = simd.splat_f32s(SILU_LOW);
+    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
+    simd.mul_f32s(x, sigma)
+}
+
+/// dSiLU/dx = σ·(1 + x·(1 − σ)); 1 − σ is taken as e⁻ˣσ, which does not cancel.
+#[inline(always)]
+pub(crate) fn silu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let (x, e, sigma) = sigmoid_parts(simd, x);
+    let rest = simd.mul_f32s(simd.mul_f32s(e, sigma), x);
+    simd.mul_add_e_f32s(rest, sigma, sigma)
+}
+
+/// `out[i] = f(x[i])`, all of the same length.
+#[inline(always)]
+pub(crate) fn map<S: Simd>(
+    simd: S,
+    x: &[f32],
+    out: &mut [f32],
+    f: impl Fn(S::f32s) -> S::f32s,
+) {
+    assert_eq!(x.len(), out.len());
+    let (x, x_tail) = S::as_simd_f32s(x);
+    let (out, out_tail) = S::as_mut_simd_f32s(out);
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = f(x);
+    }
+    if !x_tail.is_empty() {
+        simd.partial_store_f32s(out_tail, f(simd.partial_load_f32s(x_tail)));
+    }
+}
+
+/// `out[i] = f(x[i], y[i])`, all of the same length.
+#[inline(always)]
+pub(crate) fn map2<S: Simd>(
+    simd: S,
+    x: &[f32],
+    y: &[f32],
+    out: &mut [f32],
+    f: impl Fn(S::f32s, S::f32s) -> S::f32s,
+) {
+    assert!(x.len() == out.len() && y.len() == out.len());
+    let (x, x_tail) = S::as_simd_f32s(x);
+    let (y, y_tail) = S::as_simd_f32s(y);
+    let (out, out_tail) = S::as_mut_simd_f32s(out);
+    for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+        *out = f(x, y);
+    }
+    if !x_tail.is_empty() {
+        let (x, y) = (simd.partial_load_f32s(x_tail), simd.partial_load_f32s(y_tail));
+        simd.partial_store_f32s(out_tail, f(x, y));
+    }
+}
