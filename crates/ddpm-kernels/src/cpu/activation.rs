@@ -20,7 +20,7 @@ pub fn silu(isa: Isa, x: &[f32], y: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::map(simd, self.0, self.1, |x| vector::silu(simd, x));
+            vector::zip(simd, [self.0], [self.1], |[x], _| [vector::silu(simd, x)]);
         }
     }
     assert_eq!(x.len(), y.len(), "silu: x and y");
@@ -40,8 +40,8 @@ pub fn silu_backward(isa: Isa, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::map2(simd, self.0, self.1, self.2, |x, dy| {
-                simd.mul_f32s(dy, vector::silu_slope(simd, x))
+            vector::zip(simd, [self.0, self.1], [self.2], |[x, dy], _| {
+                [simd.mul_f32s(dy, vector::silu_slope(simd, x))]
             });
         }
     }
@@ -65,7 +65,9 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], out: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::map2(simd, self.0, self.1, self.2, |a, b| simd.add_f32s(a, b));
+            vector::zip(simd, [self.0, self.1], [self.2], |[a, b], _| {
+                [simd.add_f32s(a, b)]
+            });
         }
     }
     assert!(
@@ -88,14 +90,9 @@ pub fn add_assign(isa: Isa, total: &mut [f32], term: &[f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            let (total, total_tail) = S::as_mut_simd_f32s(self.0);
-            let (term, term_tail) = S::as_simd_f32s(self.1);
-            for (total, &term) in total.iter_mut().zip(term) {
-                *total = simd.add_f32s(*total, term);
-            }
-            for (total, &term) in total_tail.iter_mut().zip(term_tail) {
-                *total += term;
-            }
+            vector::zip(simd, [self.1], [self.0], |[term], [total]| {
+                [simd.add_f32s(total, term)]
+            });
         }
     }
     assert_eq!(total.len(), term.len(), "add_assign: total and term");
@@ -116,7 +113,7 @@ pub fn exp(isa: Isa, x: &[f32], y: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::map(simd, self.0, self.1, |x| vector::exp(simd, x));
+            vector::zip(simd, [self.0], [self.1], |[x], _| [vector::exp(simd, x)]);
         }
     }
     assert_eq!(x.len(), y.len(), "exp: x and y");

@@ -1,7 +1,11 @@
 //! Kernels on `&[f32]`: images are `[batch, height, width, channels]`, contiguous.
 
 pub mod activation;
+pub mod conv;
+mod disjoint;
 pub mod isa;
+pub mod norm;
+mod scratch;
 mod vector;
 
 pub use isa::Isa;

@@ -102,43 +102,30 @@ pub(crate) fn silu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_add_e_f32s(rest, sigma, sigma)
 }
 
-/// `out[i] = f(x[i])`, all of the same length.
+/// `out[i] = f(x[i], out[i])` for several inputs and outputs side by side, all of one length.
 #[inline(always)]
-pub(crate) fn map<S: Simd>(
+pub(crate) fn zip<S: Simd, const I: usize, const O: usize>(
     simd: S,
-    x: &[f32],
-    out: &mut [f32],
-    f: impl Fn(S::f32s) -> S::f32s,
+    x: [&[f32]; I],
+    out: [&mut [f32]; O],
+    f: impl Fn([S::f32s; I], [S::f32s; O]) -> [S::f32s; O],
 ) {
-    assert_eq!(x.len(), out.len());
-    let (x, x_tail) = S::as_simd_f32s(x);
-    let (out, out_tail) = S::as_mut_simd_f32s(out);
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = f(x);
+    let len = out[0].len();
+    assert!(x.iter().all(|x| x.len() == len) && out.iter().all(|o| o.len() == len));
+    let x = x.map(|x| S::as_simd_f32s(x));
+    let mut out = out.map(|out| S::as_mut_simd_f32s(out));
+    for v in 0..len / S::F32_LANES {
+        let inputs = std::array::from_fn(|i| x[i].0[v]);
+        let old = std::array::from_fn(|o| out[o].0[v]);
+        for (out, new) in out.iter_mut().zip(f(inputs, old)) {
+            out.0[v] = new;
+        }
     }
-    if !x_tail.is_empty() {
-        simd.partial_store_f32s(out_tail, f(simd.partial_load_f32s(x_tail)));
-    }
-}
-
-/// `out[i] = f(x[i], y[i])`, all of the same length.
-#[inline(always)]
-pub(crate) fn map2<S: Simd>(
-    simd: S,
-    x: &[f32],
-    y: &[f32],
-    out: &mut [f32],
-    f: impl Fn(S::f32s, S::f32s) -> S::f32s,
-) {
-    assert!(x.len() == out.len() && y.len() == out.len());
-    let (x, x_tail) = S::as_simd_f32s(x);
-    let (y, y_tail) = S::as_simd_f32s(y);
-    let (out, out_tail) = S::as_mut_simd_f32s(out);
-    for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-        *out = f(x, y);
-    }
-    if !x_tail.is_empty() {
-        let (x, y) = (simd.partial_load_f32s(x_tail), simd.partial_load_f32s(y_tail));
-        simd.partial_store_f32s(out_tail, f(x, y));
+    if !len.is_multiple_of(S::F32_LANES) {
+        let inputs = std::array::from_fn(|i| simd.partial_load_f32s(x[i].1));
+        let old = std::array::from_fn(|o| simd.partial_load_f32s(out[o].1));
+        for (out, new) in out.iter_mut().zip(f(inputs, old)) {
+            simd.partial_store_f32s(out.1, new);
+        }
     }
 }

@@ -5,9 +5,32 @@ use ddpm_kernels::cpu::{Isa, activation};
 /// Every 1021st float, and the ones where something happens.
 fn floats() -> Vec<f32> {
     let special = [
-        0.0, -0.0, 1.0, -1.0, f32::MIN_POSITIVE, f32::MAX, f32::MIN, f32::INFINITY,
-        f32::NEG_INFINITY, f32::NAN, 88.0, 88.72, 88.723, 88.7228, 89.0, -87.0, -87.34, -88.0,
-        -103.0, -103.97, -103.98, -104.0, -105.0, 16.0, -16.0, 87.0,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        f32::MIN_POSITIVE,
+        f32::MAX,
+        f32::MIN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        88.0,
+        88.72,
+        88.723,
+        88.7228,
+        89.0,
+        -87.0,
+        -87.34,
+        -88.0,
+        -103.0,
+        -103.97,
+        -103.98,
+        -104.0,
+        -105.0,
+        16.0,
+        -16.0,
+        87.0,
     ];
     (0..u32::MAX)
         .step_by(1021)
@@ -18,14 +41,20 @@ fn floats() -> Vec<f32> {
 }
 
 /// The distance of neighbouring floats at `x`.
-#[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the point")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "rounding to f32 is the point"
+)]
 fn ulp(x: f64) -> f64 {
     let x = (x.abs() as f32).clamp(f32::MIN_POSITIVE, f32::MAX);
     f64::from(x) - f64::from(f32::from_bits(x.to_bits() - 1)).max(0.0)
 }
 
 /// `|y − exact| ≤ bound`, and NaN and ∞ where the exact value, rounded, is NaN or ∞.
-#[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the point")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "rounding to f32 is the point"
+)]
 fn assert_close(isa: Isa, x: f32, y: f32, exact: f64, bound: f64) {
     let rounded = exact as f32;
     let agrees = if rounded.is_finite() && y.is_finite() {
@@ -73,7 +102,13 @@ fn silu_and_its_slope_at_every_float() {
             // σ(1 + z(1 − σ)) vanishes at z ≈ −1.28: its terms, not their sum, bound the error.
             let inner = if infinite { 0.0 } else { z * rest };
             let terms = sigma * (1.0 + inner.abs());
-            assert_close(isa, x, slope, sigma * (1.0 + inner), 6.0 * ulp(terms) + 1e-36);
+            assert_close(
+                isa,
+                x,
+                slope,
+                sigma * (1.0 + inner),
+                6.0 * ulp(terms) + 1e-36,
+            );
         }
     }
 }

@@ -1,3 +1,5 @@
 //! Every kernel against a naive f64 reference, on every instruction set of this machine.
 
 mod activation;
+mod norm;
+mod reference;

@@ -1,0 +1,300 @@
+//! The loops over a chunk of one image: a few rows, each of several pixels' channels.
+
+use pulp::{Simd, WithSimd};
+
+use crate::cpu::{Isa, vector};
+
+/// Count, mean and the sum of squares about the mean.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub(super) n: f64,
+    pub(super) mean: f64,
+    pub(super) squares: f64,
+}
+
+impl Sums {
+    /// The sums of a union (Chan, Golub & LeVeque 1983).
+    pub(super) fn combine(parts: impl Iterator<Item = Self> + Clone) -> Self {
+        let n: f64 = parts.clone().map(|p| p.n).sum();
+        let mean = parts.clone().map(|p| p.n * p.mean).sum::<f64>() / n;
+        let squares = parts
+            .map(|p| p.squares + p.n * (p.mean - mean) * (p.mean - mean))
+            .sum();
+        Self { n, mean, squares }
+    }
+}
+
+/// Where a chunk's rows lie in a tensor that holds other channels too.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) stride: usize,
+    pub(super) first: usize,
+}
+
+/// The coefficients of z = (x − centre)·factor + term along a row.
+pub(super) struct Affine {
+    centre: Vec<f32>,
+    factor: Vec<f32>,
+    term: Vec<f32>,
+}
+
+impl Affine {
+    /// From the coefficients of each channel.
+    pub(super) fn new(channels: usize, repeat: usize, of: impl Fn(usize) -> [f32; 3]) -> Self {
+        let of: Vec<[f32; 3]> = (0..channels).map(of).collect();
+        let row = |i: usize| along_row(repeat, of.iter().map(|c| c[i]));
+        Self {
+            centre: row(0),
+            factor: row(1),
+            term: row(2),
+        }
+    }
+
+    fn width(&self) -> usize {
+        self.centre.len().max(1)
+    }
+}
+
+/// The values of the channels, as often as a row has pixels.
+pub(super) fn along_row(repeat: usize, channels: impl Iterator<Item = f32>) -> Vec<f32> {
+    channels.collect::<Vec<_>>().repeat(repeat)
+}
+
+/// The moments of each channel of a chunk: once through it for the mean, once more about it.
+pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Vec<Sums> {
+    struct Moments<'a> {
+        x: &'a [f32],
+        width: usize,
+        count: &'a dyn Fn(usize) -> f32,
+    }
+    impl WithSimd for Moments<'_> {
+        type Output = [Vec<f32>; 3];
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+            let mut mean = vec![0.0; self.width];
+            for x in self.x.chunks(self.width) {
+                vector::zip(simd, [x], [&mut mean[..x.len()]], |[x], [sum]| {
+                    [simd.add_f32s(sum, x)]
+                });
+            }
+            for (lane, mean) in mean.iter_mut().enumerate() {
+                *mean /= (self.count)(lane).max(1.0);
+            }
+            // The mean is rounded: what it misses is the sum of the distances from it.
+            let (mut missed, mut squares) = (vec![0.0; self.width], vec![0.0; self.width]);
+            for x in self.x.chunks(self.width) {
+                let out = [&mut missed[..x.len()], &mut squares[..x.len()]];
+                vector::zip(
+                    simd,
+                    [x, &mean[..x.len()]],
+                    out,
+                    |[x, mean], [sum, squares]| {
+                        let d = simd.sub_f32s(x, mean);
+                        [simd.add_f32s(sum, d), simd.mul_add_e_f32s(d, d, squares)]
+                    },
+                );
+            }
+            [mean, missed, squares]
+        }
+    }
+    let width = (channels * repeat).max(1);
+    // Lanes of the row that the last pixels fill only in part have one pixel fewer.
+    let count = |lane| (x.len() / width + usize::from(lane < x.len() % width)) as f32;
+    let [mean, missed, squares] = isa.dispatch(Moments {
+        x,
+        width,
+        count: &count,
+    });
+    let lane = |i: usize| {
+        let n = f64::from(count(i));
+        let missed = f64::from(missed[i]) / n.max(1.0);
+        Sums {
+            n,
+            mean: f64::from(mean[i]) + missed,
+            squares: f64::from(squares[i]) - n * missed * missed,
+        }
+    };
+    (0..channels)
+        .map(|c| match repeat {
+            1 => lane(c),
+            _ => Sums::combine((0..repeat).map(|r| lane(r * channels + c))),
+        })
+        .collect()
+}
+
+/// y = SiLU(z), or y = z.
+pub(super) fn apply(isa: Isa, x: &[f32], affine: &Affine, silu: bool, y: &mut [f32], rows: Rows) {
+    struct Apply<'a, const SILU: bool>(&'a [f32], &'a Affine, &'a mut [f32], Rows);
+    impl<const SILU: bool> WithSimd for Apply<'_, SILU> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self(x, affine, y, rows) = self;
+            for (x, y) in x.chunks(affine.width()).zip(y.chunks_mut(rows.stride)) {
+                let n = x.len();
+                let inputs = [
+                    x,
+                    &affine.centre[..n],
+                    &affine.factor[..n],
+                    &affine.term[..n],
+                ];
+                vector::zip(
+                    simd,
+                    inputs,
+                    [&mut y[rows.first..][..n]],
+                    |[x, m, a, b], _| {
+                        let z = simd.mul_add_e_f32s(simd.sub_f32s(x, m), a, b);
+                        [if SILU { vector::silu(simd, z) } else { z }]
+                    },
+                );
+            }
+        }
+    }
+    if silu {
+        isa.dispatch(Apply::<true>(x, affine, y, rows));
+    } else {
+        isa.dispatch(Apply::<false>(x, affine, y, rows));
+    }
+}
+
+/// Sums over a channel's pixels, with d = x − centre.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Slopes {
+    /// Σ dz.
+    pub(super) dz: f64,
+    /// Σ dz·d.
+    pub(super) dz_d: f64,
+    /// Σ d.
+    pub(super) d: f64,
+}
+
+impl std::ops::Add for Slopes {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            dz: self.dz + other.dz,
+            dz_d: self.dz_d + other.dz_d,
+            d: self.d + other.d,
+        }
+    }
+}
+
+/// A chunk of x, the same pixels of dy, and how they are normalised.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) dy: &'a [f32],
+    pub(super) rows: Rows,
+    pub(super) affine: &'a Affine,
+    pub(super) silu: bool,
+}
+
+impl<'a> Seen<'a> {
+    /// Rows of x, dy, centre, factor and term.
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = [&'a [f32]; 5]> {
+        let Self { affine, rows, .. } = *self;
+        (self.x.chunks(affine.width()))
+            .zip(self.dy.chunks(rows.stride))
+            .map(move |(x, dy)| {
+                let n = x.len();
+                let Affine {
+                    centre,
+                    factor,
+                    term,
+                } = affine;
+                [
+                    x,
+                    &dy[rows.first..][..n],
+                    &centre[..n],
+                    &factor[..n],
+                    &term[..n],
+                ]
+            })
+    }
+}
+
+/// (dz, x − centre).
+#[inline(always)]
+fn dz<S: Simd, const SILU: bool>(simd: S, [x, dy, m, a, b]: [S::f32s; 5]) -> (S::f32s, S::f32s) {
+    let d = simd.sub_f32s(x, m);
+    if !SILU {
+        return (dy, d);
+    }
+    let z = simd.mul_add_e_f32s(d, a, b);
+    (simd.mul_f32s(dy, vector::silu_slope(simd, z)), d)
+}
+
+/// The sums of each channel that the gradients are made of.
+pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize) -> Vec<Slopes> {
+    struct Op<'a, const SILU: bool>(Seen<'a>);
+    impl<const SILU: bool> WithSimd for Op<'_, SILU> {
+        type Output = [Vec<f32>; 3];
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+            let mut sums = [(); 3].map(|()| vec![0.0; self.0.affine.width()]);
+            for inputs in self.0.iter() {
+                let out = sums.each_mut().map(|sum| &mut sum[..inputs[0].len()]);
+                vector::zip(simd, inputs, out, |inputs, [s, sd, d_sum]| {
+                    let (dz, d) = dz::<S, SILU>(simd, inputs);
+                    [
+                        simd.add_f32s(s, dz),
+                        simd.mul_add_e_f32s(dz, d, sd),
+                        simd.add_f32s(d_sum, d),
+                    ]
+                });
+            }
+            sums
+        }
+    }
+    let sums = if seen.silu {
+        isa.dispatch(Op::<true>(seen))
+    } else {
+        isa.dispatch(Op::<false>(seen))
+    };
+    let lane = |i: usize| Slopes {
+        dz: f64::from(sums[0][i]),
+        dz_d: f64::from(sums[1][i]),
+        d: f64::from(sums[2][i]),
+    };
+    (0..channels)
+        .map(|c| {
+            (c..seen.affine.centre.len())
+                .step_by(channels)
+                .map(lane)
+                .fold(Slopes::default(), std::ops::Add::add)
+        })
+        .collect()
+}
+
+/// dx = factor·dz + along·(x − centre) + constant.
+pub(super) fn gradient(isa: Isa, seen: Seen<'_>, along: &[f32], constant: &[f32], dx: &mut [f32]) {
+    struct Op<'a, const SILU: bool>(Seen<'a>, [&'a [f32]; 2], &'a mut [f32]);
+    impl<const SILU: bool> WithSimd for Op<'_, SILU> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self(seen, [along, constant], dx) = self;
+            for (inputs, dx) in seen.iter().zip(dx.chunks_mut(seen.affine.width())) {
+                let [x, dy, m, a, b] = inputs;
+                let n = x.len();
+                let inputs = [x, dy, m, a, b, &along[..n], &constant[..n]];
+                vector::zip(
+                    simd,
+                    inputs,
+                    [dx],
+                    |[x, dy, m, a, b, along, constant], _| {
+                        let (dz, d) = dz::<S, SILU>(simd, [x, dy, m, a, b]);
+                        let rest = simd.mul_add_e_f32s(along, d, constant);
+                        [simd.mul_add_e_f32s(a, dz, rest)]
+                    },
+                );
+            }
+        }
+    }
+    if seen.silu {
+        isa.dispatch(Op::<true>(seen, [along, constant], dx));
+    } else {
+        isa.dispatch(Op::<false>(seen, [along, constant], dx));
+    }
+}
