@@ -20,7 +20,9 @@ pub fn silu(isa: Isa, x: &[f32], y: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::zip(simd, [self.0], [self.1], |[x], _| [vector::silu(simd, x)]);
+            vector::zip!(S, simd, [self.0], [self.1], |[x], _| [vector::silu(
+                simd, x
+            )]);
         }
     }
     assert_eq!(x.len(), y.len(), "silu: x and y");
@@ -40,7 +42,7 @@ pub fn silu_backward(isa: Isa, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::zip(simd, [self.0, self.1], [self.2], |[x, dy], _| {
+            vector::zip!(S, simd, [self.0, self.1], [self.2], |[x, dy], _| {
                 [simd.mul_f32s(dy, vector::silu_slope(simd, x))]
             });
         }
@@ -65,7 +67,7 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], out: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::zip(simd, [self.0, self.1], [self.2], |[a, b], _| {
+            vector::zip!(S, simd, [self.0, self.1], [self.2], |[a, b], _| {
                 [simd.add_f32s(a, b)]
             });
         }
@@ -90,7 +92,7 @@ pub fn add_assign(isa: Isa, total: &mut [f32], term: &[f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::zip(simd, [self.1], [self.0], |[term], [total]| {
+            vector::zip!(S, simd, [self.1], [self.0], |[term], [total]| {
                 [simd.add_f32s(total, term)]
             });
         }
@@ -113,7 +115,7 @@ pub fn exp(isa: Isa, x: &[f32], y: &mut [f32]) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            vector::zip(simd, [self.0], [self.1], |[x], _| [vector::exp(simd, x)]);
+            vector::zip!(S, simd, [self.0], [self.1], |[x], _| [vector::exp(simd, x)]);
         }
     }
     assert_eq!(x.len(), y.len(), "exp: x and y");

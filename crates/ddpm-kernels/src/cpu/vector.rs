@@ -102,30 +102,96 @@ pub(crate) fn silu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_add_e_f32s(rest, sigma, sigma)
 }
 
-/// `out[i] = f(x[i], out[i])` for several inputs and outputs side by side, all of one length.
+/// Vector `v` of each slice.
 #[inline(always)]
-pub(crate) fn zip<S: Simd, const I: usize, const O: usize>(
-    simd: S,
-    x: [&[f32]; I],
-    out: [&mut [f32]; O],
-    f: impl Fn([S::f32s; I], [S::f32s; O]) -> [S::f32s; O],
-) {
-    let len = out[0].len();
-    assert!(x.iter().all(|x| x.len() == len) && out.iter().all(|o| o.len() == len));
-    let x = x.map(|x| S::as_simd_f32s(x));
-    let mut out = out.map(|out| S::as_mut_simd_f32s(out));
-    for v in 0..len / S::F32_LANES {
-        let inputs = std::array::from_fn(|i| x[i].0[v]);
-        let old = std::array::from_fn(|o| out[o].0[v]);
-        for (out, new) in out.iter_mut().zip(f(inputs, old)) {
-            out.0[v] = new;
-        }
+pub(crate) fn load<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N], v: usize) -> [S::f32s; N] {
+    let mut vectors = [simd.splat_f32s(0.0); N];
+    for (vector, x) in vectors.iter_mut().zip(x) {
+        *vector = S::as_simd_f32s(x).0[v];
     }
-    if !len.is_multiple_of(S::F32_LANES) {
-        let inputs = std::array::from_fn(|i| simd.partial_load_f32s(x[i].1));
-        let old = std::array::from_fn(|o| simd.partial_load_f32s(out[o].1));
-        for (out, new) in out.iter_mut().zip(f(inputs, old)) {
-            simd.partial_store_f32s(out.1, new);
-        }
+    vectors
+}
+
+/// What is left of each slice after its whole vectors.
+#[inline(always)]
+pub(crate) fn load_tail<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N]) -> [S::f32s; N] {
+    let mut vectors = [simd.splat_f32s(0.0); N];
+    for (vector, x) in vectors.iter_mut().zip(x) {
+        *vector = simd.partial_load_f32s(S::as_simd_f32s(x).1);
+    }
+    vectors
+}
+
+/// As [`load`], from slices that will be written.
+#[inline(always)]
+pub(crate) fn load_mut<S: Simd, const N: usize>(
+    simd: S,
+    x: &[&mut [f32]; N],
+    v: usize,
+) -> [S::f32s; N] {
+    let mut vectors = [simd.splat_f32s(0.0); N];
+    for (vector, x) in vectors.iter_mut().zip(x) {
+        *vector = S::as_simd_f32s(x).0[v];
+    }
+    vectors
+}
+
+/// As [`load_tail`], from slices that will be written.
+#[inline(always)]
+pub(crate) fn load_tail_mut<S: Simd, const N: usize>(simd: S, x: &[&mut [f32]; N]) -> [S::f32s; N] {
+    let mut vectors = [simd.splat_f32s(0.0); N];
+    for (vector, x) in vectors.iter_mut().zip(x) {
+        *vector = simd.partial_load_f32s(S::as_simd_f32s(x).1);
+    }
+    vectors
+}
+
+/// Vector `v` of each slice becomes that of `values`.
+#[inline(always)]
+pub(crate) fn store<S: Simd, const N: usize>(
+    _: S,
+    x: &mut [&mut [f32]; N],
+    v: usize,
+    values: [S::f32s; N],
+) {
+    for (x, value) in x.iter_mut().zip(values) {
+        S::as_mut_simd_f32s(x).0[v] = value;
     }
 }
+
+/// What is left of each slice becomes that of `values`.
+#[inline(always)]
+pub(crate) fn store_tail<S: Simd, const N: usize>(
+    simd: S,
+    x: &mut [&mut [f32]; N],
+    values: [S::f32s; N],
+) {
+    for (x, value) in x.iter_mut().zip(values) {
+        simd.partial_store_f32s(S::as_mut_simd_f32s(x).1, value);
+    }
+}
+
+/// `zip!(S, simd, [x, …], [out, …], |[x, …], [old, …]| [new, …])`: for slices of one length,
+/// each vector of the outputs becomes the expression of the inputs' and its own old one.
+///
+/// A macro, because a closure large enough is not inlined, and then runs without the
+/// instruction set's features.
+macro_rules! zip {
+    ($S:ident, $simd:expr, $x:expr, $out:expr, |$in:pat_param, $old:pat_param| $new:expr $(,)?) => {{
+        let (simd, x, mut out) = ($simd, $x, $out);
+        let len = out[0].len();
+        assert!(x.iter().all(|x: &&[f32]| x.len() == len));
+        assert!(out.iter().all(|out: &&mut [f32]| out.len() == len));
+        for v in 0..len / $S::F32_LANES {
+            let $in = $crate::cpu::vector::load(simd, &x, v);
+            let $old = $crate::cpu::vector::load_mut(simd, &out, v);
+            $crate::cpu::vector::store(simd, &mut out, v, $new);
+        }
+        if !len.is_multiple_of($S::F32_LANES) {
+            let $in = $crate::cpu::vector::load_tail(simd, &x);
+            let $old = $crate::cpu::vector::load_tail_mut(simd, &out);
+            $crate::cpu::vector::store_tail(simd, &mut out, $new);
+        }
+    }};
+}
+pub(crate) use zip;

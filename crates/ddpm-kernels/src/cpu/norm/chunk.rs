@@ -73,7 +73,7 @@ pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Ve
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
             let mut mean = vec![0.0; self.width];
             for x in self.x.chunks(self.width) {
-                vector::zip(simd, [x], [&mut mean[..x.len()]], |[x], [sum]| {
+                vector::zip!(S, simd, [x], [&mut mean[..x.len()]], |[x], [sum]| {
                     [simd.add_f32s(sum, x)]
                 });
             }
@@ -84,7 +84,8 @@ pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Ve
             let (mut missed, mut squares) = (vec![0.0; self.width], vec![0.0; self.width]);
             for x in self.x.chunks(self.width) {
                 let out = [&mut missed[..x.len()], &mut squares[..x.len()]];
-                vector::zip(
+                vector::zip!(
+                    S,
                     simd,
                     [x, &mean[..x.len()]],
                     out,
@@ -138,7 +139,8 @@ pub(super) fn apply(isa: Isa, x: &[f32], affine: &Affine, silu: bool, y: &mut [f
                     &affine.factor[..n],
                     &affine.term[..n],
                 ];
-                vector::zip(
+                vector::zip!(
+                    S,
                     simd,
                     inputs,
                     [&mut y[rows.first..][..n]],
@@ -235,7 +237,7 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize) -> Vec<Slopes> {
             let mut sums = [(); 3].map(|()| vec![0.0; self.0.affine.width()]);
             for inputs in self.0.iter() {
                 let out = sums.each_mut().map(|sum| &mut sum[..inputs[0].len()]);
-                vector::zip(simd, inputs, out, |inputs, [s, sd, d_sum]| {
+                vector::zip!(S, simd, inputs, out, |inputs, [s, sd, d_sum]| {
                     let (dz, d) = dz::<S, SILU>(simd, inputs);
                     [
                         simd.add_f32s(s, dz),
@@ -279,7 +281,8 @@ pub(super) fn gradient(isa: Isa, seen: Seen<'_>, along: &[f32], constant: &[f32]
                 let [x, dy, m, a, b] = inputs;
                 let n = x.len();
                 let inputs = [x, dy, m, a, b, &along[..n], &constant[..n]];
-                vector::zip(
+                vector::zip!(
+                    S,
                     simd,
                     inputs,
                     [dx],
