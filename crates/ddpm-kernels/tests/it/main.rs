@@ -1,5 +1,6 @@
 //! Every kernel against a naive f64 reference, on every instruction set of this machine.
 
 mod activation;
+mod conv;
 mod norm;
 mod reference;

@@ -1,0 +1,176 @@
+//! A convolution along one axis, as a set of phases with their taps.
+//!
+//! Along an axis, a convolution of stride s over an input repeated f times (nearest upsampling)
+//! reads, for output p and kernel element t, the input ⌊(s·p + t − padding) / f⌋. With
+//! p = f·m + a this is s·m + ⌊(s·a + t − padding) / f⌋: every phase a has a few *taps*, each a
+//! constant offset from s·m, and the kernel elements that share an offset share a tap with the
+//! sum of their weights. The transposed map (the input gradient) has the same form, with s phases
+//! and step f, so that padding, stride, upsampling and all their gradients are one loop.
+
+use std::ops::Range;
+
+/// A constant offset into the source, and the kernel elements whose weights it carries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tap {
+    /// Output `phases`·m + a reads source `step`·m + `offset`, or zero outside the source.
+    pub(crate) offset: isize,
+    /// Their weights are added.
+    pub(crate) kernel: Vec<usize>,
+}
+
+/// One axis of a convolution or of its transpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Axis {
+    pub(crate) source: usize,
+    pub(crate) output: usize,
+    pub(crate) step: usize,
+    /// The taps of each phase.
+    pub(crate) phases: Vec<Vec<Tap>>,
+}
+
+impl Axis {
+    /// The axis of a convolution, or `None` where the kernel is longer than the padded input.
+    pub(crate) fn new(
+        source: usize,
+        kernel: usize,
+        stride: usize,
+        padding: [usize; 2],
+        upsample: usize,
+    ) -> Option<Self> {
+        let padded = source * upsample + padding[0] + padding[1];
+        let output = padded.checked_sub(kernel)? / stride + 1;
+        let phases = (0..upsample)
+            .map(|a| {
+                let mut taps: Vec<Tap> = Vec::new();
+                for t in 0..kernel {
+                    let shifted = (stride * a + t).cast_signed() - padding[0].cast_signed();
+                    let offset = shifted.div_euclid(upsample.cast_signed());
+                    match taps.last_mut() {
+                        Some(last) if last.offset == offset => last.kernel.push(t),
+                        _ => taps.push(Tap {
+                            offset,
+                            kernel: vec![t],
+                        }),
+                    }
+                }
+                taps
+            })
+            .collect();
+        Some(Self {
+            source,
+            output,
+            step: stride,
+            phases,
+        })
+    }
+
+    /// The transposed map: from output gradient to input gradient.
+    pub(crate) fn transpose(&self) -> Self {
+        let (step, phases) = (self.step.cast_signed(), self.phases.len().cast_signed());
+        let transposed = (0..step)
+            .map(|c| {
+                let mut taps: Vec<Tap> = Vec::new();
+                for (a, phase) in (0..).zip(&self.phases) {
+                    for tap in phase {
+                        // Source step·n + c is read by output phases·m + a where
+                        // step·m + offset = step·n + c.
+                        if (c - tap.offset).rem_euclid(step) == 0 {
+                            taps.push(Tap {
+                                offset: phases * (c - tap.offset).div_euclid(step) + a,
+                                kernel: tap.kernel.clone(),
+                            });
+                        }
+                    }
+                }
+                taps.sort();
+                taps
+            })
+            .collect();
+        Self {
+            source: self.output,
+            output: self.source,
+            step: self.phases.len(),
+            phases: transposed,
+        }
+    }
+
+    /// How many outputs phase `a` has.
+    pub(crate) fn count(&self, a: usize) -> usize {
+        (self.output + self.phases.len() - 1 - a) / self.phases.len()
+    }
+
+    /// Those m below `count` for which step·m + offset lies inside the source.
+    pub(crate) fn inside(&self, offset: isize, count: usize) -> Range<usize> {
+        let step = self.step.cast_signed();
+        let first = (-offset + step - 1).div_euclid(step).max(0);
+        let end = (self.source.cast_signed() - 1 - offset).div_euclid(step) + 1;
+        let end = end.clamp(0, count.cast_signed());
+        first.min(end).cast_unsigned()..end.cast_unsigned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Axis;
+
+    fn axes() -> impl Iterator<Item = Axis> {
+        (1..6)
+            .flat_map(|source| [1, 3, 5].map(|kernel| (source, kernel)))
+            .flat_map(|(source, kernel)| [1, 2, 3].map(|stride| (source, kernel, stride)))
+            .flat_map(|(source, kernel, stride)| {
+                [[0, 0], [0, 1], [1, 1], [2, 3]].map(|padding| (source, kernel, stride, padding))
+            })
+            .flat_map(|(source, kernel, stride, padding)| {
+                [1, 2, 3].map(|f| Axis::new(source, kernel, stride, padding, f))
+            })
+            .flatten()
+    }
+
+    /// Every kernel element reaches the source pixel that the definition names.
+    #[test]
+    fn phases_are_the_definition_regrouped() {
+        let axis = Axis::new(5, 3, 2, [1, 2], 2).unwrap();
+        for p in 0..axis.output {
+            let (a, m) = (p % 2, p / 2);
+            for tap in &axis.phases[a] {
+                for &t in &tap.kernel {
+                    let source = (2 * p + t).cast_signed() - 1;
+                    assert_eq!(2 * m.cast_signed() + tap.offset, source.div_euclid(2));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposing_twice_changes_nothing() {
+        for axis in axes() {
+            assert_eq!(axis.transpose().transpose(), axis);
+        }
+    }
+
+    #[test]
+    fn inside_is_where_the_source_is() {
+        for axis in axes() {
+            for (a, taps) in axis.phases.iter().enumerate() {
+                for tap in taps {
+                    let count = axis.count(a);
+                    let inside = axis.inside(tap.offset, count);
+                    for m in 0..count {
+                        let source = (axis.step * m).cast_signed() + tap.offset;
+                        let there = (0..axis.source.cast_signed()).contains(&source);
+                        assert_eq!(inside.contains(&m), there, "{axis:?} {tap:?} {m}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nearest 2× upsampling before a 3-wide kernel: two taps a phase instead of three.
+    #[test]
+    fn upsampling_merges_taps() {
+        let axis = Axis::new(8, 3, 1, [1, 1], 2).unwrap();
+        assert_eq!(axis.phases.len(), 2);
+        assert!(axis.phases.iter().all(|taps| taps.len() == 2));
+        assert_eq!(axis.transpose().phases[0].len(), 4);
+    }
+}

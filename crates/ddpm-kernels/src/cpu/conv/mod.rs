@@ -1,0 +1,278 @@
+//! Convolutions and their gradients.
+//!
+//! A convolution along one axis is a set of phases with taps ([`axis`]), so that padding, stride,
+//! upsampling and the transposes of all of them are one loop ([`gather`]) over one register tile
+//! ([`tile`]). The weight gradient is a sum of outer products over the same taps ([`weight`]).
+
+mod axis;
+mod gather;
+mod pack;
+mod tile;
+mod weight;
+
+use std::fmt;
+
+use axis::Axis;
+pub use gather::Epilogue;
+use gather::{Source, gather};
+use pack::{Matrix, Strides};
+
+use crate::cpu::Isa;
+
+/// The sizes of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows and columns of the input, before upsampling.
+    pub size: [usize; 2],
+    /// Channels of the first input and of the second (0: there is none).
+    pub in_channels: [usize; 2],
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// Pixels of the (upsampled) input from one output to the next.
+    pub stride: usize,
+    /// Zeros before and after the rows, before and after the columns.
+    pub padding: [[usize; 2]; 2],
+    /// How often nearest upsampling repeats each row and column of the input; 1: none.
+    pub upsample: usize,
+}
+
+/// What is wrong with a [`Shape`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShapeError {
+    /// The named size is 0.
+    Zero(&'static str),
+    /// The kernel is larger than the padded input along this axis (0: rows, 1: columns).
+    KernelTooLarge(usize),
+}
+
+impl fmt::Display for ShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero(name) => write!(f, "a convolution's {name} must be at least 1, got 0"),
+            Self::KernelTooLarge(axis) => {
+                let axis = ["rows", "columns"][*axis];
+                write!(f, "the kernel has more {axis} than the padded input")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ShapeError {}
+
+/// A convolution of images `[batch, height, width, channels]`.
+///
+/// The input may be two tensors, side by side in channels; they are never concatenated. Every
+/// method takes any batch size and panics if a slice does not have its documented shape.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    shape: Shape,
+    axes: [Axis; 2],
+    transposed: [Axis; 2],
+}
+
+/// A convolution's weights, packed for its output.
+#[derive(Debug)]
+pub struct Packed(Matrix);
+
+/// A convolution's weights, packed for its input gradients.
+#[derive(Debug)]
+pub struct PackedTranspose([Option<Matrix>; 2]);
+
+impl Conv {
+    /// A convolution of that shape.
+    ///
+    /// # Errors
+    /// If the shape is none of a convolution.
+    pub fn new(shape: Shape) -> Result<Self, ShapeError> {
+        for (size, name) in [
+            (shape.size[0], "input height"),
+            (shape.size[1], "input width"),
+            (shape.in_channels[0], "number of input channels"),
+            (shape.out_channels, "number of output channels"),
+            (shape.kernel[0], "kernel height"),
+            (shape.kernel[1], "kernel width"),
+            (shape.stride, "stride"),
+            (shape.upsample, "upsampling factor"),
+        ] {
+            if size == 0 {
+                return Err(ShapeError::Zero(name));
+            }
+        }
+        let axis = |k: usize| {
+            let (size, kernel, padding) = (shape.size[k], shape.kernel[k], shape.padding[k]);
+            Axis::new(size, kernel, shape.stride, padding, shape.upsample)
+                .ok_or(ShapeError::KernelTooLarge(k))
+        };
+        let axes = [axis(0)?, axis(1)?];
+        let transposed = axes.each_ref().map(Axis::transpose);
+        Ok(Self {
+            shape,
+            axes,
+            transposed,
+        })
+    }
+
+    /// The sizes it was made from.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Rows and columns of the output.
+    pub fn output_size(&self) -> [usize; 2] {
+        self.axes.each_ref().map(|axis| axis.output)
+    }
+
+    /// Packs `weights` (`[out, in, kernel height, kernel width]`) for [`Conv::forward`].
+    pub fn pack(&self, isa: Isa, weights: &[f32]) -> Packed {
+        self.check_weights(weights);
+        let [element, channel, filter] = self.strides();
+        let strides = Strides {
+            summed: channel,
+            kept: filter,
+            row: element,
+        };
+        let outputs = 0..self.shape.out_channels;
+        let inputs = self.inputs();
+        Packed(Matrix::new(
+            isa, &self.axes, weights, strides, inputs, outputs,
+        ))
+    }
+
+    /// Packs `weights` (`[out, in, kernel height, kernel width]`) for [`Conv::input_gradient`].
+    pub fn pack_transpose(&self, isa: Isa, weights: &[f32]) -> PackedTranspose {
+        self.check_weights(weights);
+        let [element, channel, filter] = self.strides();
+        let strides = Strides {
+            summed: filter,
+            kept: channel,
+            row: element,
+        };
+        let outputs = self.shape.out_channels;
+        let [first, second] = self.shape.in_channels;
+        PackedTranspose([0..first, first..first + second].map(|kept| {
+            (!kept.is_empty())
+                .then(|| Matrix::new(isa, &self.transposed, weights, strides, outputs, kept))
+        }))
+    }
+
+    /// y = conv(x, x2) + bias + shift + residual.
+    ///
+    /// `inputs` are x and x2 (empty where there is none); `y` is `[batch, height, width, out]` of
+    /// [`Conv::output_size`].
+    pub fn forward(
+        &self,
+        weights: &Packed,
+        inputs: [&[f32]; 2],
+        epilogue: Epilogue,
+        y: &mut [f32],
+    ) {
+        let batch = self.batch(y.len());
+        self.check_inputs(batch, inputs.map(<[f32]>::len));
+        let channels = self.shape.out_channels;
+        for (name, slice, len) in [
+            ("bias", epilogue.bias, channels),
+            ("shift", epilogue.shift, batch * channels),
+            ("residual", epilogue.residual, y.len()),
+        ] {
+            if let Some(slice) = slice {
+                assert_eq!(slice.len(), len, "length of the {name}");
+            }
+        }
+        let source = Source {
+            images: inputs,
+            channels: self.shape.in_channels,
+        };
+        gather(&self.axes, batch, source, &weights.0, epilogue, y, channels);
+    }
+
+    /// The gradients of the inputs x and x2, from `dy`, that of the output; `None` where it is
+    /// not wanted.
+    pub fn input_gradient(
+        &self,
+        weights: &PackedTranspose,
+        dy: &[f32],
+        gradients: [Option<&mut [f32]>; 2],
+    ) {
+        let batch = self.batch(dy.len());
+        let source = Source {
+            images: [dy, &[]],
+            channels: [self.shape.out_channels, 0],
+        };
+        let size = self.shape.size[0] * self.shape.size[1];
+        for (k, (gradient, weights)) in gradients.into_iter().zip(&weights.0).enumerate() {
+            let channels = self.shape.in_channels[k];
+            if let (Some(gradient), Some(weights)) = (gradient, weights) {
+                assert_eq!(gradient.len(), batch * size * channels, "length of dx[{k}]");
+                let nothing = Epilogue::default();
+                gather(
+                    &self.transposed,
+                    batch,
+                    source,
+                    weights,
+                    nothing,
+                    gradient,
+                    channels,
+                );
+            }
+        }
+    }
+
+    /// The gradient of the weights, `[out, in, kernel height, kernel width]`.
+    pub fn weight_gradient(&self, isa: Isa, inputs: [&[f32]; 2], dy: &[f32], dw: &mut [f32]) {
+        let batch = self.batch(dy.len());
+        self.check_inputs(batch, inputs.map(<[f32]>::len));
+        self.check_weights(dw);
+        let source = Source {
+            images: inputs,
+            channels: self.shape.in_channels,
+        };
+        weight::gradient(
+            isa,
+            &self.axes,
+            batch,
+            source,
+            dy,
+            self.shape.out_channels,
+            dw,
+            self.strides(),
+        );
+    }
+
+    fn inputs(&self) -> usize {
+        self.shape.in_channels[0] + self.shape.in_channels[1]
+    }
+
+    /// Floats from a weight to the next kernel row, input channel, output channel.
+    fn strides(&self) -> [usize; 3] {
+        let [rows, cols] = self.shape.kernel;
+        [cols, rows * cols, rows * cols * self.inputs()]
+    }
+
+    /// The batch size of an output of `len` floats.
+    fn batch(&self, len: usize) -> usize {
+        let image = self.axes[0].output * self.axes[1].output * self.shape.out_channels;
+        assert_eq!(
+            len % image,
+            0,
+            "an output of whole images of {image} floats"
+        );
+        len / image
+    }
+
+    fn check_inputs(&self, batch: usize, lens: [usize; 2]) {
+        let size = self.shape.size[0] * self.shape.size[1];
+        let expected = self
+            .shape
+            .in_channels
+            .map(|channels| batch * size * channels);
+        assert_eq!(lens, expected, "lengths of the inputs");
+    }
+
+    fn check_weights(&self, weights: &[f32]) {
+        let len = self.shape.out_channels * self.strides()[2];
+        assert_eq!(weights.len(), len, "length of the weights");
+    }
+}

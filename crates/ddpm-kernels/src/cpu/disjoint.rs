@@ -1,0 +1,44 @@
+//! A slice written by several threads at once, each its own elements.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A mutable slice that tasks share, each writing elements that no other task touches.
+pub(crate) struct Disjoint<'a> {
+    start: *mut f32,
+    len: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `Disjoint` is an exclusive borrow of plain floats; its only access is `range`, whose
+// caller promises that no two threads hold the same element.
+#[allow(
+    unsafe_code,
+    reason = "rows of an output are written by different tasks"
+)]
+unsafe impl Sync for Disjoint<'_> {}
+
+impl<'a> Disjoint<'a> {
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            slice: PhantomData,
+        }
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Panics
+    /// If `range` leaves the slice.
+    ///
+    /// # Safety
+    /// While the result lives, nobody else asks for any of these elements.
+    #[allow(unsafe_code, clippy::mut_from_ref, reason = "see the type")]
+    #[inline(always)]
+    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds by the assertion, exclusive by this function's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
