@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::chunk::{self, Affine, Seen, Slopes};
-use super::{Gradients, GroupNorm, Images, Moments, Part, rounded};
+use super::{Gradients, GroupNorm, Images, Moments, rounded};
 use crate::cpu::Isa;
 
 /// The gradients of all inputs, from dy and what [`forward`](super::forward) saw and wrote.
@@ -133,35 +133,26 @@ impl<'a> ImageGradient<'a> {
                 silu: norm.silu,
             }
         };
-        let chunks = norm.pixels.div_ceil(chunk);
         let mut slopes = Vec::with_capacity(c);
-        for (p, part) in parts.iter().enumerate() {
-            let all: Vec<Vec<Slopes>> = (0..chunks)
-                .into_par_iter()
-                .map(|i| chunk::slopes(isa, seen(p, i), part.channels))
+        let mut dx: Vec<&mut [f32]> = (self.x.take().into_iter()).chain(self.x2.take()).collect();
+        for (p, (part, dx)) in parts.iter().zip(&mut dx).enumerate() {
+            let all: Vec<Vec<Slopes>> = (dx.par_chunks_mut((chunk * part.channels).max(1)))
+                .enumerate()
+                .map(|(i, dz)| chunk::slopes(isa, seen(p, i), part.channels, dz))
                 .collect();
             slopes.extend((0..part.channels).map(|c| {
                 let chunks = all.iter().map(|chunk| chunk[c]);
                 chunks.fold(Slopes::default(), std::ops::Add::add)
             }));
         }
-        let along = self.channels(norm, moments, &slopes);
-        for (p, dx) in [self.x.as_deref_mut(), self.x2.as_deref_mut()]
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
-            let Part {
-                first, channels, ..
-            } = parts[p];
-            let row = |i: usize| {
-                let mine = along[first..][..channels].iter();
-                chunk::along_row(repeat, mine.map(|k| k[i]))
-            };
-            let (slope, constant) = (row(0), row(1));
-            dx.par_chunks_mut((chunk * channels).max(1))
-                .enumerate()
-                .for_each(|(i, dx)| chunk::gradient(isa, seen(p, i), &slope, &constant, dx));
+        let coefficients = self.channels(norm, moments, &slopes);
+        for ((part, affine), dx) in parts.iter().zip(&affine).zip(dx) {
+            let mine = &coefficients[part.first..][..part.channels];
+            let [along, constant] =
+                [0, 1].map(|i| chunk::along_row(repeat, mine.iter().map(|k| k[i])));
+            let size = (chunk * part.channels).max(1);
+            (dx.par_chunks_mut(size).zip(part.x.par_chunks(size)))
+                .for_each(|(dx, x)| chunk::gradient(isa, x, affine, &along, &constant, dx));
         }
     }
 

@@ -216,33 +216,33 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// (dz, x − centre).
-#[inline(always)]
-fn dz<S: Simd, const SILU: bool>(simd: S, [x, dy, m, a, b]: [S::f32s; 5]) -> (S::f32s, S::f32s) {
-    let d = simd.sub_f32s(x, m);
-    if !SILU {
-        return (dy, d);
-    }
-    let z = simd.mul_add_e_f32s(d, a, b);
-    (simd.mul_f32s(dy, vector::silu_slope(simd, z)), d)
-}
-
-/// The sums of each channel that the gradients are made of.
-pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize) -> Vec<Slopes> {
-    struct Op<'a, const SILU: bool>(Seen<'a>);
+/// The sums of each channel that the gradients are made of; writes dz.
+pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) -> Vec<Slopes> {
+    struct Op<'a, const SILU: bool>(Seen<'a>, &'a mut [f32]);
     impl<const SILU: bool> WithSimd for Op<'_, SILU> {
         type Output = [Vec<f32>; 3];
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-            let mut sums = [(); 3].map(|()| vec![0.0; self.0.affine.width()]);
-            for inputs in self.0.iter() {
-                let out = sums.each_mut().map(|sum| &mut sum[..inputs[0].len()]);
-                vector::zip!(S, simd, inputs, out, |inputs, [s, sd, d_sum]| {
-                    let (dz, d) = dz::<S, SILU>(simd, inputs);
+            let Self(seen, dz) = self;
+            let width = seen.affine.width();
+            let mut sums = [vec![0.0; width], vec![0.0; width], vec![0.0; width]];
+            for (inputs, dz) in seen.iter().zip(dz.chunks_mut(width)) {
+                let n = dz.len();
+                let [s, sd, sum] = &mut sums;
+                let out = [dz, &mut s[..n], &mut sd[..n], &mut sum[..n]];
+                vector::zip!(S, simd, inputs, out, |[x, dy, m, a, b], [_, s, sd, sum]| {
+                    let d = simd.sub_f32s(x, m);
+                    let z = simd.mul_add_e_f32s(d, a, b);
+                    let dz = if SILU {
+                        simd.mul_f32s(dy, vector::silu_slope(simd, z))
+                    } else {
+                        dy
+                    };
                     [
+                        dz,
                         simd.add_f32s(s, dz),
                         simd.mul_add_e_f32s(dz, d, sd),
-                        simd.add_f32s(d_sum, d),
+                        simd.add_f32s(sum, d),
                     ]
                 });
             }
@@ -250,9 +250,9 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize) -> Vec<Slopes> {
         }
     }
     let sums = if seen.silu {
-        isa.dispatch(Op::<true>(seen))
+        isa.dispatch(Op::<true>(seen, dz))
     } else {
-        isa.dispatch(Op::<false>(seen))
+        isa.dispatch(Op::<false>(seen, dz))
     };
     let lane = |i: usize| Slopes {
         dz: f64::from(sums[0][i]),
@@ -269,35 +269,32 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize) -> Vec<Slopes> {
         .collect()
 }
 
-/// dx = factor·dz + along·(x − centre) + constant.
-pub(super) fn gradient(isa: Isa, seen: Seen<'_>, along: &[f32], constant: &[f32], dx: &mut [f32]) {
-    struct Op<'a, const SILU: bool>(Seen<'a>, [&'a [f32]; 2], &'a mut [f32]);
-    impl<const SILU: bool> WithSimd for Op<'_, SILU> {
+/// dx = factor·dz + along·(x − centre) + constant, over dz.
+pub(super) fn gradient(
+    isa: Isa,
+    x: &[f32],
+    affine: &Affine,
+    along: &[f32],
+    constant: &[f32],
+    dx: &mut [f32],
+) {
+    struct Op<'a>(&'a [f32], [&'a [f32]; 4], &'a mut [f32]);
+    impl WithSimd for Op<'_> {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            let Self(seen, [along, constant], dx) = self;
-            for (inputs, dx) in seen.iter().zip(dx.chunks_mut(seen.affine.width())) {
-                let [x, dy, m, a, b] = inputs;
+            let Self(x, [m, a, k, c], dx) = self;
+            let width = m.len().max(1);
+            for (x, dx) in x.chunks(width).zip(dx.chunks_mut(width)) {
                 let n = x.len();
-                let inputs = [x, dy, m, a, b, &along[..n], &constant[..n]];
-                vector::zip!(
-                    S,
-                    simd,
-                    inputs,
-                    [dx],
-                    |[x, dy, m, a, b, along, constant], _| {
-                        let (dz, d) = dz::<S, SILU>(simd, [x, dy, m, a, b]);
-                        let rest = simd.mul_add_e_f32s(along, d, constant);
-                        [simd.mul_add_e_f32s(a, dz, rest)]
-                    },
-                );
+                let inputs = [x, &m[..n], &a[..n], &k[..n], &c[..n]];
+                vector::zip!(S, simd, inputs, [dx], |[x, m, a, k, c], [dz]| {
+                    let rest = simd.mul_add_e_f32s(k, simd.sub_f32s(x, m), c);
+                    [simd.mul_add_e_f32s(a, dz, rest)]
+                });
             }
         }
     }
-    if seen.silu {
-        isa.dispatch(Op::<true>(seen, [along, constant], dx));
-    } else {
-        isa.dispatch(Op::<false>(seen, [along, constant], dx));
-    }
+    let row = [&affine.centre, &affine.factor, along, constant];
+    isa.dispatch(Op(x, row, dx));
 }
