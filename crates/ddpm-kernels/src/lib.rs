@@ -1,6 +1,186 @@
-//! The operations of the DDPM U-Net on a CPU, forward and backward, in f32.
+//! The operations of the DDPM U-Net, forward and backward, on images `[batch, height, width,
+//! channels]`.
 //!
-//! [`cpu`] holds the kernels: functions of slices, with the instruction set chosen at run time
-//! and results that do not depend on the number of threads.
+//! On the CPU backends Flex and NdArray they are this crate's own kernels ([`cpu`]), with the
+//! instruction set chosen at run time and results that do not depend on the number of threads. On
+//! every other backend the same functions are made of Burn's own operations, so that a network is
+//! written once.
+//!
+//! The features `flex` and `ndarray` say for which backends the kernels are compiled.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 
+mod autodiff;
+mod composite;
 pub mod cpu;
+mod host;
+pub mod ops;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Tensor};
+
+use crate::ops::KernelOps;
+
+/// How a convolution moves over its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// Pixels of the (upsampled) input from one output to the next, at least 1.
+    pub stride: usize,
+    /// Zeros before and after the rows, before and after the columns.
+    pub padding: [[usize; 2]; 2],
+    /// How often nearest upsampling repeats each row and column of the input; 1: none.
+    pub upsample: usize,
+}
+
+impl ConvOptions {
+    /// Stride 1 and as many zeros around as keep the size, for an odd `kernel`.
+    pub fn same(kernel: usize) -> Self {
+        Self {
+            stride: 1,
+            padding: [[kernel / 2; 2]; 2],
+            upsample: 1,
+        }
+    }
+}
+
+/// What is added to a convolution.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// One number a channel, `[O]`.
+    pub bias: Option<Tensor<1>>,
+    /// One number a channel and image, `[B, O]`: the time embedding.
+    pub shift: Option<Tensor<2>>,
+    /// An image of the output's shape: the residual connection.
+    pub residual: Option<Tensor<4>>,
+}
+
+/// What a group norm is, but for its weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormOptions {
+    /// Groups, G, which divide the channels.
+    pub groups: usize,
+    /// ε, added to the variance.
+    pub eps: f64,
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
+/// Images `[B, H, W, C]`, or two of them side by side in channels: a skip connection, which need
+/// not be concatenated.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// The first channels.
+    pub x: Tensor<4>,
+    /// The other channels.
+    pub skip: Option<Tensor<4>>,
+}
+
+impl From<Tensor<4>> for Images {
+    fn from(x: Tensor<4>) -> Self {
+        Self { x, skip: None }
+    }
+}
+
+static ENABLED: AtomicBool = AtomicBool::new(true);
+
+/// Whether the kernels are used where there are any; for comparisons. They are by default.
+pub fn enable(kernels: bool) {
+    ENABLED.store(kernels, Ordering::Relaxed);
+}
+
+/// Whether the kernels can compute with this tensor.
+fn covers<const D: usize>(x: &Tensor<D>) -> bool {
+    let host = match x.device().as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => true,
+        #[cfg(feature = "ndarray")]
+        DispatchDevice::NdArray(_) => true,
+        #[allow(unreachable_patterns, reason = "the two may be all there are")]
+        _ => false,
+    };
+    host && x.dtype() == DType::F32 && ENABLED.load(Ordering::Relaxed)
+}
+
+/// y = conv(x, skip) + bias + shift + residual.
+///
+/// * `images`: `[B, H, W, I]` in all;
+/// * `weight`: `[O, I, kernel height, kernel width]`, PyTorch's layout;
+/// * returns `[B, H', W', O]`.
+///
+/// # Panics
+///
+/// If shapes disagree, a size is zero, or the kernel is larger than the padded image.
+pub fn conv(
+    images: impl Into<Images>,
+    weight: Tensor<4>,
+    terms: Terms,
+    options: ConvOptions,
+) -> Tensor<4> {
+    let Images { x, skip } = images.into();
+    if !covers(&x) {
+        return composite::conv(Images { x, skip }, weight, terms, options);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::conv(
+        x.into_dispatch(),
+        skip.map(Tensor::into_dispatch),
+        weight.into_dispatch(),
+        terms.bias.map(Tensor::into_dispatch),
+        terms.shift.map(Tensor::into_dispatch),
+        terms.residual.map(Tensor::into_dispatch),
+        options,
+    ))
+}
+
+/// GroupNorm (Wu & He 2018) of (x, skip), then y·(1 + scale) + shift (Dhariwal & Nichol 2021) if
+/// these are given, then SiLU if the options say so.
+///
+/// * `images`: `[B, H, W, C]` in all; a group may have channels of both;
+/// * `weight`, `bias`: `[C]`;
+/// * `scale_shift`: `[B, 2·C]`, an image's scales before its shifts;
+/// * returns `[B, H, W, C]`.
+///
+/// # Panics
+///
+/// If shapes disagree or the groups do not divide the channels.
+pub fn group_norm(
+    images: impl Into<Images>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    scale_shift: Option<Tensor<2>>,
+    options: NormOptions,
+) -> Tensor<4> {
+    let Images { x, skip } = images.into();
+    if !covers(&x) {
+        return composite::group_norm(Images { x, skip }, weight, bias, scale_shift, options);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::group_norm(
+        x.into_dispatch(),
+        skip.map(Tensor::into_dispatch),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        scale_shift.map(Tensor::into_dispatch),
+        options,
+    ))
+}
+
+/// softmax(QKᵀ/√d)·V for each head (Vaswani et al. 2017).
+///
+/// * `q`, `k`, `v`: `[B, N, heads·d]`, N tokens, a head's d channels side by side;
+/// * returns `[B, N, heads·d]`.
+///
+/// # Panics
+///
+/// If shapes disagree or the heads do not divide the channels.
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    if !covers(&q) {
+        return composite::attention(q, k, v, heads);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::attention(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        heads,
+    ))
+}

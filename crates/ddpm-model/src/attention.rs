@@ -2,9 +2,10 @@
 
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear};
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::Tensor;
 
 use crate::init::Init;
+use crate::layer::{After, group_norm, pixelwise};
 use crate::unet::UNetConfig;
 
 /// softmax(QKᵀ/√d)·V over the H·W pixels, after a group norm and inside a residual connection.
@@ -32,32 +33,16 @@ impl Attention {
         }
     }
 
-    /// `[B, C, H, W]` → the same shape.
+    /// `[B, H, W, C]` → the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let (pixels, dim) = (height * width, channels / self.heads);
-
-        let tokens: Tensor<3> = self
-            .group_norm
-            .forward(x.clone())
-            .reshape([batch, channels, pixels])
-            .swap_dims(1, 2);
-        let heads = |linear: &Linear| -> Tensor<4> {
-            linear
-                .forward(tokens.clone())
-                .reshape([batch, pixels, self.heads, dim])
-                .swap_dims(1, 2)
+        let [batch, height, width, channels] = x.dims();
+        let normal = group_norm(&self.group_norm, x.clone(), After::default());
+        let tokens = |linear: &Linear| -> Tensor<3> {
+            pixelwise(linear, normal.clone(), None).reshape([batch, height * width, channels])
         };
-        let (q, k, v) = (heads(&self.to_q), heads(&self.to_k), heads(&self.to_v));
-
-        let scores = q.matmul(k.swap_dims(2, 3)) / (dim as f64).sqrt();
-        let mut y: Tensor<3> = softmax(scores, 3)
-            .matmul(v)
-            .swap_dims(1, 2)
-            .reshape([batch, pixels, channels]);
-        for linear in &self.to_out {
-            y = linear.forward(y);
-        }
-        x + y.swap_dims(1, 2).reshape([batch, channels, height, width])
+        let (q, k, v) = (tokens(&self.to_q), tokens(&self.to_k), tokens(&self.to_v));
+        let y: Tensor<4> =
+            ddpm_kernels::attention(q, k, v, self.heads).reshape([batch, height, width, channels]);
+        pixelwise(&self.to_out[0], y, Some(x))
     }
 }

@@ -2,11 +2,13 @@
 
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear, conv::Conv2d};
-use burn::tensor::{Tensor, activation::silu};
+use burn::tensor::Tensor;
+use ddpm_kernels::Images;
 
 use crate::Masks;
 use crate::attention::Attention;
 use crate::init::Init;
+use crate::layer::{After, conv, group_norm};
 use crate::resample::{Downsample, Upsample};
 use crate::unet::UNetConfig;
 
@@ -44,40 +46,46 @@ impl ResnetBlock {
         }
     }
 
-    /// * `x`: `[B, input, H, W]`;
-    /// * `temb`: `[B, time_embed_dim]`;
-    /// * returns `[B, output, H, W]`.
+    /// * `images`: `[B, H, W, input]`;
+    /// * `temb`: `[B, time_embed_dim]`, activated;
+    /// * returns `[B, H, W, output]`.
     ///
     /// # Panics
     ///
     /// If shapes disagree.
     pub fn forward(
         &self,
-        x: Tensor<4>,
+        images: impl Into<Images>,
         temb: Tensor<2>,
         masks: &mut Option<&mut Masks>,
     ) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let temb = self
-            .time_emb_proj
-            .forward(silu(temb))
-            .unsqueeze_dims::<4>(&[2, 3]);
-        let h = if self.scale_shift {
-            let [scale, shift] = temb.chunk(2, 1).try_into().expect("an even split in two");
-            self.norm2.forward(h) * (scale + 1.0) + shift
-        } else {
-            self.norm2.forward(h + temb)
+        let images = images.into();
+        let activated = After {
+            silu: true,
+            ..After::default()
         };
-        let mut h = silu(h);
+        let temb = Some(self.time_emb_proj.forward(temb));
+        let (shift, scale_shift) = if self.scale_shift {
+            (None, temb)
+        } else {
+            (temb, None)
+        };
+        let h = group_norm(&self.norm1, images.clone(), activated);
+        let h = conv(&self.conv1, h, shift, None);
+        let after = After {
+            scale_shift,
+            silu: true,
+        };
+        let mut h = group_norm(&self.norm2, h, after);
         if let Some(masks) = masks.as_mut().filter(|_| self.dropout > 0.0) {
             let mask = masks(self.dropout, h.dims());
             h = h * mask;
         }
-        let h = self.conv2.forward(h);
-        match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
-        }
+        let shortcut = match &self.conv_shortcut {
+            Some(shortcut) => conv(shortcut, images, None, None),
+            None => images.x,
+        };
+        conv(&self.conv2, h, None, Some(shortcut))
     }
 }
 
@@ -154,7 +162,7 @@ impl MidBlock {
         }
     }
 
-    /// `[B, C, H, W]` → the same shape.
+    /// `[B, H, W, C]` → the same shape.
     pub fn forward(
         &self,
         mut x: Tensor<4>,
@@ -225,7 +233,11 @@ impl UpBlock {
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way down kept one result per block");
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), temb.clone(), masks);
+            let images = Images {
+                x,
+                skip: Some(skip),
+            };
+            x = resnet.forward(images, temb.clone(), masks);
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x);
             }

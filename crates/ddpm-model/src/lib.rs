@@ -14,6 +14,7 @@ mod attention;
 mod block;
 mod embedding;
 mod init;
+mod layer;
 mod mlp;
 mod resample;
 mod unet;
@@ -27,8 +28,8 @@ pub use unet::{UNet, UNetConfig};
 
 use burn::tensor::Tensor;
 
-/// Where dropout masks come from: given p in [0, 1) and the shape of an activation, a tensor of
-/// that shape with 0 where a value is dropped and 1/(1 − p) where it is kept.
+/// Where dropout masks come from: given p in [0, 1) and the shape `[B, H, W, C]` of an activation, a
+/// tensor of that shape with 0 where a value is dropped and 1/(1 − p) where it is kept.
 ///
 /// Passing `None` for the masks of a forward pass is evaluation: nothing is dropped.
 pub type Masks<'a> = dyn FnMut(f64, [usize; 4]) -> Tensor<4> + 'a;

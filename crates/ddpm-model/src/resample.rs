@@ -1,37 +1,42 @@
 //! Halving and doubling an image.
 
 use burn::module::Module;
-use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn::tensor::module::interpolate;
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use ddpm_kernels::ConvOptions;
 
 use crate::init::Init;
+use crate::layer::conv_as;
 
-/// A 3×3 convolution of stride 2: `[B, C, H, W]` → `[B, C, H/2, W/2]` for even H and W.
+/// A 3×3 convolution of stride 2: `[B, H, W, C]` → `[B, H/2, W/2, C]` for even H and W.
 #[derive(Module, Debug)]
 pub struct Downsample {
     conv: Conv2d,
+    padding: usize,
 }
 
 impl Downsample {
     /// `padding` 1 pads every side by one pixel; 0 pads only right and below, as TensorFlow's
     /// SAME does and the checkpoints of Ho et al. expect.
     pub(crate) fn new(init: &mut Init, channels: usize, padding: usize) -> Self {
-        let mut conv = init.conv(channels, channels, 3);
-        conv.stride = [2, 2];
-        conv.padding = PaddingConfig2d::Explicit(padding, padding, 1, 1);
-        Self { conv }
+        Self {
+            conv: init.conv(channels, channels, 3),
+            padding,
+        }
     }
 
     /// Halves the image.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.conv.forward(x)
+        let halving = ConvOptions {
+            stride: 2,
+            padding: [[self.padding, 1]; 2],
+            upsample: 1,
+        };
+        conv_as(&self.conv, x, None, None, halving)
     }
 }
 
-/// Nearest-neighbour doubling and a 3×3 convolution: `[B, C, H, W]` → `[B, C, 2H, 2W]`.
+/// Nearest-neighbour doubling and a 3×3 convolution: `[B, H, W, C]` → `[B, 2H, 2W, C]`.
 #[derive(Module, Debug)]
 pub struct Upsample {
     conv: Conv2d,
@@ -46,8 +51,10 @@ impl Upsample {
 
     /// Doubles the image.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let double =
-            InterpolateOptions::new(InterpolateMode::Nearest).with_scale_factor([2.0, 2.0]);
-        self.conv.forward(interpolate(x, double))
+        let doubling = ConvOptions {
+            upsample: 2,
+            ..ConvOptions::same(3)
+        };
+        conv_as(&self.conv, x, None, None, doubling)
     }
 }

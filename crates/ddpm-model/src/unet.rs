@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, activation::silu};
 use crate::block::{DownBlock, MidBlock, UpBlock};
 use crate::embedding::{TimeEmbedding, sinusoidal_embedding};
 use crate::init::Init;
+use crate::layer::{After, conv, group_norm};
 use crate::{Masks, ModelError, positive};
 
 /// What the published U-Nets vary. Names follow diffusers' `UNet2DModel`.
@@ -271,7 +272,9 @@ impl UNet {
             (None, Some(_)) => panic!("the network knows no classes"),
         }
 
-        let mut x = self.conv_in.forward(x);
+        // The blocks take the activated time vector and images with their channels last.
+        let temb = silu(temb);
+        let mut x = conv(&self.conv_in, x.permute([0, 2, 3, 1]), None, None);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &temb, &mut skips, &mut masks);
@@ -280,6 +283,11 @@ impl UNet {
         for block in &self.up_blocks {
             x = block.forward(x, &temb, &mut skips, &mut masks);
         }
-        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+        let activated = After {
+            silu: true,
+            ..After::default()
+        };
+        let x = group_norm(&self.conv_norm_out, x, activated);
+        conv(&self.conv_out, x, None, None).permute([0, 3, 1, 2])
     }
 }

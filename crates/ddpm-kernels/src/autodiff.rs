@@ -1,0 +1,268 @@
+//! The operations' gradients, for Burn's autodiff.
+//!
+//! An operation has a fixed number of parents; where an optional input is absent, x stands in its
+//! place and is given no gradient for it.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, TensorMetadata};
+
+use rayon::prelude::*;
+
+use crate::cpu::norm::{self, Moments};
+use crate::cpu::{Isa, attention, linear};
+use crate::host::Host;
+use crate::ops::{AttentionInputs, ConvInputs, KernelOps, NormInputs, dims};
+use crate::{ConvOptions, NormOptions};
+
+impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
+    fn conv(
+        x: FloatTensor<Self>,
+        x2: Option<FloatTensor<Self>>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        shift: Option<FloatTensor<Self>>,
+        residual: Option<FloatTensor<Self>>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let node = |t: &Option<FloatTensor<Self>>| t.as_ref().unwrap_or(&x).node();
+        let nodes = [
+            x.node(),
+            node(&x2),
+            weight.node(),
+            node(&bias),
+            node(&shift),
+            node(&residual),
+        ];
+        let has = [&bias, &shift, &residual].map(Option::is_some);
+        let [bias, shift, residual] =
+            [bias, shift, residual].map(|t| t.map(|t| t.into_primitive()));
+        let inputs = ConvInputs::<B>::new(
+            x.into_primitive(),
+            x2.map(|t| t.into_primitive()),
+            weight.into_primitive(),
+            options,
+        );
+        let y = inputs.forward(bias, shift, residual);
+        match ConvGradient.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, has), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn group_norm(
+        x: FloatTensor<Self>,
+        x2: Option<FloatTensor<Self>>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        scale_shift: Option<FloatTensor<Self>>,
+        options: NormOptions,
+    ) -> FloatTensor<Self> {
+        let node = |t: &Option<FloatTensor<Self>>| t.as_ref().unwrap_or(&x).node();
+        let nodes = [
+            x.node(),
+            node(&x2),
+            weight.node(),
+            bias.node(),
+            node(&scale_shift),
+        ];
+        let inputs = NormInputs::<B>::new(
+            x.into_primitive(),
+            x2.map(|t| t.into_primitive()),
+            weight.into_primitive(),
+            bias.into_primitive(),
+            scale_shift.map(|t| t.into_primitive()),
+            options,
+        );
+        let (y, moments) = inputs.forward();
+        match NormGradient.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, moments), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        let nodes = [q.node(), k.node(), v.node()];
+        let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
+        let inputs = AttentionInputs::<B>::new(q, k, v, heads);
+        let (y, log_sums) = inputs.forward();
+        let gradient = AttentionGradient.prepare::<C>(nodes);
+        match gradient.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, y.clone(), log_sums), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ConvGradient;
+
+impl<B: Host> Backward<B, 6> for ConvGradient {
+    /// The inputs, and whether there were bias, shift and residual.
+    type State = (ConvInputs<B>, [bool; 3]);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 6>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let dy = B::contiguous(grads.consume::<B>(&ops.node));
+        let (inputs, [has_bias, has_shift, has_residual]) = ops.state;
+        let [x, x2, weight, bias, shift, residual] = ops.parents;
+        let x2 = x2.filter(|_| inputs.x2.is_some());
+        let device = dy.device();
+        let slopes = B::floats(&dy);
+        let conv = &inputs.conv;
+        let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
+
+        if x.is_some() || x2.is_some() {
+            let packed = conv.pack_transpose(Isa::detect(), B::floats(&inputs.weight));
+            let mut dx = x.as_ref().map(|_| zeros(&inputs.x));
+            let mut dx2 = x2.as_ref().and(inputs.x2.as_ref()).map(zeros);
+            let wanted = [dx.as_deref_mut(), dx2.as_deref_mut()];
+            conv.input_gradient(&packed, slopes, wanted);
+            let tensors = [(x, dx, Some(&inputs.x)), (x2, dx2, inputs.x2.as_ref())];
+            for (parent, gradient, input) in tensors {
+                if let (Some(parent), Some(gradient), Some(input)) = (parent, gradient, input) {
+                    let shape = dims::<B, 4>(input);
+                    grads.register::<B>(parent.id, B::tensor(gradient, &shape, &device));
+                }
+            }
+        }
+        if let Some(weight) = weight {
+            let mut dw = zeros(&inputs.weight);
+            conv.weight_gradient(Isa::detect(), inputs.inputs(), slopes, &mut dw);
+            let shape = dims::<B, 4>(&inputs.weight);
+            grads.register::<B>(weight.id, B::tensor(dw, &shape, &device));
+        }
+        let bias = bias.filter(|_| has_bias);
+        let shift = shift.filter(|_| has_shift);
+        if bias.is_some() || shift.is_some() {
+            let (batch, channels) = (dims::<B, 4>(&dy)[0], conv.shape().out_channels);
+            let [dshift, dbias] = sums(slopes, batch, channels);
+            if let Some(bias) = bias {
+                grads.register::<B>(bias.id, B::tensor(dbias, &[channels], &device));
+            }
+            if let Some(shift) = shift {
+                let gradient = B::tensor(dshift, &[batch, channels], &device);
+                grads.register::<B>(shift.id, gradient);
+            }
+        }
+        if let Some(residual) = residual.filter(|_| has_residual) {
+            grads.register::<B>(residual.id, dy);
+        }
+    }
+}
+
+/// The sums of dy over the pixels of each image, and over all pixels.
+fn sums(dy: &[f32], batch: usize, channels: usize) -> [Vec<f32>; 2] {
+    let isa = Isa::detect();
+    let mut dshift = vec![0.0; batch * channels];
+    let mut dbias = vec![0.0; channels];
+    if !dy.is_empty() {
+        dshift
+            .par_chunks_mut(channels)
+            .zip(dy.par_chunks(dy.len() / batch))
+            .for_each(|(sums, dy)| linear::bias_gradient(isa, dy, sums));
+        linear::bias_gradient(isa, &dshift, &mut dbias);
+    }
+    [dshift, dbias]
+}
+
+#[derive(Debug)]
+struct NormGradient;
+
+impl<B: Host> Backward<B, 5> for NormGradient {
+    type State = (NormInputs<B>, Vec<Moments>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 5>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let dy = B::contiguous(grads.consume::<B>(&ops.node));
+        let device = dy.device();
+        let (inputs, moments) = ops.state;
+        let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
+        let mut dx = zeros(&inputs.x);
+        let mut dx2 = inputs.x2.as_ref().map(zeros);
+        let mut dweight = zeros(&inputs.weight);
+        let mut dbias = zeros(&inputs.bias);
+        let mut dscale_shift = inputs.scale_shift.as_ref().map(zeros);
+        let gradients = norm::Gradients {
+            x: &mut dx,
+            x2: dx2.as_deref_mut(),
+            weight: &mut dweight,
+            bias: &mut dbias,
+            pre_shift: None,
+            scale_shift: dscale_shift.as_deref_mut(),
+        };
+        let norm = inputs.norm();
+        let slopes = B::floats(&dy);
+        norm::backward(
+            Isa::detect(),
+            &norm,
+            inputs.images(),
+            &moments,
+            slopes,
+            gradients,
+        );
+        let [x, x2, weight, bias, scale_shift] = ops.parents;
+        for (parent, gradient, input) in [
+            (x, Some(dx), Some(&inputs.x)),
+            (x2, dx2, inputs.x2.as_ref()),
+            (weight, Some(dweight), Some(&inputs.weight)),
+            (bias, Some(dbias), Some(&inputs.bias)),
+            (scale_shift, dscale_shift, inputs.scale_shift.as_ref()),
+        ] {
+            if let (Some(parent), Some(gradient), Some(input)) = (parent, gradient, input) {
+                let shape = input.shape();
+                let shape: Vec<usize> = shape.iter().copied().collect();
+                grads.register::<B>(parent.id, B::tensor(gradient, &shape, &device));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AttentionGradient;
+
+impl<B: Host> Backward<B, 3> for AttentionGradient {
+    /// The inputs, the output, and each row's log-sum-exp.
+    type State = (AttentionInputs<B>, FloatTensor<B>, Vec<f32>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let dy = B::contiguous(grads.consume::<B>(&ops.node));
+        let (inputs, y, log_sums) = ops.state;
+        let shape = dims::<B, 3>(&dy);
+        let mut gradients: [Vec<f32>; 3] =
+            std::array::from_fn(|_| vec![0.0; shape.iter().product()]);
+        attention::backward(
+            Isa::detect(),
+            &inputs.sizes,
+            inputs.qkv(),
+            (B::floats(&y), &log_sums),
+            B::floats(&dy),
+            gradients.each_mut().map(Vec::as_mut_slice),
+        );
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, B::tensor(gradient, &shape, &dy.device()));
+            }
+        }
+    }
+}

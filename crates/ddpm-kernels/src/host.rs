@@ -1,0 +1,59 @@
+//! Backends whose tensors are f32 in this process's memory, where the kernels can reach them.
+
+use burn::backend::Backend;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::TensorData;
+
+/// A backend whose tensors the kernels can read.
+pub trait Host: Backend {
+    /// The same tensor with its elements in row-major order, without gaps.
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The elements of a [`contiguous`](Self::contiguous) tensor.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor is not contiguous or not of f32, which the callers rule out.
+    fn floats(tensor: &FloatTensor<Self>) -> &[f32];
+
+    /// A tensor of these elements.
+    fn tensor(values: Vec<f32>, shape: &[usize], device: &Self::Device) -> FloatTensor<Self> {
+        Self::float_from_data(TensorData::new(values, shape), device)
+    }
+}
+
+#[cfg(feature = "flex")]
+impl Host for burn::backend::Flex {
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        if tensor.as_slice::<f32>().is_some() {
+            return tensor;
+        }
+        tensor.to_contiguous()
+    }
+
+    fn floats(tensor: &FloatTensor<Self>) -> &[f32] {
+        tensor
+            .as_slice::<f32>()
+            .expect("a contiguous tensor of f32")
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl Host for burn::backend::NdArray {
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        match tensor {
+            burn_ndarray::NdArrayTensor::F32(values) if !values.view().is_standard_layout() => {
+                values.into_shared().as_standard_layout().to_shared().into()
+            }
+            tensor => tensor,
+        }
+    }
+
+    fn floats(tensor: &FloatTensor<Self>) -> &[f32] {
+        let values = match tensor {
+            burn_ndarray::NdArrayTensor::F32(values) => values.view().to_slice(),
+            _ => None,
+        };
+        values.expect("a contiguous tensor of f32")
+    }
+}

@@ -1,0 +1,70 @@
+//! Burn's layers on images `[B, H, W, C]`, by this project's operations.
+
+use burn::nn::{GroupNorm, Linear, conv::Conv2d};
+use burn::tensor::Tensor;
+use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms};
+
+/// What follows a group norm.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct After {
+    /// `[B, 2·C]`: y·(1 + scale) + shift, an image's scales first.
+    pub(crate) scale_shift: Option<Tensor<2>>,
+    /// SiLU.
+    pub(crate) silu: bool,
+}
+
+/// The norm of images, and what follows.
+pub(crate) fn group_norm(norm: &GroupNorm, images: impl Into<Images>, after: After) -> Tensor<4> {
+    let options = NormOptions {
+        groups: norm.num_groups,
+        eps: norm.epsilon,
+        silu: after.silu,
+    };
+    if let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta) {
+        let (weight, bias) = (gamma.val(), beta.val());
+        return ddpm_kernels::group_norm(images, weight, bias, after.scale_shift, options);
+    }
+    unreachable!("every group norm of this crate has weights")
+}
+
+/// A convolution of images, with what is added to it besides its bias.
+pub(crate) fn conv(
+    conv: &Conv2d,
+    images: impl Into<Images>,
+    shift: Option<Tensor<2>>,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    conv_as(conv, images, shift, residual, ConvOptions::same(conv.kernel_size[0]))
+}
+
+/// As [`conv`], with other options than those that keep the size.
+pub(crate) fn conv_as(
+    conv: &Conv2d,
+    images: impl Into<Images>,
+    shift: Option<Tensor<2>>,
+    residual: Option<Tensor<4>>,
+    options: ConvOptions,
+) -> Tensor<4> {
+    let terms = Terms {
+        bias: conv.bias.as_ref().map(|bias| bias.val()),
+        shift,
+        residual,
+    };
+    ddpm_kernels::conv(images, conv.weight.val(), terms, options)
+}
+
+/// A linear layer of every pixel's channels: a 1×1 convolution.
+pub(crate) fn pixelwise(
+    linear: &Linear,
+    images: Tensor<4>,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    let [input, output] = linear.weight.dims();
+    let terms = Terms {
+        bias: linear.bias.as_ref().map(|bias| bias.val()),
+        shift: None,
+        residual,
+    };
+    let weight = linear.weight.val().transpose().reshape([output, input, 1, 1]);
+    ddpm_kernels::conv(images, weight, terms, ConvOptions::same(1))
+}
