@@ -3,7 +3,9 @@
 pub mod activation;
 pub mod conv;
 mod disjoint;
+mod gemm;
 pub mod isa;
+pub mod linear;
 pub mod norm;
 mod scratch;
 mod vector;

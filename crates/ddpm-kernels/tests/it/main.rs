@@ -2,5 +2,6 @@
 
 mod activation;
 mod conv;
+mod linear;
 mod norm;
 mod reference;
