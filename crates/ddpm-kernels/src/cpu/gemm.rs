@@ -100,59 +100,72 @@ pub(crate) fn pack_right<S: Simd>(_: S, b: Matrix<'_>, k: usize, n: usize, packe
 /// Copies `k` rows of `count` numbers into rows of `width`, zeros behind.
 #[inline(always)]
 fn pack(a: Matrix<'_>, k: usize, count: usize, width: usize, panel: &mut [f32]) {
-    if a.column == 1 {
-        for (i, to) in panel.chunks_exact_mut(width).enumerate() {
-            to[..count].copy_from_slice(&a.data[i * a.row..][..count]);
-            to[count..].fill(0.0);
+    match width {
+        2 => pack_rows::<2>(a, k, count, panel),
+        4 => pack_rows::<4>(a, k, count, panel),
+        6 => pack_rows::<6>(a, k, count, panel),
+        8 => pack_rows::<8>(a, k, count, panel),
+        12 => pack_rows::<12>(a, k, count, panel),
+        16 => pack_rows::<16>(a, k, count, panel),
+        32 => pack_rows::<32>(a, k, count, panel),
+        _ => pack_rows::<1>(a, k, count, panel),
+    }
+}
+
+/// As [`pack`], for a width known to the compiler.
+#[inline(always)]
+fn pack_rows<const W: usize>(a: Matrix<'_>, k: usize, count: usize, panel: &mut [f32]) {
+    let (rows, _) = panel.as_chunks_mut::<W>();
+    if count < W {
+        for (i, to) in rows.iter_mut().enumerate() {
+            *to = [0.0; W];
+            for (j, to) in to[..count].iter_mut().enumerate() {
+                *to = a.data[i * a.row + j * a.column];
+            }
         }
-        return;
-    }
-    if count < width {
-        panel.fill(0.0);
-    }
-    if a.row == 1 {
-        transpose(a, k, count, width, panel);
-        return;
-    }
-    for (i, to) in panel.chunks_exact_mut(width).enumerate() {
-        for (j, to) in to[..count].iter_mut().enumerate() {
-            *to = a.data[i * a.row + j * a.column];
+    } else if a.column == 1 {
+        for (i, to) in rows.iter_mut().enumerate() {
+            to.copy_from_slice(&a.data[i * a.row..][..W]);
+        }
+    } else if a.row == 1 {
+        transpose(a, k, rows);
+    } else {
+        for (i, to) in rows.iter_mut().enumerate() {
+            for (j, to) in to.iter_mut().enumerate() {
+                *to = a.data[i * a.row + j * a.column];
+            }
         }
     }
 }
 
-/// As [`pack`], where the elements of a column lie side by side.
+/// The elements of each of `W` columns, which lie side by side, become an element of each row.
+///
+/// Squares of 4×4, because the compiler makes shuffles of them.
 #[inline(always)]
-fn transpose(a: Matrix<'_>, k: usize, count: usize, width: usize, panel: &mut [f32]) {
-    const BLOCK: usize = 8;
-    let mut j = 0;
-    while j < count {
-        let columns = (count - j).min(4);
-        let of = |c: usize| &a.data[(j + c) * a.column..][..k];
-        if columns == 4 {
-            let from = [of(0), of(1), of(2), of(3)];
-            let blocks = from.map(|f| f.as_chunks::<BLOCK>().0);
-            for i in 0..k / BLOCK {
-                let block = blocks.map(|b| b[i]);
-                let to = &mut panel[i * BLOCK * width..][..BLOCK * width];
-                for (r, to) in to.chunks_exact_mut(width).enumerate() {
-                    let to = &mut to[j..j + 4];
-                    to.copy_from_slice(&[block[0][r], block[1][r], block[2][r], block[3][r]]);
+fn transpose<const W: usize>(a: Matrix<'_>, k: usize, rows: &mut [[f32; W]]) {
+    for j in (0..W).step_by(4) {
+        if j + 4 > W {
+            for j in j..W {
+                for (to, &from) in rows.iter_mut().zip(&a.data[j * a.column..][..k]) {
+                    to[j] = from;
                 }
             }
-            for i in k / BLOCK * BLOCK..k {
-                for (c, from) in from.iter().enumerate() {
-                    panel[i * width + j + c] = from[i];
-                }
-            }
-        } else {
-            for c in 0..columns {
-                for (i, &value) in of(c).iter().enumerate() {
-                    panel[i * width + j + c] = value;
-                }
+            return;
+        }
+        let column = |c: usize| a.data[(j + c) * a.column..][..k].as_chunks::<4>();
+        let columns = [column(0), column(1), column(2), column(3)];
+        let (squares, rest) = rows.as_chunks_mut::<4>();
+        for (i, to) in squares.iter_mut().enumerate() {
+            let from = [0, 1, 2, 3].map(|c| columns[c].0[i]);
+            for (r, to) in to.iter_mut().enumerate() {
+                to[j..j + 4].copy_from_slice(&[from[0][r], from[1][r], from[2][r], from[3][r]]);
             }
         }
-        j += columns;
+        for (i, to) in rest.iter_mut().enumerate() {
+            for c in 0..4 {
+                to[j + c] = columns[c].1[i];
+            }
+        }
     }
 }
 

@@ -9,11 +9,11 @@ use super::{Isa, vector};
 
 /// Rows of x that a task multiplies; a multiple of every tile's height.
 const ROWS: usize = 96;
-/// Columns of a tile of dW, and the most rows of x between two visits to it.
-const COLUMNS: usize = 256;
+/// The largest tile of dW, and the rows of x between two visits to it.
+const TILE: [usize; 2] = [384, 512];
 const TERMS: usize = 256;
 /// Tasks that the weight gradient is cut into, where there are rows enough.
-const TASKS: usize = 32;
+const TASKS: usize = 16;
 
 /// A weight, packed for one of its two products.
 #[derive(Debug)]
@@ -124,28 +124,33 @@ pub fn weight_gradient(
         return;
     }
     let rows = x.len() / inputs;
-    let tiles = [outputs.div_ceil(ROWS), inputs.div_ceil(COLUMNS)];
-    let shares = (TASKS / (tiles[0] * tiles[1])).clamp(1, rows.div_ceil(TERMS).max(1));
-    let mut sums = Scratch::take(shares * tiles[0] * tiles[1] * ROWS * COLUMNS);
-    sums.par_chunks_mut(ROWS * COLUMNS)
+    // Tiles as even as full panels allow.
+    let even = |len: usize, most: usize| len.div_ceil(len.div_ceil(most)).next_multiple_of(12);
+    let [height, width] = [even(outputs, TILE[0]), even(inputs, TILE[1])];
+    let [down, across] = [outputs.div_ceil(height), inputs.div_ceil(width)];
+    let shares = (TASKS / (down * across)).clamp(1, rows.div_ceil(TERMS).max(1));
+    let size = height * width;
+    let mut sums = Scratch::take(shares * down * across * size);
+    sums.par_chunks_mut(size)
         .enumerate()
         .for_each(|(task, sums)| {
-            let (tile, share) = (task / shares, task % shares);
+            // Neighbouring tasks read the same rows.
+            let (share, tile) = (task / (down * across), task % (down * across));
             isa.dispatch(Tile {
                 x: Matrix::rows(x, inputs),
                 dy: Matrix::rows(dy, outputs),
                 rows: rows * share / shares..rows * (share + 1) / shares,
-                outputs: part(tile / tiles[1], ROWS, outputs),
-                inputs: part(tile % tiles[1], COLUMNS, inputs),
+                outputs: part(tile / across, height, outputs),
+                inputs: part(tile % across, width, inputs),
                 sums,
             });
         });
     dw.par_chunks_mut(inputs).enumerate().for_each(|(o, dw)| {
-        for (tile, dw) in dw.chunks_mut(COLUMNS).enumerate() {
-            let tile = o / ROWS * tiles[1] + tile;
+        for (tile, dw) in dw.chunks_mut(width).enumerate() {
+            let tile = o / height * across + tile;
             dw.fill(0.0);
             for share in 0..shares {
-                let start = (tile * shares + share) * ROWS * COLUMNS + o % ROWS * dw.len();
+                let start = (share * down * across + tile) * size + o % height * dw.len();
                 for (dw, sum) in dw.iter_mut().zip(&sums[start..]) {
                     *dw += sum;
                 }
