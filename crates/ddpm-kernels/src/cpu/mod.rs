@@ -1,6 +1,7 @@
 //! Kernels on `&[f32]`: images are `[batch, height, width, channels]`, contiguous.
 
 pub mod activation;
+pub mod adamw;
 pub mod conv;
 mod disjoint;
 mod gemm;
