@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod adamw;
+pub mod attention;
 pub mod conv;
 mod disjoint;
 mod gemm;

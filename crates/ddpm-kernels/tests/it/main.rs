@@ -2,6 +2,7 @@
 
 mod activation;
 mod adamw;
+mod attention;
 mod conv;
 mod linear;
 mod norm;
