@@ -10,12 +10,9 @@ pub(crate) struct Disjoint<'a> {
     slice: PhantomData<&'a mut [f32]>,
 }
 
+#[allow(unsafe_code, reason = "tasks write different rows of one output")]
 // SAFETY: `Disjoint` is an exclusive borrow of plain floats; its only access is `range`, whose
 // caller promises that no two threads hold the same element.
-#[allow(
-    unsafe_code,
-    reason = "rows of an output are written by different tasks"
-)]
 unsafe impl Sync for Disjoint<'_> {}
 
 impl<'a> Disjoint<'a> {

@@ -15,6 +15,7 @@
 use rayon::prelude::*;
 
 use super::Isa;
+use super::vector::rounded;
 use chunk::{Affine, Rows, Sums};
 
 mod backward;
@@ -229,14 +230,6 @@ impl GroupNorm<'_> {
             [centre, rounded(factor), rounded(term - remainder * factor)]
         })
     }
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "rounding to f32 is the point"
-)]
-fn rounded(value: f64) -> f32 {
-    value as f32
 }
 
 /// y `[B, pixels, C]` of the images, and the moments `[B, G]` that [`backward`] needs.

@@ -22,6 +22,15 @@ const EXP: [f32; 6] = [
     5.0e-1,
 ];
 
+/// The nearest f32.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "rounding to f32 is the point"
+)]
+pub(crate) fn rounded(value: f64) -> f32 {
+    value as f32
+}
+
 /// `x` bounded to `[low, high]`; NaN stays NaN on every instruction set.
 #[inline(always)]
 fn clamp<S: Simd>(simd: S, x: S::f32s, low: f32, high: f32) -> S::f32s {

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients against the definition in f64.
 
 use ddpm_kernels::cpu::Isa;
-use ddpm_kernels::cpu::conv::{Conv, Epilogue, Shape, ShapeError};
+use ddpm_kernels::cpu::conv::{Conv, Epilogue, Shape, ShapeError, shift_gradient};
 
 /// A linear congruential generator: numbers for tests, the same on every machine.
 pub(crate) struct Numbers(u64);
@@ -341,4 +341,25 @@ fn shapes_that_are_none_do_not_construct() {
         ShapeError::KernelTooLarge(1).to_string(),
         "the kernel has more columns than the padded input"
     );
+}
+
+#[test]
+fn bias_and_shift_gradients_are_sums() {
+    let mut numbers = Numbers::new(3);
+    for (batch, pixels, channels) in [(1, 1, 1), (3, 5, 7), (2, 49, 33), (5, 9, 64), (0, 4, 3)] {
+        let dy = numbers.floats(batch * pixels * channels);
+        let mut exact = [Sums::new(batch * channels), Sums::new(channels)];
+        for (k, &dy) in dy.iter().enumerate() {
+            let channel = k % channels;
+            exact[0].add(k / (pixels * channels) * channels + channel, f64::from(dy));
+            exact[1].add(channel, f64::from(dy));
+        }
+        for isa in Isa::available() {
+            let mut shift = vec![f32::NAN; batch * channels];
+            let mut bias = vec![f32::NAN; channels];
+            shift_gradient(isa, &dy, &mut shift, &mut bias);
+            exact[0].check("shift", &shift);
+            exact[1].check("bias", &bias);
+        }
+    }
 }

@@ -41,6 +41,10 @@ pub(crate) fn gather(
     output: &mut [f32],
     channels: usize,
 ) {
+    let pixels = batch * axes[0].source * axes[1].source;
+    for (images, channels) in std::iter::zip(source.images, source.channels) {
+        assert_eq!(images.len(), pixels * channels, "length of a source");
+    }
     let zeros = vec![0.0; source.channels[0].max(source.channels[1])];
     let output = Disjoint::new(output);
     let map = Map {
@@ -109,6 +113,10 @@ struct Site {
     image: usize,
     /// m of each axis.
     at: [usize; 2],
+    /// Step·m of each axis.
+    source: [usize; 2],
+    /// The source pixel there, counted through all images, if it exists.
+    pixel: usize,
 }
 
 impl WithSimd for Task<'_> {
@@ -117,30 +125,33 @@ impl WithSimd for Task<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let block = self.map.weights.blocks[self.block];
-        let count = [0, 1].map(|k| self.map.axes[k].count(self.phase[k]));
+        let axes = self.map.axes;
+        let count = [axes[0].count(self.phase[0]), axes[1].count(self.phase[1])];
         let image = count[0] * count[1];
-        let mut site = Site {
-            image: self.pixels.start / image,
-            at: [
-                self.pixels.start % image / count[1],
-                self.pixels.start % count[1],
-            ],
-        };
+        let mut image_at = self.pixels.start / image;
+        let mut at = [
+            self.pixels.start % image / count[1],
+            self.pixels.start % count[1],
+        ];
         let mut sites = [Site::default(); 14];
         let mut left = self.pixels.len();
         while left > 0 {
             let tile = left.min(max_rows::<S>());
             for to in &mut sites[..tile] {
-                *to = site;
-                site.at[1] += 1;
-                if site.at[1] == count[1] {
-                    site.at = [site.at[0] + 1, 0];
+                let source = [axes[0].step * at[0], axes[1].step * at[1]];
+                *to = Site {
+                    image: image_at,
+                    at,
+                    source,
+                    pixel: (image_at * axes[0].source + source[0]) * axes[1].source + source[1],
+                };
+                at[1] += 1;
+                if at[1] == count[1] {
+                    at = [at[0] + 1, 0];
                 }
-                if site.at[0] == count[0] {
-                    site = Site {
-                        image: site.image + 1,
-                        at: [0, 0],
-                    };
+                if at[0] == count[0] {
+                    at = [0, 0];
+                    image_at += 1;
                 }
             }
             with_rows!(S, tile, P => {
@@ -164,7 +175,8 @@ impl Task<'_> {
         sites: &[Site; P],
     ) {
         let mut acc = [[simd.splat_f32s(0.0); N]; P];
-        let [rows, cols] = [0, 1].map(|k| &self.map.axes[k].phases[self.phase[k]][..]);
+        let rows = &self.map.axes[0].phases[self.phase[0]];
+        let cols = &self.map.axes[1].phases[self.phase[1]];
         let mut weights = self.map.weights.of(self.block, self.phase);
         for tap in taps(rows, cols) {
             for (images, channels) in
@@ -180,34 +192,47 @@ impl Task<'_> {
                     unsafe_code,
                     reason = "the innermost loop has no room for bounds checks"
                 )]
-                // SAFETY: `sources` returns rows of `channels` floats, `these` is as long.
+                // SAFETY: a row is a pixel inside the images, whose length `gather` has checked, or
+                // it is `zeros`: either way `channels` floats. `these` has as many rows.
                 unsafe {
-                    let rows = rows.map(<[f32]>::as_ptr);
                     rows_times_matrix(simd, &mut acc, &rows, channels, these.as_ptr());
                 }
             }
         }
-        self.store(simd, block, sites, &acc);
+        // A copy: `acc` itself is never indexed by a variable, so that it stays in registers.
+        let mut sums = acc;
+        for (sums, acc) in sums.iter_mut().zip(&acc) {
+            *sums = *acc;
+        }
+        self.store(simd, block, sites, &sums);
     }
 
-    /// The source row of each output pixel under one tap.
+    /// The source row of each output pixel under one tap: `channels` floats.
+    #[allow(
+        clippy::needless_bitwise_bool,
+        reason = "a branch here would be a gamble"
+    )]
     #[inline(always)]
-    fn sources<'b, const P: usize>(
-        &'b self,
+    fn sources<const P: usize>(
+        &self,
         sites: &[Site; P],
         tap: [&Tap; 2],
-        images: &'b [f32],
+        images: &[f32],
         channels: usize,
-    ) -> [&'b [f32]; P] {
-        let mut rows = [&self.map.zeros[..channels]; P];
-        let axes = self.map.axes;
+    ) -> [*const f32; P] {
+        let mut rows = [self.map.zeros.as_ptr(); P];
+        let [height, width] = [self.map.axes[0].source, self.map.axes[1].source];
+        let shift = tap[0].offset * width.cast_signed() + tap[1].offset;
         for (row, site) in rows.iter_mut().zip(sites) {
-            let y = (site.at[0] * axes[0].step).wrapping_add_signed(tap[0].offset);
-            let x = (site.at[1] * axes[1].step).wrapping_add_signed(tap[1].offset);
-            if y < axes[0].source && x < axes[1].source {
-                let pixel = (site.image * axes[0].source + y) * axes[1].source + x;
-                *row = &images[pixel * channels..][..channels];
-            }
+            let y = site.source[0].wrapping_add_signed(tap[0].offset);
+            let x = site.source[1].wrapping_add_signed(tap[1].offset);
+            let pixel = site.pixel.wrapping_add_signed(shift);
+            let inside = images.as_ptr().wrapping_add(pixel.wrapping_mul(channels));
+            *row = if (y < height) & (x < width) {
+                inside
+            } else {
+                *row
+            };
         }
         rows
     }
@@ -234,24 +259,41 @@ impl Task<'_> {
             for (n, &sum) in acc.iter().enumerate() {
                 let first = block.first + n * S::F32_LANES;
                 let width = S::F32_LANES.min(block.first + block.width - first);
+                let at = pixel * channels + first;
                 let mut sum = sum;
                 for (term, at) in [
                     (bias, first),
                     (shift, site.image * channels + first),
-                    (residual, pixel * channels + first),
+                    (residual, at),
                 ] {
                     if let Some(term) = term {
-                        let term = simd.partial_load_f32s(&term[at..][..width]);
-                        sum = simd.add_f32s(sum, term);
+                        sum = simd.add_f32s(sum, load(simd, &term[at..][..width]));
                     }
                 }
-                let at = pixel * channels + first;
                 #[allow(unsafe_code, reason = "tasks share the output")]
                 // SAFETY: phase, image and place within the phase determine a pixel uniquely,
                 // and every pixel and block belong to one task.
                 let to = unsafe { self.map.output.range(at..at + width) };
-                simd.partial_store_f32s(to, sum);
+                store(simd, to, sum);
             }
         }
+    }
+}
+
+/// A vector of at most its length of floats, zeros after them.
+#[inline(always)]
+fn load<S: Simd>(simd: S, from: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(from) {
+        ([v], []) => *v,
+        _ => simd.partial_load_f32s(from),
+    }
+}
+
+/// As many floats of `v` as fit.
+#[inline(always)]
+fn store<S: Simd>(simd: S, to: &mut [f32], v: S::f32s) {
+    match S::as_mut_simd_f32s(to) {
+        ([to], []) => *to = v,
+        _ => simd.partial_store_f32s(to, v),
     }
 }

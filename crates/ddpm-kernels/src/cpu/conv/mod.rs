@@ -7,6 +7,7 @@
 mod axis;
 mod gather;
 mod pack;
+mod sums;
 mod tile;
 mod weight;
 
@@ -16,6 +17,7 @@ use axis::Axis;
 pub use gather::Epilogue;
 use gather::{Source, gather};
 use pack::{Matrix, Strides};
+pub use sums::shift_gradient;
 
 use crate::cpu::Isa;
 
@@ -162,6 +164,9 @@ impl Conv {
     ///
     /// `inputs` are x and x2 (empty where there is none); `y` is `[batch, height, width, out]` of
     /// [`Conv::output_size`].
+    ///
+    /// # Panics
+    /// If a slice has another length than that.
     pub fn forward(
         &self,
         weights: &Packed,
@@ -190,6 +195,9 @@ impl Conv {
 
     /// The gradients of the inputs x and x2, from `dy`, that of the output; `None` where it is
     /// not wanted.
+    ///
+    /// # Panics
+    /// If a slice has another length than its image's.
     pub fn input_gradient(
         &self,
         weights: &PackedTranspose,

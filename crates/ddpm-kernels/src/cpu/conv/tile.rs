@@ -4,7 +4,12 @@
 //! and feed them one broadcast number and two vectors per step, so that a processor with one
 //! fused multiply-add of the full width per cycle is never short of loads.
 
-use pulp::{MemMask, Simd};
+#![allow(
+    clippy::needless_range_loop,
+    reason = "indices that are constants once unrolled"
+)]
+
+use pulp::Simd;
 
 /// The most rows of a tile.
 pub(crate) const fn max_rows<S: Simd>() -> usize {
@@ -68,6 +73,8 @@ pub(crate) unsafe fn rows_times_matrix<S: Simd, const P: usize, const N: usize>(
     channels: usize,
     weights: *const f32,
 ) {
+    // A copy, so that it lives in registers whatever the caller does with its own.
+    let mut sums = *acc;
     for i in 0..channels {
         // SAFETY: i < channels, by the caller's promise.
         unsafe {
@@ -75,11 +82,12 @@ pub(crate) unsafe fn rows_times_matrix<S: Simd, const P: usize, const N: usize>(
             for p in 0..P {
                 let x = simd.splat_f32s(*rows[p].add(i));
                 for n in 0..N {
-                    acc[p][n] = simd.mul_add_e_f32s(x, w[n], acc[p][n]);
+                    sums[p][n] = simd.mul_add_e_f32s(x, w[n], sums[p][n]);
                 }
             }
         }
     }
+    *acc = sums;
 }
 
 /// A strided grid of points in an image: `start` + row·`row` + col·`col` floats.
@@ -90,25 +98,12 @@ pub(crate) struct Lattice {
     pub(crate) col: usize,
 }
 
-impl Lattice {
-    /// The same pixels, `channels` further on.
-    #[inline(always)]
-    pub(crate) fn plus(self, channels: usize) -> Self {
-        Self {
-            start: self.start.wrapping_add(channels),
-            ..self
-        }
-    }
-}
-
 /// sums[p][n] += Σ over a grid of points of left[p] · right[n]: the outer products of the first
 /// `P` floats at each point of `left` with the `N` vectors at that point of `right`.
 ///
-/// The last vector's lanes from `last` on count as zero and are not read.
-///
 /// # Safety
-/// At each of the `grid` points, `P` floats are readable at `left` and `N` vectors (but for the
-/// lanes left out) at `right`; `sums` holds `P` rows of `N` vectors.
+/// At each of the `grid` points, `P` floats are readable at `left` and `N` vectors at
+/// `right`; `sums` holds `P` rows of `N` vectors.
 #[allow(
     unsafe_code,
     reason = "the innermost loop has no room for bounds checks"
@@ -120,12 +115,12 @@ pub(crate) unsafe fn outer_products<S: Simd, const P: usize, const N: usize>(
     left: Lattice,
     right: Lattice,
     grid: [usize; 2],
-    last: Option<MemMask<S::m32s>>,
 ) {
+    // Copied out and in by a loop of its own, so that the sums live in registers between.
     let mut acc = [[simd.splat_f32s(0.0); N]; P];
-    for (p, acc) in acc.iter_mut().enumerate() {
+    for p in 0..P {
         // SAFETY: p < P rows, by the caller's promise.
-        *acc = unsafe { load::<S, N>(simd, sums.add(p * N * S::F32_LANES)) };
+        acc[p] = unsafe { load::<S, N>(simd, sums.add(p * N * S::F32_LANES)) };
     }
     for row in 0..grid[0] {
         for col in 0..grid[1] {
@@ -133,17 +128,7 @@ pub(crate) unsafe fn outer_products<S: Simd, const P: usize, const N: usize>(
             unsafe {
                 let x = left.start.add(row * left.row + col * left.col);
                 let y = right.start.add(row * right.row + col * right.col);
-                let y: [S::f32s; N] = match last {
-                    None => load::<S, N>(simd, y),
-                    Some(mask) => {
-                        let mut v = [simd.splat_f32s(0.0); N];
-                        for n in 0..N - 1 {
-                            v[n] = load::<S, 1>(simd, y.add(n * S::F32_LANES))[0];
-                        }
-                        v[N - 1] = simd.mask_load_ptr_f32s(mask, y.add((N - 1) * S::F32_LANES));
-                        v
-                    }
-                };
+                let y = load::<S, N>(simd, y);
                 for p in 0..P {
                     let x = simd.splat_f32s(*x.add(p));
                     for n in 0..N {
@@ -153,7 +138,8 @@ pub(crate) unsafe fn outer_products<S: Simd, const P: usize, const N: usize>(
             }
         }
     }
-    for (p, acc) in acc.iter().enumerate() {
+    let done = acc;
+    for (p, acc) in done.iter().enumerate() {
         for (n, v) in acc.iter().enumerate() {
             // SAFETY: p < P rows of N vectors, by the caller's promise.
             unsafe {

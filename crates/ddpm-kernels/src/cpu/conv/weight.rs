@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use pulp::{MemMask, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::axis::{Axis, Tap};
@@ -18,7 +18,9 @@ use crate::cpu::scratch::Scratch;
 
 /// At least so many tasks, if there are so many images.
 const TASKS: usize = 16;
-/// At most so many pixels between two visits to the same sums.
+/// At most so many blocks of output channels to a task, which copies its input once.
+const GROUP: usize = 4;
+/// About so many pixels between two visits to the same sums.
 const BAND: usize = 256;
 
 /// Writes `dw`, whose floats lie `strides` (kernel row, input channel, output channel) apart.
@@ -34,47 +36,52 @@ pub(crate) fn gradient(
     strides: [usize; 3],
 ) {
     let blocks = blocks(isa, channels);
-    let shares = TASKS.div_ceil(blocks.len()).min(batch).max(1);
+    let groups = blocks.len().div_ceil(GROUP);
+    let shares = TASKS.div_ceil(groups).min(batch).max(1);
     let inputs = source.channels[0] + source.channels[1];
-    let [rows, cols] = axes
-        .each_ref()
-        .map(|axis| axis.phases.iter().map(Vec::len).sum::<usize>());
     let width = 2 * lanes(isa);
-    let size = rows * cols * inputs * width;
-    let mut partial = Scratch::take(blocks.len() * shares * size);
-    partial
-        .par_chunks_mut(size)
-        .enumerate()
-        .for_each(|(task, sums)| {
-            let (block, share) = (blocks[task / shares], task % shares);
-            sums.fill(0.0);
-            isa.dispatch(Task {
+    let size = phases(axes)
+        .map(|(_, rows, cols)| rows.len() * cols.len())
+        .sum::<usize>()
+        * inputs
+        * width;
+    let mut partial = Scratch::take(shares * blocks.len() * size);
+    let mut rest = &mut partial[..];
+    let mut tasks = Vec::with_capacity(shares * groups);
+    for share in 0..shares {
+        for blocks in blocks.chunks(GROUP) {
+            let (sums, others) = rest.split_at_mut(blocks.len() * size);
+            rest = others;
+            let images = batch * share / shares..batch * (share + 1) / shares;
+            tasks.push(Task {
                 axes,
                 source,
                 dy,
                 channels,
-                block,
-                images: batch * share / shares..batch * (share + 1) / shares,
+                blocks,
+                images,
                 sums,
             });
-        });
+        }
+    }
+    tasks.into_par_iter().for_each(|task| isa.dispatch(task));
     let mut rest = dw;
-    let mut parts = Vec::with_capacity(blocks.len());
+    let mut filters = Vec::with_capacity(blocks.len());
     for block in &blocks {
-        let (part, others) = rest.split_at_mut(block.width * strides[2]);
-        parts.push((block, part));
+        let (these, others) = rest.split_at_mut(block.width * strides[2]);
+        filters.push((block, these));
         rest = others;
     }
-    parts
+    filters
         .into_par_iter()
-        .zip(partial.par_chunks(shares * size))
-        .for_each(|((block, dw), partial)| {
+        .enumerate()
+        .for_each(|(k, (block, dw))| {
+            let shares = partial.chunks_exact(size).skip(k).step_by(blocks.len());
             add_shares(
                 axes,
                 block,
                 block.vectors * lanes(isa),
-                partial,
-                size,
+                &shares,
                 dw,
                 strides,
             );
@@ -82,12 +89,11 @@ pub(crate) fn gradient(
 }
 
 /// Adds the shares of a block, in order, into its filters of the gradient.
-fn add_shares(
+fn add_shares<'a>(
     axes: &[Axis; 2],
     block: &Block,
     width: usize,
-    shares: &[f32],
-    size: usize,
+    shares: &(impl Iterator<Item = &'a [f32]> + Clone),
     dw: &mut [f32],
     [row, channel, filter]: [usize; 3],
 ) {
@@ -100,8 +106,8 @@ fn add_shares(
             .enumerate()
         {
             let at = k * tap + i * width;
-            sum.copy_from_slice(&shares[at..][..width]);
-            for share in shares.chunks_exact(size).skip(1) {
+            sum.fill(0.0);
+            for share in shares.clone() {
                 for (sum, term) in sum.iter_mut().zip(&share[at..][..width]) {
                     *sum += term;
                 }
@@ -124,14 +130,15 @@ fn phases(axes: &[Axis; 2]) -> impl Iterator<Item = ([usize; 2], &[Tap], &[Tap])
     })
 }
 
+/// Some blocks of output channels and some images.
 struct Task<'a> {
     axes: &'a [Axis; 2],
     source: Source<'a>,
     dy: &'a [f32],
     channels: usize,
-    block: Block,
+    blocks: &'a [Block],
     images: Range<usize>,
-    /// `[phase and tap][input channel][lane]`
+    /// `[block][phase and tap][input channel][lane]`
     sums: &'a mut [f32],
 }
 
@@ -139,143 +146,186 @@ impl WithSimd for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        match self.block.vectors {
-            2 => self.images::<S, 2>(simd, None),
-            _ => {
-                let width = u32::try_from(self.block.width).expect("at most one vector");
-                // The mask alone: what pulp keeps beside it is for masks it knows in advance.
-                let mask = simd.mask_between_m32s(0, width).mask().into();
-                self.images::<S, 1>(simd, Some(mask));
-            }
-        }
-    }
-}
-
-impl Task<'_> {
-    #[inline(always)]
-    fn images<S: Simd, const N: usize>(&mut self, simd: S, mask: Option<MemMask<S::m32s>>) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let axes = self.axes;
         let inputs = self.source.channels[0] + self.source.channels[1];
-        for image in self.images.clone() {
-            let mut sums = 0;
-            for (phase, rows, cols) in phases(axes) {
-                let count = [0, 1].map(|k| axes[k].count(phase[k]));
-                let band = (BAND / count[1].max(1)).max(1);
-                for start in (0..count[0]).step_by(band) {
-                    let end = (start + band).min(count[0]);
-                    for (k, [row, col]) in taps(rows, cols).enumerate() {
-                        let inside = axes[0].inside(row.offset, count[0]);
-                        let grid = [
-                            inside.start.max(start)..inside.end.min(end),
-                            axes[1].inside(col.offset, count[1]),
-                        ];
-                        if grid.iter().any(Range::is_empty) {
-                            continue;
-                        }
-                        let first = [grid[0].start, grid[1].start];
-                        let at = Place {
-                            image,
-                            source: [
-                                (axes[0].step * first[0]).wrapping_add_signed(row.offset),
-                                (axes[1].step * first[1]).wrapping_add_signed(col.offset),
-                            ],
-                            output: [0, 1].map(|k| axes[k].phases.len() * first[k] + phase[k]),
-                            grid: grid.map(|range| range.len()),
-                        };
-                        let sums = sums + k * inputs * N * S::F32_LANES;
-                        self.tap::<S, N>(simd, &at, sums, mask);
-                    }
+        let [reads, writes] = [
+            axes[0].source * axes[1].source,
+            axes[0].output * axes[1].output,
+        ];
+        let mut x = Scratch::take(reads * inputs + S::F32_LANES);
+        let mut dy = Scratch::take(writes * 2 * S::F32_LANES);
+        let tiles = tiles::<S>(self.source.channels);
+        let size = self.sums.len() / self.blocks.len();
+        self.sums.fill(0.0);
+        for image in self.images {
+            for tile in &tiles {
+                let channels = self.source.channels[tile.input];
+                let from = &self.source.images[tile.input][image * reads * channels..];
+                let from = &from[..reads * channels];
+                let to = &mut x[reads * tile.at..];
+                copy_columns::<S>(from, channels, tile.first, tile.height, to);
+            }
+            for (block, sums) in self.blocks.iter().zip(self.sums.chunks_exact_mut(size)) {
+                let width = block.vectors * S::F32_LANES;
+                let from = self.dy[image * writes * self.channels..][..writes * self.channels]
+                    .chunks_exact(self.channels);
+                for (to, from) in dy.chunks_exact_mut(width).zip(from) {
+                    let (these, none) = to.split_at_mut(block.width);
+                    these.copy_from_slice(&from[block.first..][..block.width]);
+                    none.fill(0.0);
                 }
-                sums += rows.len() * cols.len() * inputs * N * S::F32_LANES;
+                if block.vectors == 2 {
+                    image_sums::<S, 2>(simd, axes, &tiles, inputs, &x, &dy, sums);
+                } else {
+                    image_sums::<S, 1>(simd, axes, &tiles, inputs, &x, &dy, sums);
+                }
             }
         }
     }
+}
 
-    /// Adds the outer products of one tap over one grid of pixels.
-    #[inline(always)]
-    fn tap<S: Simd, const N: usize>(
-        &mut self,
-        simd: S,
-        at: &Place,
-        sums: usize,
-        mask: Option<MemMask<S::m32s>>,
-    ) {
-        let axes = self.axes;
-        let dy = lattice(
-            self.dy,
-            [axes[0].output, axes[1].output],
-            [axes[0].phases.len(), axes[1].phases.len()],
-            self.channels,
-            at.image,
-            at.output,
-            at.grid,
-        );
-        let dy = dy.plus(self.block.first);
-        let mut sums = &mut self.sums[sums..];
-        for (images, channels) in std::iter::zip(self.source.images, self.source.channels) {
-            if channels == 0 {
-                continue;
+/// Some channels of one of the inputs: the rows of a register tile.
+struct Tile {
+    input: usize,
+    /// The first channel, within its input.
+    first: usize,
+    /// The first channel, counted through both inputs.
+    at: usize,
+    height: usize,
+}
+
+/// Covers the channels with tiles as equal as can be: a low one would wait for its own sums.
+fn tiles<S: Simd>(channels: [usize; 2]) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    let mut at = 0;
+    for (input, channels) in channels.into_iter().enumerate() {
+        let count = channels.div_ceil(max_rows::<S>());
+        for tile in 0..count {
+            let first = channels * tile / count;
+            let height = channels * (tile + 1) / count - first;
+            tiles.push(Tile {
+                input,
+                first,
+                at,
+                height,
+            });
+            at += height;
+        }
+    }
+    tiles
+}
+
+/// Copies `height` channels from `first` on of every pixel: in a register tile's order they are
+/// one stream, where strided they would share a few sets of the cache.
+///
+/// `to` ends at least a vector behind the last of them; what lies there is overwritten.
+#[inline(always)]
+fn copy_columns<S: Simd>(
+    from: &[f32],
+    channels: usize,
+    first: usize,
+    height: usize,
+    to: &mut [f32],
+) {
+    for (k, pixel) in from.chunks_exact(channels).enumerate() {
+        let from = &from[k * channels + first..];
+        // A whole vector where there is one; the surplus is overwritten by the next pixel.
+        match (
+            S::as_simd_f32s(from),
+            S::as_mut_simd_f32s(&mut to[k * height..]),
+        ) {
+            (([v, ..], _), ([to, ..], _)) if height <= S::F32_LANES => *to = *v,
+            _ => {
+                let to = &mut to[k * height..][..height];
+                to.copy_from_slice(&pixel[first..][..height]);
             }
-            let x = lattice(
-                images,
-                [axes[0].source, axes[1].source],
-                [axes[0].step, axes[1].step],
-                channels,
-                at.image,
-                at.source,
-                at.grid,
-            );
-            // Tiles as equal as can be: a low one would wait for its own sums.
-            let tiles = channels.div_ceil(max_rows::<S>());
-            for tile in 0..tiles {
-                let first = channels * tile / tiles;
-                let height = channels * (tile + 1) / tiles - first;
-                let (these, rest) =
-                    std::mem::take(&mut sums).split_at_mut(height * N * S::F32_LANES);
-                sums = rest;
-                with_rows!(S, height, P => {
-                    #[allow(unsafe_code, reason = "the innermost loop has no room for bounds checks")]
-                    // SAFETY: `lattice` has checked that all channels of every point lie inside
-                    // the images; the tile and the block are some of these channels; `these`
-                    // holds a block for every channel of the tile.
-                    unsafe {
-                        outer_products::<S, P, N>(
-                            simd, these.as_mut_ptr(), x.plus(first), dy, at.grid, mask,
-                        );
+        }
+    }
+}
+
+/// Adds one image's outer products.
+#[inline(always)]
+fn image_sums<S: Simd, const N: usize>(
+    simd: S,
+    axes: &[Axis; 2],
+    tiles: &[Tile],
+    inputs: usize,
+    x: &[f32],
+    dy: &[f32],
+    sums: &mut [f32],
+) {
+    let width = N * S::F32_LANES;
+    let mut sums = sums;
+    for (phase, rows, cols) in phases(axes) {
+        let (these, others) = sums.split_at_mut(rows.len() * cols.len() * inputs * width);
+        sums = others;
+        let count = [axes[0].count(phase[0]), axes[1].count(phase[1])];
+        let band = (BAND / count[1].max(1)).max(1);
+        for start in (0..count[0]).step_by(band) {
+            let end = (start + band).min(count[0]);
+            for tile in tiles {
+                let x = &x[axes[0].source * axes[1].source * tile.at..];
+                let x = &x[..axes[0].source * axes[1].source * tile.height];
+                for (k, [row, col]) in taps(rows, cols).enumerate() {
+                    let rows = axes[0].inside(row.offset, count[0]);
+                    let rows = rows.start.max(start)..rows.end.min(end);
+                    let cols = axes[1].inside(col.offset, count[1]);
+                    if rows.is_empty() || cols.is_empty() {
+                        continue;
                     }
-                });
+                    let grid = [rows.len(), cols.len()];
+                    let read = lattice(
+                        x,
+                        [axes[0].source, axes[1].source],
+                        [axes[0].step, axes[1].step],
+                        tile.height,
+                        [
+                            (axes[0].step * rows.start).wrapping_add_signed(row.offset),
+                            (axes[1].step * cols.start).wrapping_add_signed(col.offset),
+                        ],
+                        grid,
+                    );
+                    let phases = [axes[0].phases.len(), axes[1].phases.len()];
+                    let written = lattice(
+                        dy,
+                        [axes[0].output, axes[1].output],
+                        phases,
+                        width,
+                        [
+                            phases[0] * rows.start + phase[0],
+                            phases[1] * cols.start + phase[1],
+                        ],
+                        grid,
+                    );
+                    let sums = &mut these[(k * inputs + tile.at) * width..][..tile.height * width];
+                    with_rows!(S, tile.height, P => {
+                        #[allow(unsafe_code, reason = "the innermost loop has no room for bounds checks")]
+                        // SAFETY: `lattice` has checked that all points lie inside, each with its
+                        // channels: `P` of x, `N` vectors of dy. `sums` is as large as the tile.
+                        unsafe {
+                            outer_products::<S, P, N>(simd, sums.as_mut_ptr(), read, written, grid);
+                        }
+                    });
+                }
             }
         }
     }
 }
 
-/// A grid of outputs and the source pixels they read under one tap.
-struct Place {
-    image: usize,
-    /// The first source pixel.
-    source: [usize; 2],
-    /// The first output pixel.
-    output: [usize; 2],
-    /// How many rows and columns.
-    grid: [usize; 2],
-}
-
-/// Every `step`-th pixel from `first` on, checked to lie inside.
+/// Every `step`-th pixel from `first` on of an image, checked to lie inside.
 #[inline(always)]
 fn lattice(
-    images: &[f32],
+    image: &[f32],
     size: [usize; 2],
     step: [usize; 2],
     channels: usize,
-    image: usize,
     first: [usize; 2],
     grid: [usize; 2],
 ) -> Lattice {
-    for k in 0..2 {
-        assert!(first[k] + (grid[k] - 1) * step[k] < size[k]);
-    }
-    let image = &images[image * size[0] * size[1] * channels..][..size[0] * size[1] * channels];
+    assert!(first[0] + (grid[0] - 1) * step[0] < size[0]);
+    assert!(first[1] + (grid[1] - 1) * step[1] < size[1]);
+    assert!(size[0] * size[1] * channels <= image.len());
     Lattice {
         start: image[(first[0] * size[1] + first[1]) * channels..].as_ptr(),
         row: step[0] * size[1] * channels,

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use super::chunk::{self, Affine, Seen, Slopes};
-use super::{Gradients, GroupNorm, Images, Moments, rounded};
+use super::{Gradients, GroupNorm, Images, Moments};
 use crate::cpu::Isa;
+use crate::cpu::vector::rounded;
 
 /// The gradients of all inputs, from dy and what [`forward`](super::forward) saw and wrote.
 ///

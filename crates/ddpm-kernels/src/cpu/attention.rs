@@ -1,0 +1,237 @@
+//! softmax(q·kᵀ/√d)·v without the matrix of all scores.
+//!
+//! A strip of query rows meets all keys at once, so that its scores, a few hundred kilobytes, stay
+//! in the cache of the core that works on it. What is kept for the gradient is each row's
+//! log-sum-exp, from which the strip's weights come back (Rabe & Staats 2021; Dao et al. 2022).
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::Isa;
+use super::gemm::{Matrix, Out, left_len, multiply, pack_left, pack_right, right_len};
+use super::scratch::Scratch;
+use super::vector::{self, rounded};
+
+mod backward;
+
+pub use backward::backward;
+
+/// At most so many query rows in a strip; a multiple of every tile's height.
+const STRIP: usize = 96;
+
+/// The sizes of an attention; its tensors are `[batch, tokens, heads·dim]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// Sequences, each for itself.
+    pub batch: usize,
+    /// Tokens of a sequence, N ≥ 1.
+    pub tokens: usize,
+    /// Heads, each for itself.
+    pub heads: usize,
+    /// Channels of a head, d ≥ 1.
+    pub dim: usize,
+}
+
+impl Attention {
+    /// Floats of a token.
+    fn width(&self) -> usize {
+        self.heads * self.dim
+    }
+
+    /// Floats of a sequence.
+    fn size(&self) -> usize {
+        self.tokens * self.width()
+    }
+
+    /// 1/√d.
+    fn scale(&self) -> f32 {
+        rounded((self.dim as f64).sqrt().recip())
+    }
+
+    /// Rows of a strip, such that all strips are of nearly the same height.
+    fn strip(&self) -> usize {
+        let n = self.tokens;
+        n.div_ceil(n.div_ceil(STRIP)).next_multiple_of(12)
+    }
+
+    /// The tokens of head `h` from `row` on, in a sequence's slice.
+    fn head<'a>(&self, sequence: &'a [f32], row: usize, h: usize) -> Matrix<'a> {
+        Matrix::rows(sequence, self.width()).from(row, h * self.dim)
+    }
+
+    /// The tensors' shares of sequence `b`.
+    fn sequence<'a, const N: usize>(&self, tensors: [&'a [f32]; N], b: usize) -> [&'a [f32]; N] {
+        tensors.map(|x| &x[b * self.size()..][..self.size()])
+    }
+
+    fn check(&self, tensors: &[usize], lse: usize) {
+        let len = self.batch * self.size();
+        assert!(
+            self.tokens > 0 && self.heads > 0 && self.dim > 0,
+            "attention: {self:?} has a size of 0"
+        );
+        assert!(
+            tensors.iter().all(|&t| t == len) && lse == self.batch * self.tokens * self.heads,
+            "attention: tensors of {tensors:?} and {lse} log-sum-exps instead of {len} for {self:?}"
+        );
+    }
+}
+
+/// out = softmax(q·kᵀ/√d)·v for each head, and the rows' log-sum-exp `[batch, tokens, heads]`.
+///
+/// # Panics
+///
+/// If a size is 0 or a length does not fit.
+pub fn forward(
+    isa: Isa,
+    attention: &Attention,
+    qkv: [&[f32]; 3],
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
+    let Attention {
+        tokens, heads, dim, ..
+    } = *attention;
+    let lengths = [qkv[0].len(), qkv[1].len(), qkv[2].len(), out.len()];
+    attention.check(&lengths, lse.len());
+    let packed_keys = right_len(dim, tokens);
+    let rows = attention.strip();
+    (out.par_chunks_mut(attention.size()))
+        .zip(lse.par_chunks_mut(tokens * heads))
+        .enumerate()
+        .for_each(|(b, (out, lse))| {
+            let [q, k, v] = attention.sequence(qkv, b);
+            let mut packed = Scratch::take(heads * (packed_keys + right_len(tokens, dim)));
+            let each = packed.len() / heads;
+            (packed.par_chunks_mut(each).enumerate()).for_each(|(h, packed)| {
+                let (keys, values) = packed.split_at_mut(packed_keys);
+                isa.dispatch(Pack {
+                    keys: (attention.head(k, 0, h).transposed(), keys),
+                    values: (attention.head(v, 0, h), values),
+                    tokens,
+                    dim,
+                });
+            });
+            (out.par_chunks_mut(rows * attention.width()))
+                .zip(lse.par_chunks_mut(rows * heads))
+                .enumerate()
+                .for_each(|(i, (out, lse))| {
+                    isa.dispatch(Strip {
+                        attention,
+                        q,
+                        row: i * rows,
+                        packed: &packed,
+                        packed_keys,
+                        out,
+                        lse,
+                    });
+                });
+        });
+}
+
+/// Packs a head's keys, transposed, and values.
+struct Pack<'a> {
+    keys: (Matrix<'a>, &'a mut [f32]),
+    values: (Matrix<'a>, &'a mut [f32]),
+    tokens: usize,
+    dim: usize,
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        pack_right(simd, self.keys.0, self.dim, self.tokens, self.keys.1);
+        pack_right(simd, self.values.0, self.tokens, self.dim, self.values.1);
+    }
+}
+
+/// Some rows of the output.
+struct Strip<'a> {
+    attention: &'a Attention,
+    q: &'a [f32],
+    /// The first row.
+    row: usize,
+    /// For each head, the keys and the values.
+    packed: &'a [f32],
+    packed_keys: usize,
+    out: &'a mut [f32],
+    lse: &'a mut [f32],
+}
+
+impl WithSimd for Strip<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Attention {
+            tokens, heads, dim, ..
+        } = *self.attention;
+        let width = self.attention.width();
+        let scale = self.attention.scale();
+        let rows = self.out.len() / width;
+        let mut scores = Scratch::take(rows * tokens);
+        let mut left = Scratch::take(left_len(rows, tokens.max(dim)));
+        let mut sums = [0.0f32; STRIP];
+        for (h, packed) in self
+            .packed
+            .chunks_exact(self.packed.len() / heads)
+            .enumerate()
+        {
+            let (keys, values) = packed.split_at(self.packed_keys);
+            let q = self.attention.head(self.q, self.row, h);
+            pack_left(simd, q, rows, dim, &mut left);
+            let mut out = Out {
+                data: &mut scores,
+                stride: tokens,
+                add: false,
+                bias: None,
+            };
+            multiply(simd, [rows, tokens, dim], &left, keys, &mut out);
+            for (i, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+                let (max, sum) = exponentials(simd, scores, scale);
+                sums[i] = sum;
+                self.lse[i * heads + h] =
+                    rounded(f64::from(scale) * f64::from(max) + f64::from(sum).ln());
+            }
+            pack_left(simd, Matrix::rows(&scores, tokens), rows, tokens, &mut left);
+            let mut out = Out {
+                data: &mut self.out[h * dim..],
+                stride: width,
+                add: false,
+                bias: None,
+            };
+            multiply(simd, [rows, dim, tokens], &left, values, &mut out);
+            for (out, sum) in self.out.chunks_exact_mut(width).zip(&sums) {
+                let factor = simd.splat_f32s(sum.recip());
+                let none: [&[f32]; 0] = [];
+                vector::zip!(S, simd, none, [&mut out[h * dim..][..dim]], |[], [x]| {
+                    [simd.mul_f32s(x, factor)]
+                });
+            }
+        }
+    }
+}
+
+/// Each x becomes exp(scale·(x − max)); returns max and the sum.
+#[inline(always)]
+fn exponentials<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> (f32, f32) {
+    let (vectors, tail) = S::as_mut_simd_f32s(row);
+    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+    for &mut x in &mut *vectors {
+        most = simd.max_f32s(most, x);
+    }
+    let max = tail
+        .iter()
+        .fold(simd.reduce_max_f32s(most), |m, &x| m.max(x));
+    let (centre, factor) = (simd.splat_f32s(max), simd.splat_f32s(scale));
+    let mut sums = simd.splat_f32s(0.0);
+    for x in vectors {
+        *x = vector::exp(simd, simd.mul_f32s(simd.sub_f32s(*x, centre), factor));
+        sums = simd.add_f32s(sums, *x);
+    }
+    if !tail.is_empty() {
+        let x = simd.sub_f32s(simd.partial_load_f32s(tail), centre);
+        simd.partial_store_f32s(tail, vector::exp(simd, simd.mul_f32s(x, factor)));
+    }
+    (max, simd.reduce_sum_f32s(sums) + tail.iter().sum::<f32>())
+}

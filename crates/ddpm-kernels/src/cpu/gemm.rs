@@ -1,0 +1,296 @@
+//! Products of small matrices that lie packed: what attention and the linear layers are made of.
+//!
+//! The left matrix is packed in panels of some rows, the right one in panels of one or two
+//! vectors of columns, both with the summed index outermost (Goto & van de Geijn 2008). A tile of
+//! the product stays in registers while the two panels stream by.
+
+use pulp::Simd;
+
+/// A matrix somewhere in a slice: element (i, j) is `data[i·row + j·column]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `width` floats, one after the other.
+    pub(crate) fn rows(data: &'a [f32], width: usize) -> Self {
+        Self {
+            data,
+            row: width,
+            column: 1,
+        }
+    }
+
+    /// From row `i` and column `j` on.
+    pub(crate) fn from(self, i: usize, j: usize) -> Self {
+        Self {
+            data: self
+                .data
+                .get(i * self.row + j * self.column..)
+                .unwrap_or(&[]),
+            ..self
+        }
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            row: self.column,
+            column: self.row,
+            ..self
+        }
+    }
+}
+
+/// Rows of a full tile: with two vectors each they leave registers for the operands.
+const fn tall<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
+}
+
+/// Rows of the panel that starts where `left` rows are left: a third, two thirds or all of a tile.
+#[inline(always)]
+fn height<S: Simd>(left: usize) -> usize {
+    let third = tall::<S>() / 3;
+    left.div_ceil(third).min(3) * third
+}
+
+/// Columns of the panel that starts where `left` columns are left: one or two vectors.
+#[inline(always)]
+fn width<S: Simd>(left: usize) -> usize {
+    left.div_ceil(S::F32_LANES).min(2) * S::F32_LANES
+}
+
+/// Floats that suffice for `m`×`k` packed as a left matrix on any instruction set.
+pub(crate) fn left_len(m: usize, k: usize) -> usize {
+    m.next_multiple_of(4) * k
+}
+
+/// Floats that suffice for `k`×`n` packed as a right matrix on any instruction set.
+pub(crate) fn right_len(k: usize, n: usize) -> usize {
+    n.next_multiple_of(16) * k
+}
+
+/// Packs the `m`×`k` matrix `a` in panels `[k][height]`.
+#[inline(always)]
+pub(crate) fn pack_left<S: Simd>(_: S, a: Matrix<'_>, m: usize, k: usize, packed: &mut [f32]) {
+    let (mut i, mut rest) = (0, packed);
+    while i < m {
+        let h = height::<S>(m - i);
+        let (panel, others) = rest.split_at_mut(h * k);
+        let panel_rows = h.min(m - i);
+        pack(a.from(i, 0).transposed(), k, panel_rows, h, panel);
+        (i, rest) = (i + h, others);
+    }
+}
+
+/// Packs the `k`×`n` matrix `b` in panels `[k][width]`.
+#[inline(always)]
+pub(crate) fn pack_right<S: Simd>(_: S, b: Matrix<'_>, k: usize, n: usize, packed: &mut [f32]) {
+    let (mut j, mut rest) = (0, packed);
+    while j < n {
+        let w = width::<S>(n - j);
+        let (panel, others) = rest.split_at_mut(w * k);
+        pack(b.from(0, j), k, w.min(n - j), w, panel);
+        (j, rest) = (j + w, others);
+    }
+}
+
+/// Copies `k` rows of `count` numbers into rows of `width`, zeros behind.
+#[inline(always)]
+fn pack(a: Matrix<'_>, k: usize, count: usize, width: usize, panel: &mut [f32]) {
+    match width {
+        2 => pack_rows::<2>(a, k, count, panel),
+        4 => pack_rows::<4>(a, k, count, panel),
+        6 => pack_rows::<6>(a, k, count, panel),
+        8 => pack_rows::<8>(a, k, count, panel),
+        12 => pack_rows::<12>(a, k, count, panel),
+        16 => pack_rows::<16>(a, k, count, panel),
+        32 => pack_rows::<32>(a, k, count, panel),
+        _ => pack_rows::<1>(a, k, count, panel),
+    }
+}
+
+/// As [`pack`], for a width known to the compiler.
+#[inline(always)]
+fn pack_rows<const W: usize>(a: Matrix<'_>, k: usize, count: usize, panel: &mut [f32]) {
+    let (rows, _) = panel.as_chunks_mut::<W>();
+    if count < W {
+        for (i, to) in rows.iter_mut().enumerate() {
+            *to = [0.0; W];
+            for (j, to) in to[..count].iter_mut().enumerate() {
+                *to = a.data[i * a.row + j * a.column];
+            }
+        }
+    } else if a.column == 1 {
+        for (i, to) in rows.iter_mut().enumerate() {
+            to.copy_from_slice(&a.data[i * a.row..][..W]);
+        }
+    } else if a.row == 1 {
+        transpose(a, k, rows);
+    } else {
+        for (i, to) in rows.iter_mut().enumerate() {
+            for (j, to) in to.iter_mut().enumerate() {
+                *to = a.data[i * a.row + j * a.column];
+            }
+        }
+    }
+}
+
+/// The elements of each of `W` columns, which lie side by side, become an element of each row.
+///
+/// Squares of 4×4, because the compiler makes shuffles of them.
+#[inline(always)]
+fn transpose<const W: usize>(a: Matrix<'_>, k: usize, rows: &mut [[f32; W]]) {
+    for j in (0..W).step_by(4) {
+        if j + 4 > W {
+            for j in j..W {
+                for (to, &from) in rows.iter_mut().zip(&a.data[j * a.column..][..k]) {
+                    to[j] = from;
+                }
+            }
+            return;
+        }
+        let column = |c: usize| a.data[(j + c) * a.column..][..k].as_chunks::<4>();
+        let columns = [column(0), column(1), column(2), column(3)];
+        let (squares, rest) = rows.as_chunks_mut::<4>();
+        for (i, to) in squares.iter_mut().enumerate() {
+            let from = [0, 1, 2, 3].map(|c| columns[c].0[i]);
+            for (r, to) in to.iter_mut().enumerate() {
+                to[j..j + 4].copy_from_slice(&[from[0][r], from[1][r], from[2][r], from[3][r]]);
+            }
+        }
+        for (i, to) in rest.iter_mut().enumerate() {
+            for c in 0..4 {
+                to[j + c] = columns[c].1[i];
+            }
+        }
+    }
+}
+
+/// Where a product goes.
+pub(crate) struct Out<'a> {
+    /// Rows that start `stride` floats apart.
+    pub(crate) data: &'a mut [f32],
+    pub(crate) stride: usize,
+    /// Whether the product is added to what is there.
+    pub(crate) add: bool,
+    /// Added to every row of the product.
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+/// The `m`×`n` product of a packed left and a packed right matrix with `k` terms, in order.
+#[inline(always)]
+pub(crate) fn multiply<S: Simd>(
+    simd: S,
+    [m, n, k]: [usize; 3],
+    left: &[f32],
+    right: &[f32],
+    out: &mut Out<'_>,
+) {
+    let (mut i, mut left) = (0, left);
+    while i < m {
+        let h = height::<S>(m - i);
+        let (panel, others) = left.split_at(h * k);
+        let to = Place {
+            rows: i..m.min(i + h),
+            n,
+        };
+        match (tall::<S>(), h) {
+            (12, 12) => row_of_tiles::<S, 12>(simd, k, panel, right, to, out),
+            (12, 8) => row_of_tiles::<S, 8>(simd, k, panel, right, to, out),
+            (12, 4) | (6, 4) => row_of_tiles::<S, 4>(simd, k, panel, right, to, out),
+            (6, 6) => row_of_tiles::<S, 6>(simd, k, panel, right, to, out),
+            _ => row_of_tiles::<S, 2>(simd, k, panel, right, to, out),
+        }
+        (i, left) = (i + h, others);
+    }
+}
+
+/// The rows of the product that a panel makes, and the product's columns.
+struct Place {
+    rows: std::ops::Range<usize>,
+    n: usize,
+}
+
+#[inline(always)]
+fn row_of_tiles<S: Simd, const H: usize>(
+    simd: S,
+    k: usize,
+    left: &[f32],
+    right: &[f32],
+    to: Place,
+    out: &mut Out<'_>,
+) {
+    let (mut j, mut right) = (0, right);
+    while j < to.n {
+        let w = width::<S>(to.n - j);
+        let (panel, others) = right.split_at(w * k);
+        let columns = j..to.n.min(j + w);
+        if w > S::F32_LANES {
+            let tile = tile::<S, H, 2>(simd, left, panel);
+            store(simd, &tile, &to, columns, out);
+        } else {
+            let tile = tile::<S, H, 1>(simd, left, panel);
+            store(simd, &tile, &to, columns, out);
+        }
+        (j, right) = (j + w, others);
+    }
+}
+
+/// Σₖ left[k][h]·right[k][v].
+#[inline(always)]
+fn tile<S: Simd, const H: usize, const V: usize>(
+    simd: S,
+    left: &[f32],
+    right: &[f32],
+) -> [[S::f32s; V]; H] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; H];
+    let (left, _) = left.as_chunks::<H>();
+    let (right, _) = S::as_simd_f32s(right).0.as_chunks::<V>();
+    for (left, right) in left.iter().zip(right) {
+        for (sums, &a) in sums.iter_mut().zip(left) {
+            let a = simd.splat_f32s(a);
+            for (sum, &b) in sums.iter_mut().zip(right) {
+                *sum = simd.mul_add_e_f32s(a, b, *sum);
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn store<S: Simd, const H: usize, const V: usize>(
+    simd: S,
+    tile: &[[S::f32s; V]; H],
+    to: &Place,
+    columns: std::ops::Range<usize>,
+    out: &mut Out<'_>,
+) {
+    for (h, sums) in tile.iter().enumerate().take(to.rows.len()) {
+        let start = (to.rows.start + h) * out.stride;
+        let row = &mut out.data[start..][columns.clone()];
+        let bias = out.bias.map(|bias| &bias[columns.clone()]);
+        for (v, &sum) in sums.iter().enumerate() {
+            let lanes = (v * S::F32_LANES).min(row.len())..((v + 1) * S::F32_LANES).min(row.len());
+            let mut sum = sum;
+            if let Some(bias) = bias {
+                sum = simd.add_f32s(sum, simd.partial_load_f32s(&bias[lanes.clone()]));
+            }
+            let row = &mut row[lanes];
+            if let ([row], _) = S::as_mut_simd_f32s(row) {
+                *row = if out.add {
+                    simd.add_f32s(*row, sum)
+                } else {
+                    sum
+                };
+            } else {
+                if out.add {
+                    sum = simd.add_f32s(simd.partial_load_f32s(row), sum);
+                }
+                simd.partial_store_f32s(row, sum);
+            }
+        }
+    }
+}
