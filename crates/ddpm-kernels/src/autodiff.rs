@@ -9,10 +9,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, TensorMetadata};
 
-use rayon::prelude::*;
-
 use crate::cpu::norm::{self, Moments};
-use crate::cpu::{Isa, attention, linear};
+use crate::cpu::{Isa, attention, conv::shift_gradient};
 use crate::host::Host;
 use crate::ops::{AttentionInputs, ConvInputs, KernelOps, NormInputs, dims};
 use crate::{ConvOptions, NormOptions};
@@ -147,7 +145,9 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
         let shift = shift.filter(|_| has_shift);
         if bias.is_some() || shift.is_some() {
             let (batch, channels) = (dims::<B, 4>(&dy)[0], conv.shape().out_channels);
-            let [dshift, dbias] = sums(slopes, batch, channels);
+            let mut dshift = vec![0.0; batch * channels];
+            let mut dbias = vec![0.0; channels];
+            shift_gradient(Isa::detect(), slopes, &mut dshift, &mut dbias);
             if let Some(bias) = bias {
                 grads.register::<B>(bias.id, B::tensor(dbias, &[channels], &device));
             }
@@ -160,21 +160,6 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
             grads.register::<B>(residual.id, dy);
         }
     }
-}
-
-/// The sums of dy over the pixels of each image, and over all pixels.
-fn sums(dy: &[f32], batch: usize, channels: usize) -> [Vec<f32>; 2] {
-    let isa = Isa::detect();
-    let mut dshift = vec![0.0; batch * channels];
-    let mut dbias = vec![0.0; channels];
-    if !dy.is_empty() {
-        dshift
-            .par_chunks_mut(channels)
-            .zip(dy.par_chunks(dy.len() / batch))
-            .for_each(|(sums, dy)| linear::bias_gradient(isa, dy, sums));
-        linear::bias_gradient(isa, &dshift, &mut dbias);
-    }
-    [dshift, dbias]
 }
 
 #[derive(Debug)]
