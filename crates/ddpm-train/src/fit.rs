@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::Timestep;
@@ -15,10 +15,10 @@ use serde::Serialize;
 use crate::checkpoint::{self, Snapshot};
 use crate::data::{self, Batch, Dataset, Loader};
 use crate::ema::Ema;
-use crate::network::{Network, class_tensor};
+use crate::network::{AnyNetwork, Network, build, class_tensor};
 use crate::optim::{Optim, clip};
 use crate::params::{self, Named};
-use crate::plan::{NetworkPlan, Plan};
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::sample::{Request, sample};
 
@@ -47,32 +47,9 @@ pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<(
     check_classes(plan, &dataset)?;
     prepare_folder(plan, out, resume)?;
     let training = device.clone().autodiff();
-    let seed = plan.config.seed;
-    match (&plan.network, dataset.shape()) {
-        (NetworkPlan::UNet(config), &[channels, height, width]) => {
-            config.check_image_size(height, width)?;
-            let mut config = config.clone();
-            (config.in_channels, config.out_channels) = (channels, channels);
-            Run::new(
-                plan,
-                out,
-                dataset,
-                config.init(seed, &training)?,
-                device,
-                resume,
-            )?
-            .fit::<4>()
-        }
-        (NetworkPlan::Mlp(config), &[2]) => Run::new(
-            plan,
-            out,
-            dataset,
-            config.init(seed, &training)?,
-            device,
-            resume,
-        )?
-        .fit::<2>(),
-        (_, shape) => bail!("model.kind does not fit rows of shape {shape:?}"),
+    match build(&plan.network, dataset.shape(), plan.config.seed, &training)? {
+        AnyNetwork::UNet(model) => Run::new(plan, out, dataset, model, device, resume)?.fit::<4>(),
+        AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, model, device, resume)?.fit::<2>(),
     }
 }
 
@@ -319,6 +296,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
     fn save(&self) -> Result<()> {
         let snapshot = Snapshot {
             step: self.step,
+            shape: self.dataset.shape().to_vec(),
             model: self.model.clone(),
             ema: self.ema.module.clone(),
             optim: self.optim.clone(),

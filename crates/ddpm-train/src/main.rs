@@ -126,6 +126,18 @@ struct ScheduleArgs {
     /// T.
     #[arg(long, value_name = "T", default_value_t = 1000)]
     timesteps: u32,
+    /// β₁ of linear and scaled-linear [default: 1e-4].
+    #[arg(long, value_name = "X")]
+    beta_start: Option<f64>,
+    /// β_T of linear and scaled-linear [default: 0.02].
+    #[arg(long, value_name = "X")]
+    beta_end: Option<f64>,
+    /// Standard deviation of a step of random-walk [default: 1/√T].
+    #[arg(long, value_name = "X")]
+    sigma: Option<f64>,
+    /// Rescale the schedule to end at zero SNR (Lin et al. 2023).
+    #[arg(long)]
+    zero_terminal_snr: bool,
     /// How to show it.
     #[arg(long, default_value = "table")]
     format: Format,
@@ -228,10 +240,10 @@ fn schedule(args: &ScheduleArgs) -> Result<()> {
     let schedule = plan::schedule(&Schedule {
         kind: args.kind,
         timesteps: args.timesteps,
-        beta_start: None,
-        beta_end: None,
-        sigma: None,
-        zero_terminal_snr: false,
+        beta_start: args.beta_start,
+        beta_end: args.beta_end,
+        sigma: args.sigma,
+        zero_terminal_snr: args.zero_terminal_snr,
     });
     let schedule = schedule.map_err(anyhow::Error::msg).context("schedule")?;
     match args.format {
