@@ -48,7 +48,7 @@ pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<(
     prepare_folder(plan, out, resume)?;
     let training = device.clone().autodiff();
     match build(&plan.network, dataset.shape(), plan.config.seed, &training)? {
-        AnyNetwork::UNet(model) => Run::new(plan, out, dataset, model, device, resume)?.fit::<4>(),
+        AnyNetwork::UNet(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<4>(),
         AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, model, device, resume)?.fit::<2>(),
     }
 }
@@ -139,6 +139,13 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             self.step,
         )?;
         let mut metrics = open_metrics(&self.out.join("metrics.jsonl"), self.step)?;
+        Progress::begin(
+            &config.name,
+            self.dataset.len(),
+            self.dataset.shape(),
+            self.model.num_params(),
+            &self.out,
+        );
         let progress = Progress::new(self.step, config.steps);
         let mut before = Instant::now();
         while self.step < config.steps {

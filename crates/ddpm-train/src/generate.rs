@@ -64,7 +64,7 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
         AnyNetwork::UNet(network) => draw::<4, _>(
             order,
             &plan,
-            &load_module(&weights, network)?,
+            &load_module(&weights, *network)?,
             &shape,
             device,
         ),

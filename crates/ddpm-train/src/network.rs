@@ -49,7 +49,7 @@ impl Network<2> for Mlp {
 /// A network of either kind.
 pub enum AnyNetwork {
     /// For images.
-    UNet(UNet),
+    UNet(Box<UNet>),
     /// For points.
     Mlp(Mlp),
 }
@@ -81,7 +81,7 @@ pub fn build(
             config.check_image_size(height, width)?;
             let mut config = config.clone();
             (config.in_channels, config.out_channels) = (channels, channels);
-            Ok(AnyNetwork::UNet(config.init(seed, device)?))
+            Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
         }
         (NetworkPlan::Mlp(config), &[_]) => Ok(AnyNetwork::Mlp(config.init(seed, device)?)),
         (_, shape) => Err(NetworkError::Kind(shape.to_vec())),
