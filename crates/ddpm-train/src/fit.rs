@@ -49,7 +49,7 @@ pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<(
     let training = device.clone().autodiff();
     match build(&plan.network, dataset.shape(), plan.config.seed, &training)? {
         AnyNetwork::UNet(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<4>(),
-        AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, model, device, resume)?.fit::<2>(),
+        AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<2>(),
     }
 }
 

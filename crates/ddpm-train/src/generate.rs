@@ -71,7 +71,7 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
         AnyNetwork::Mlp(network) => draw::<2, _>(
             order,
             &plan,
-            &load_module(&weights, network)?,
+            &load_module(&weights, *network)?,
             &shape,
             device,
         ),

@@ -51,7 +51,7 @@ pub enum AnyNetwork {
     /// For images.
     UNet(Box<UNet>),
     /// For points.
-    Mlp(Mlp),
+    Mlp(Box<Mlp>),
 }
 
 /// Why a network cannot be built for the data.
@@ -83,7 +83,9 @@ pub fn build(
             (config.in_channels, config.out_channels) = (channels, channels);
             Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
         }
-        (NetworkPlan::Mlp(config), &[_]) => Ok(AnyNetwork::Mlp(config.init(seed, device)?)),
+        (NetworkPlan::Mlp(config), &[_]) => {
+            Ok(AnyNetwork::Mlp(Box::new(config.init(seed, device)?)))
+        }
         (_, shape) => Err(NetworkError::Kind(shape.to_vec())),
     }
 }
