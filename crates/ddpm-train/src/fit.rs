@@ -327,3 +327,6 @@ fn open_metrics(path: &Path, step: u64) -> Result<BufWriter<fs::File>> {
         file.with_context(|| path.display().to_string())?,
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use ddpm_train::config::{Config, RECIPES};
 use ddpm_train::plan::Plan;
 
-fn ddpm(folder: &Path, arguments: &str) -> Output {
+pub(crate) fn ddpm(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ddpm"))
         .current_dir(folder)
         .args(arguments.split_whitespace())
@@ -16,14 +16,14 @@ fn ddpm(folder: &Path, arguments: &str) -> Output {
 }
 
 /// Runs the program, which must succeed.
-fn ok(folder: &Path, arguments: &str) {
+pub(crate) fn ok(folder: &Path, arguments: &str) {
     let output = ddpm(folder, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ddpm {arguments}: {errors}");
 }
 
 /// Runs the program, which must refuse with this exit code and these words on one line.
-fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
+pub(crate) fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
     let output = ddpm(folder, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
@@ -41,7 +41,7 @@ fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
 }
 
 /// A digits run small enough for a test: every part of it, few channels and steps.
-fn tiny(folder: &Path) {
+pub(crate) fn tiny(folder: &Path) {
     let recipe = RECIPES[0].1;
     let tiny = recipe
         .replace("channels = [32, 64]", "channels = [8, 8]\ndropout = 0.1")
