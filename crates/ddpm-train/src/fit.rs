@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::Timestep;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Snapshot};
 use crate::data::{self, Batch, Dataset, Loader};
@@ -19,11 +19,12 @@ use crate::network::{AnyNetwork, Network, build, class_tensor};
 use crate::optim::{Optim, clip};
 use crate::params::{self, Named};
 use crate::plan::Plan;
+use crate::plot::{self, Line, Scale};
 use crate::progress::Progress;
 use crate::sample::{Request, sample};
 
 /// A line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Metrics {
     /// Steps done.
     pub step: u64,
@@ -167,6 +168,8 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             let due = |every: u64| every > 0 && (last || self.step.is_multiple_of(every));
             if due(config.sampling.every) {
                 self.picture::<D>()?;
+                metrics.flush()?;
+                plot_loss(&self.out)?;
             }
             if due(config.checkpoint.every) {
                 metrics.flush()?;
@@ -174,6 +177,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             }
         }
         metrics.flush()?;
+        plot_loss(&self.out)?;
         progress.finish(&self.out);
         Ok(())
     }
@@ -326,6 +330,25 @@ fn open_metrics(path: &Path, step: u64) -> Result<BufWriter<fs::File>> {
     Ok(BufWriter::new(
         file.with_context(|| path.display().to_string())?,
     ))
+}
+
+/// Draws `loss.svg` from a run's metrics: the loss over the steps, thinned to readable density.
+fn plot_loss(out: &Path) -> Result<()> {
+    let path = out.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let points = text
+        .lines()
+        .map(|line| serde_json::from_str(line).map(|m: Metrics| (m.step as f64, m.loss)))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| path.display().to_string())?;
+    let line = Line {
+        name: "loss",
+        color: "steelblue",
+        points: plot::thin(&points, 300),
+    };
+    let picture = plot::svg("step", &[line], Scale::Log);
+    checkpoint::write_file(&out.join("loss.svg"), picture.as_bytes())?;
+    Ok(())
 }
 
 #[cfg(test)]
