@@ -1,9 +1,10 @@
 //! `cargo xtask tidy`: the house rules that neither the compiler nor clippy knows.
 //!
 //! Every violation is listed with its file and line, not only the first. The rules are pure
-//! functions of a file's text, in [`source`], [`manifest`] and [`links`]; this file reads the
+//! functions of a file's text, in [`source`], [`manifest`], [`links`] and [`examples`]; this file reads the
 //! tree and asks cargo and git about `Cargo.lock`.
 
+mod examples;
 mod links;
 mod manifest;
 mod source;
@@ -75,16 +76,31 @@ fn findings(root: &Path, file: &Path) -> anyhow::Result<Vec<Finding>> {
     Ok(if extension == "rs" {
         source::findings(file, &read()?)
     } else if extension == "md" {
-        links::findings(&read()?, |target| match target.strip_prefix('/') {
+        let mut findings = links::findings(&read()?, |target| match target.strip_prefix('/') {
             Some(from_root) => root.join(from_root).exists(),
             None => folder.join(target).exists(),
-        })
+        });
+        if file == Path::new("README.md") {
+            findings.extend(examples::findings(&read()?, &crate_readmes(root)?));
+        }
+        findings
     } else if name == "Cargo.toml" {
         let readme = folder.join("README.md").exists();
         manifest::findings(file, &read()?, readme)
     } else {
         Vec::new()
     })
+}
+
+/// The READMEs of the library crates, whose examples are doctests.
+fn crate_readmes(root: &Path) -> anyhow::Result<Vec<String>> {
+    let crates = root.join("crates");
+    let entries = fs::read_dir(&crates).with_context(|| crates.display().to_string())?;
+    let mut texts = Vec::new();
+    for entry in entries {
+        texts.extend(fs::read_to_string(entry?.path().join("README.md")).ok());
+    }
+    Ok(texts)
 }
 
 /// Every file below `root` in a fixed order, without hidden folders and what `.gitignore` names

@@ -59,6 +59,7 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
 struct State {
     step: u64,
     updates: u64,
+    shape: Vec<usize>,
 }
 
 /// Everything a run needs to go on.
@@ -66,6 +67,8 @@ struct State {
 pub struct Snapshot<M> {
     /// Steps done.
     pub step: u64,
+    /// Shape of a row of the data.
+    pub shape: Vec<usize>,
     /// The weights being trained.
     pub model: M,
     /// The averaged weights.
@@ -121,6 +124,7 @@ pub fn save<M: Module>(
     let state = State {
         step: snapshot.step,
         updates: snapshot.optim.updates,
+        shape: snapshot.shape.clone(),
     };
     let state =
         serde_json::to_vec_pretty(&state).map_err(|e| CheckpointError::content(&aside, e))?;
@@ -179,10 +183,7 @@ pub fn load<M: Module>(
     optim: Optim,
     device: &Device,
 ) -> Result<Snapshot<M>, CheckpointError> {
-    let state_path = path.join("state.json");
-    let state = fs::read(&state_path).map_err(io(&state_path))?;
-    let state: State =
-        serde_json::from_slice(&state).map_err(|e| CheckpointError::content(&state_path, e))?;
+    let state = read_state(path)?;
     let ema = load_module(&path.join("ema.safetensors"), model.valid())?;
     let model = load_module(&path.join("model.safetensors"), model)?;
     let path = path.join("optimizer.safetensors");
@@ -203,10 +204,26 @@ pub fn load<M: Module>(
     }
     Ok(Snapshot {
         step: state.step,
+        shape: state.shape,
         model,
         ema,
         optim,
     })
+}
+
+fn read_state(checkpoint: &Path) -> Result<State, CheckpointError> {
+    let path = checkpoint.join("state.json");
+    let state = fs::read(&path).map_err(io(&path))?;
+    serde_json::from_slice(&state).map_err(|e| CheckpointError::content(&path, e))
+}
+
+/// The shape of the rows a checkpoint's network was trained on: `[C, H, W]`, or `[2]` for points.
+///
+/// # Errors
+///
+/// If its `state.json` is missing or damaged.
+pub fn row_shape(checkpoint: &Path) -> Result<Vec<usize>, CheckpointError> {
+    Ok(read_state(checkpoint)?.shape)
 }
 
 /// Loads weights into a network of the right shape.

@@ -6,24 +6,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::Timestep;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Snapshot};
 use crate::data::{self, Batch, Dataset, Loader};
 use crate::ema::Ema;
-use crate::network::{Network, class_tensor};
+use crate::network::{AnyNetwork, Network, build, class_tensor};
 use crate::optim::{Optim, clip};
 use crate::params::{self, Named};
-use crate::plan::{NetworkPlan, Plan};
+use crate::plan::Plan;
+use crate::plot::{self, Line, Scale};
 use crate::progress::Progress;
 use crate::sample::{Request, sample};
 
 /// A line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Metrics {
     /// Steps done.
     pub step: u64,
@@ -47,32 +48,9 @@ pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<(
     check_classes(plan, &dataset)?;
     prepare_folder(plan, out, resume)?;
     let training = device.clone().autodiff();
-    let seed = plan.config.seed;
-    match (&plan.network, dataset.shape()) {
-        (NetworkPlan::UNet(config), &[channels, height, width]) => {
-            config.check_image_size(height, width)?;
-            let mut config = config.clone();
-            (config.in_channels, config.out_channels) = (channels, channels);
-            Run::new(
-                plan,
-                out,
-                dataset,
-                config.init(seed, &training)?,
-                device,
-                resume,
-            )?
-            .fit::<4>()
-        }
-        (NetworkPlan::Mlp(config), &[2]) => Run::new(
-            plan,
-            out,
-            dataset,
-            config.init(seed, &training)?,
-            device,
-            resume,
-        )?
-        .fit::<2>(),
-        (_, shape) => bail!("model.kind does not fit rows of shape {shape:?}"),
+    match build(&plan.network, dataset.shape(), plan.config.seed, &training)? {
+        AnyNetwork::UNet(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<4>(),
+        AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<2>(),
     }
 }
 
@@ -162,6 +140,13 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             self.step,
         )?;
         let mut metrics = open_metrics(&self.out.join("metrics.jsonl"), self.step)?;
+        Progress::begin(
+            &config.name,
+            self.dataset.len(),
+            self.dataset.shape(),
+            self.model.num_params(),
+            &self.out,
+        );
         let progress = Progress::new(self.step, config.steps);
         let mut before = Instant::now();
         while self.step < config.steps {
@@ -183,6 +168,8 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             let due = |every: u64| every > 0 && (last || self.step.is_multiple_of(every));
             if due(config.sampling.every) {
                 self.picture::<D>()?;
+                metrics.flush()?;
+                plot_loss(&self.out)?;
             }
             if due(config.checkpoint.every) {
                 metrics.flush()?;
@@ -190,6 +177,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             }
         }
         metrics.flush()?;
+        plot_loss(&self.out)?;
         progress.finish(&self.out);
         Ok(())
     }
@@ -319,6 +307,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
     fn save(&self) -> Result<()> {
         let snapshot = Snapshot {
             step: self.step,
+            shape: self.dataset.shape().to_vec(),
             model: self.model.clone(),
             ema: self.ema.module.clone(),
             optim: self.optim.clone(),
@@ -342,3 +331,25 @@ fn open_metrics(path: &Path, step: u64) -> Result<BufWriter<fs::File>> {
         file.with_context(|| path.display().to_string())?,
     ))
 }
+
+/// Draws `loss.svg` from a run's metrics: the loss over the steps, thinned to readable density.
+fn plot_loss(out: &Path) -> Result<()> {
+    let path = out.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let points = text
+        .lines()
+        .map(|line| serde_json::from_str(line).map(|m: Metrics| (m.step as f64, m.loss)))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| path.display().to_string())?;
+    let line = Line {
+        name: "loss",
+        color: "steelblue",
+        points: plot::thin(&points, 300),
+    };
+    let picture = plot::svg("step", &[line], Scale::Log);
+    checkpoint::write_file(&out.join("loss.svg"), picture.as_bytes())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 
 use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, SamplerKind};
-use crate::data::{self, Source};
-use crate::network::Network;
+use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
-use crate::plan::{NetworkPlan, Plan, sampling};
+use crate::plan::{Plan, sampling};
 use crate::sample::{Request, sample};
 
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
@@ -60,36 +59,23 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
         order.guidance
     );
     let weights = path.join("ema.safetensors");
-    match &plan.network {
-        NetworkPlan::UNet(config) => {
-            let shape = image_shape(&plan)?;
-            let mut config = config.clone();
-            (config.in_channels, config.out_channels) = (shape[0], shape[0]);
-            let network = load_module(&weights, config.init(0, device)?)?;
-            draw::<4, _>(order, &plan, &network, &shape, device)
-        }
-        NetworkPlan::Mlp(config) => {
-            let network = load_module(&weights, config.init(0, device)?)?;
-            draw::<2, _>(order, &plan, &network, &[2], device)
-        }
+    let shape = checkpoint::row_shape(&path)?;
+    match build(&plan.network, &shape, 0, device)? {
+        AnyNetwork::UNet(network) => draw::<4, _>(
+            order,
+            &plan,
+            &load_module(&weights, *network)?,
+            &shape,
+            device,
+        ),
+        AnyNetwork::Mlp(network) => draw::<2, _>(
+            order,
+            &plan,
+            &load_module(&weights, *network)?,
+            &shape,
+            device,
+        ),
     }
-}
-
-/// The shape of the images the run was trained on. Only IDX data has to be opened to know it.
-fn image_shape(plan: &Plan) -> Result<Vec<usize>> {
-    Ok(match &plan.source {
-        Source::Digits => vec![1, 8, 8],
-        Source::Cifar10 { .. } => vec![3, 32, 32],
-        Source::Images { size, channels, .. } => {
-            let channels = match channels {
-                data::Channels::Gray => 1,
-                data::Channels::Rgb => 3,
-            };
-            vec![channels, *size, *size]
-        }
-        source @ Source::Idx { .. } => data::load(source)?.shape().to_vec(),
-        Source::SwissRoll { .. } | Source::TwoMoons { .. } => bail!("points are no images"),
-    })
 }
 
 fn draw<const D: usize, N: Network<D>>(

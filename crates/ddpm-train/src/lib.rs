@@ -18,6 +18,7 @@ pub mod optim;
 pub mod params;
 pub mod picture;
 pub mod plan;
+pub mod plot;
 pub mod progress;
 pub mod sample;
 pub mod table;

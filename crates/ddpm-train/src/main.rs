@@ -42,8 +42,18 @@ enum Command {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm train                                  # digits, some minutes on a CPU
+  ddpm train --recipe fashion-mnist --data DIR
+  ddpm train --out runs/digits --resume       # go on where it was cut off
+  ddpm recipe digits > mine.toml              # change it, then
+  ddpm train --config mine.toml
+
+A run's folder holds config.toml, metrics.jsonl (a line a step), samples/ (a
+picture every few steps) and checkpoints/. The same seed gives the same run.")]
 struct Train {
-    /// A compiled-in recipe [default: digits].
+    /// A compiled-in recipe; `ddpm recipe NAME` shows it [default: digits].
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     recipe: Option<String>,
     /// A configuration file.
@@ -76,6 +86,13 @@ struct Train {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm sample --from runs/digits
+  ddpm sample --from runs/digits --sampler ddim --steps 50 --film
+  ddpm sample --from runs/digits --class 3 --guidance 2 --num 16
+
+Sample k depends on the seed and k alone, not on how many are drawn with it.")]
 struct Sample {
     /// A run's folder, or one of its checkpoints.
     #[arg(long, value_name = "DIR")]
@@ -119,6 +136,10 @@ struct Sample {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm schedule --kind cosine
+  ddpm schedule --kind linear --zero-terminal-snr --format svg > linear.svg")]
 struct ScheduleArgs {
     /// The family.
     #[arg(long, default_value = "linear")]
@@ -126,6 +147,18 @@ struct ScheduleArgs {
     /// T.
     #[arg(long, value_name = "T", default_value_t = 1000)]
     timesteps: u32,
+    /// β₁ of linear and scaled-linear [default: 1e-4].
+    #[arg(long, value_name = "X")]
+    beta_start: Option<f64>,
+    /// β_T of linear and scaled-linear [default: 0.02].
+    #[arg(long, value_name = "X")]
+    beta_end: Option<f64>,
+    /// Standard deviation of a step of random-walk [default: 1/√T].
+    #[arg(long, value_name = "X")]
+    sigma: Option<f64>,
+    /// Rescale the schedule to end at zero SNR (Lin et al. 2023).
+    #[arg(long)]
+    zero_terminal_snr: bool,
     /// How to show it.
     #[arg(long, default_value = "table")]
     format: Format,
@@ -228,10 +261,10 @@ fn schedule(args: &ScheduleArgs) -> Result<()> {
     let schedule = plan::schedule(&Schedule {
         kind: args.kind,
         timesteps: args.timesteps,
-        beta_start: None,
-        beta_end: None,
-        sigma: None,
-        zero_terminal_snr: false,
+        beta_start: args.beta_start,
+        beta_end: args.beta_end,
+        sigma: args.sigma,
+        zero_terminal_snr: args.zero_terminal_snr,
     });
     let schedule = schedule.map_err(anyhow::Error::msg).context("schedule")?;
     match args.format {

@@ -2,7 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ddpm_model::{Masks, Mlp, UNet};
+use ddpm_model::{Masks, Mlp, ModelError, UNet};
+
+use crate::plan::NetworkPlan;
 
 /// A network on `[B, …]` tensors of rank `D`.
 pub trait Network<const D: usize>: Module + Sync + 'static {
@@ -41,6 +43,50 @@ impl Network<2> for Mlp {
         _masks: Option<&mut Masks>,
     ) -> Tensor<2> {
         self.forward(x_t, t)
+    }
+}
+
+/// A network of either kind.
+pub enum AnyNetwork {
+    /// For images.
+    UNet(Box<UNet>),
+    /// For points.
+    Mlp(Box<Mlp>),
+}
+
+/// Why a network cannot be built for the data.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The configuration cannot be built, or not for images of this size.
+    #[error("model: {0}")]
+    Model(#[from] ModelError),
+    /// A U-Net is given points, or an MLP images.
+    #[error("model.kind does not fit rows of shape {0:?}")]
+    Kind(Vec<usize>),
+}
+
+/// The network of a plan for rows of `shape`, its weights drawn from `seed`.
+///
+/// # Errors
+///
+/// If the plan's network does not fit rows of this shape.
+pub fn build(
+    plan: &NetworkPlan,
+    shape: &[usize],
+    seed: u64,
+    device: &Device,
+) -> Result<AnyNetwork, NetworkError> {
+    match (plan, shape) {
+        (NetworkPlan::UNet(config), &[channels, height, width]) => {
+            config.check_image_size(height, width)?;
+            let mut config = config.clone();
+            (config.in_channels, config.out_channels) = (channels, channels);
+            Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
+        }
+        (NetworkPlan::Mlp(config), &[_]) => {
+            Ok(AnyNetwork::Mlp(Box::new(config.init(seed, device)?)))
+        }
+        (_, shape) => Err(NetworkError::Kind(shape.to_vec())),
     }
 }
 

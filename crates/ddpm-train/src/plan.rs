@@ -251,9 +251,26 @@ fn source(config: &Config) -> Result<Source, Refusal> {
 ///
 /// # Errors
 ///
-/// If a number is out of its range; the message names it.
+/// If a number is out of its range or of another family's; the message names it.
 pub fn schedule(config: &Schedule) -> Result<NoiseSchedule, String> {
     let steps = config.timesteps;
+    let betas = matches!(
+        config.kind,
+        ScheduleKind::Linear | ScheduleKind::ScaledLinear
+    );
+    for (key, given, used) in [
+        ("beta_start", config.beta_start, betas),
+        ("beta_end", config.beta_end, betas),
+        (
+            "sigma",
+            config.sigma,
+            config.kind == ScheduleKind::RandomWalk,
+        ),
+    ] {
+        if let (Some(value), false) = (given, used) {
+            return Err(format!("{key} = {value} means nothing to this kind"));
+        }
+    }
     let (start, end) = (
         config.beta_start.unwrap_or(1e-4),
         config.beta_end.unwrap_or(0.02),
@@ -313,6 +330,12 @@ fn objective(config: &Config, schedule: NoiseSchedule) -> Result<Objective, Stri
         ParametrizationKind::X0 => Parametrization::X0,
         ParametrizationKind::V => Parametrization::V,
     };
+    if let (Some(gamma), false) = (
+        config.objective.gamma,
+        config.objective.weighting == WeightingKind::MinSnr,
+    ) {
+        return Err(format!("gamma = {gamma} is for weighting \"min-snr\""));
+    }
     let weighting = match config.objective.weighting {
         WeightingKind::Simple => Weighting::Simple,
         WeightingKind::Vlb => Weighting::Vlb,

@@ -32,6 +32,16 @@ impl Progress {
         Self { bar, total }
     }
 
+    /// Says what is about to happen.
+    pub fn begin(what: &str, rows: usize, shape: &[usize], parameters: usize, out: &Path) {
+        let shape: Vec<_> = shape.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "{what}: {rows} rows of {}, {parameters} parameters, in {}",
+            shape.join("×"),
+            out.display()
+        );
+    }
+
     /// Shows one step.
     pub fn step(&self, metrics: &Metrics) {
         let Metrics {
@@ -58,6 +68,10 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish();
         }
-        eprintln!("done: pictures in {}", out.join("samples").display());
+        eprintln!(
+            "done: pictures in {}; more with: ddpm sample --from {}",
+            out.join("samples").display(),
+            out.display()
+        );
     }
 }

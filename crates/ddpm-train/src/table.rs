@@ -5,6 +5,8 @@ use std::fmt::Write;
 use ddpm_schedule::NoiseSchedule;
 use serde::Serialize;
 
+use crate::plot::{self, Scale};
+
 /// The numbers of one time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Row {
@@ -102,30 +104,14 @@ pub fn table(schedule: &NoiseSchedule) -> String {
 /// Signal and noise over t.
 pub fn svg(schedule: &NoiseSchedule) -> String {
     let rows = rows(schedule);
-    let top = rows
-        .iter()
-        .map(|r| r.signal.max(r.noise))
-        .fold(1.0, f64::max);
-    let line = |value: fn(&Row) -> f64| {
-        let points = rows.iter().map(|row| {
-            let x = 50.0 + 500.0 * f64::from(row.t) / rows.len() as f64;
-            format!("{x:.2},{:.2}", 270.0 - 240.0 * value(row) / top)
-        });
-        points.collect::<Vec<_>>().join(" ")
+    let line = |name, color, value: fn(&Row) -> f64| plot::Line {
+        name,
+        color,
+        points: rows.iter().map(|r| (r.t.into(), value(r))).collect(),
     };
-    format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 310" font-family="sans-serif" font-size="13">
-<rect width="600" height="310" fill="white"/>
-<path d="M50 30 V270 H550" fill="none" stroke="black"/>
-<polyline points="{signal}" fill="none" stroke="steelblue" stroke-width="2"/>
-<polyline points="{noise}" fill="none" stroke="firebrick" stroke-width="2"/>
-<text x="44" y="275" text-anchor="end">0</text><text x="44" y="35" text-anchor="end">{top:.3}</text>
-<text x="50" y="290">1</text><text x="550" y="290" text-anchor="end">t = {last}</text>
-<text x="250" y="20" fill="steelblue">signal</text><text x="310" y="20" fill="firebrick">noise</text>
-</svg>
-"#,
-        signal = line(|row| row.signal),
-        noise = line(|row| row.noise),
-        last = rows.len(),
-    )
+    let lines = [
+        line("signal", "steelblue", |row| row.signal),
+        line("noise", "firebrick", |row| row.noise),
+    ];
+    plot::svg("t", &lines, Scale::Linear)
 }

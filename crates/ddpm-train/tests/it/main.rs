@@ -1,6 +1,11 @@
-//! ddpm-train's tests: data, and whole runs of the program.
+//! ddpm-train's tests: data, descent, guidance, and whole runs of the program.
 #![allow(missing_docs)]
 
 mod backends;
 mod data;
+mod descent;
+mod diverged;
+mod guidance;
+mod init_noise;
+mod points;
 mod run;

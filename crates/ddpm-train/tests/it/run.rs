@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use ddpm_train::config::{Config, RECIPES};
 use ddpm_train::plan::Plan;
 
-fn ddpm(folder: &Path, arguments: &str) -> Output {
+pub(crate) fn ddpm(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ddpm"))
         .current_dir(folder)
         .args(arguments.split_whitespace())
@@ -16,14 +16,14 @@ fn ddpm(folder: &Path, arguments: &str) -> Output {
 }
 
 /// Runs the program, which must succeed.
-fn ok(folder: &Path, arguments: &str) {
+pub(crate) fn ok(folder: &Path, arguments: &str) {
     let output = ddpm(folder, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ddpm {arguments}: {errors}");
 }
 
 /// Runs the program, which must refuse with this exit code and these words on one line.
-fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
+pub(crate) fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
     let output = ddpm(folder, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
@@ -41,7 +41,7 @@ fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str]) {
 }
 
 /// A digits run small enough for a test: every part of it, few channels and steps.
-fn tiny(folder: &Path) {
+pub(crate) fn tiny(folder: &Path) {
     let recipe = RECIPES[0].1;
     let tiny = recipe
         .replace("channels = [32, 64]", "channels = [8, 8]\ndropout = 0.1")
@@ -155,6 +155,16 @@ fn what_cannot_be_done_is_said() {
             "timesteps = 0",
             &["bad.toml", "schedule"],
         ),
+        (
+            "timesteps = 1000",
+            "timesteps = 1000\nsigma = 0.1",
+            &["schedule", "sigma = 0.1"],
+        ),
+        (
+            "weighting = \"simple\"",
+            "weighting = \"simple\"\ngamma = 5",
+            &["objective", "gamma = 5"],
+        ),
         ("\ndropout = 0.1", "\ndropout = 1.5", &["model", "1.5"]),
         ("decay = 0.995", "decay = nan", &["ema.decay", "NaN"]),
         (
@@ -223,4 +233,26 @@ fn a_schedule_is_printed_to_17_digits() {
     assert_eq!(first[0], "1");
     // ᾱ₁ = 1 − 10⁻⁴.
     assert!((first[2].parse::<f64>().unwrap() - 0.9999).abs() < 1e-15);
+}
+
+#[test]
+fn a_schedules_numbers_can_be_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let last = |arguments: &str| {
+        let output = ddpm(folder.path(), &format!("schedule --format csv {arguments}"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let last = text.lines().last().unwrap().split(',');
+        last.map(|value| value.parse::<f64>().unwrap())
+            .collect::<Vec<f64>>()
+    };
+    // Column 1 is β, 2 is ᾱ, 4 the noise's standard deviation.
+    assert!((last("--beta-start 0.001 --beta-end 0.03")[1] - 0.03).abs() < 1e-15);
+    assert!((last("--kind random-walk --timesteps 9 --sigma 0.5")[4] - 1.5).abs() < 1e-15);
+    assert_eq!(last("--kind cosine --zero-terminal-snr")[2], 0.0);
+    refused(
+        folder.path(),
+        "schedule --kind cosine --sigma 1",
+        1,
+        &["sigma = 1"],
+    );
 }

@@ -8,13 +8,7 @@ use ddpm_schedule::{
     Eta, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting,
 };
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter().collect()
-}
-
-fn linear() -> NoiseSchedule {
-    NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap()
-}
+use crate::{linear, values};
 
 /// A change here changes every run ever seeded. The values were printed once and are kept.
 #[test]

@@ -1,0 +1,84 @@
+//! Which rows are trained without their class.
+
+use super::*;
+use crate::config::{Config, recipe};
+use crate::data::Source;
+use ddpm_model::{Mlp, MlpConfig};
+
+/// The plan of the digits' recipe with another probability of dropping the class.
+fn plan(class_dropout: f64) -> Plan {
+    let mut config = Config::parse(recipe("digits").unwrap(), "digits").unwrap();
+    config.objective.class_dropout = class_dropout;
+    Plan::new(config, "digits").unwrap()
+}
+
+/// A run that is never trained; classes do not ask what network it has.
+fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>) -> Run<'a, Mlp> {
+    let device = Device::flex();
+    let network = MlpConfig {
+        features: 2,
+        hidden: 4,
+        layers: 1,
+    };
+    let network = network.init(0, &device.clone().autodiff()).unwrap();
+    Run::new(
+        plan,
+        Path::new(""),
+        dataset.clone(),
+        network,
+        &device,
+        false,
+    )
+    .unwrap()
+}
+
+fn batch(dataset: &Arc<Dataset>, size: usize, step: u64) -> Batch {
+    let loader = Loader::new(dataset.clone(), size, 0, false, 0, 0).unwrap();
+    loader.batch(step)
+}
+
+/// Of n rows, p·n lose their class, within 5 standard errors √(p·(1 − p)/n); the others keep it.
+#[test]
+fn classes_are_dropped_with_their_probability() {
+    let dataset = Arc::new(data::load(&Source::Digits).unwrap());
+    let n = 20_000;
+    let batch = batch(&dataset, n, 0);
+    let labels = batch.labels.clone().unwrap();
+    for p in [0.0, 0.1, 0.5, 0.9] {
+        let plan = plan(p);
+        let classes = run(&plan, &dataset).classes(&batch, 0..n).unwrap();
+        let mut dropped = 0;
+        for (&class, &label) in classes.iter().zip(&labels) {
+            assert!(class == label || class == 10, "{class} of {label}");
+            dropped += usize::from(class == 10);
+        }
+        let fraction = dropped as f64 / n as f64;
+        let error = (p * (1.0 - p) / n as f64).sqrt();
+        assert!((fraction - p).abs() <= 5.0 * error, "{fraction} is not {p}");
+    }
+}
+
+/// The draw belongs to the row's position in the run, however batches cut the run and parts cut
+/// the batch.
+#[test]
+fn classes_do_not_depend_on_the_split() {
+    let dataset = Arc::new(data::load(&Source::Digits).unwrap());
+    let plan = plan(0.5);
+    let run = run(&plan, &dataset);
+    let whole = run.classes(&batch(&dataset, 96, 0), 0..96).unwrap();
+    assert!(whole.contains(&10));
+    for size in [1, 8, 32] {
+        for part in [1, size / 2, size] {
+            let mut split = Vec::new();
+            for step in 0..96 / size as u64 {
+                let batch = batch(&dataset, size, step);
+                for rows in (0..size).step_by(part.max(1)) {
+                    split.extend(run.classes(&batch, rows..rows + part.max(1)).unwrap());
+                }
+            }
+            assert_eq!(split, whole, "batches of {size} in parts of {part}");
+        }
+    }
+    // A later run of positions is another draw.
+    assert_ne!(run.classes(&batch(&dataset, 96, 1), 0..96).unwrap(), whole);
+}

@@ -1,0 +1,268 @@
+//! Gradient descent by numbers: AdamW, the learning rate, clipping, the average of the weights.
+
+use burn::module::{Module, Param};
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, Tensor};
+use ddpm_process::NoiseStream;
+use ddpm_train::ema::Ema;
+use ddpm_train::optim::{AdamWSettings, LearningRate, Optim, clip};
+use ddpm_train::params::{self, Named};
+
+/// What one rounding to f32 may change, relatively.
+const ROUNDING: f64 = 1.0 / 16_777_216.0;
+
+const SETTINGS: AdamWSettings = AdamWSettings {
+    beta_1: 0.9,
+    beta_2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 0.1,
+};
+
+const STEPS: usize = 20;
+
+/// Parameters of two ranks and nothing else.
+#[derive(Module, Debug)]
+struct Small {
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl Small {
+    fn new(device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(noise(0, [2, 3], device)),
+            bias: Param::from_tensor(noise(1, [3], device)),
+        }
+    }
+
+    /// A loss whose gradients change in size and sign with the parameters and the step.
+    fn loss(&self, step: u64) -> Tensor<1> {
+        let device = self.weight.device();
+        let x: Tensor<2> = noise(2 + step, [4, 2], &device);
+        let y = x.matmul(self.weight.val()) + self.bias.val().unsqueeze();
+        (y - 0.1 * step as f64).square().mean()
+    }
+}
+
+fn noise<const D: usize>(step: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let rows: Vec<u64> = (0..shape[0] as u64).map(|row| 100 * step + row).collect();
+    NoiseStream::new(0, "test").normal(&rows, 0, shape, device)
+}
+
+fn host(tensor: &Tensor<1>) -> Vec<f64> {
+    tensor.to_data().iter::<f64>().collect()
+}
+
+/// bias, then weight: the order of names.
+fn flat(module: &Small) -> Vec<f64> {
+    params::values(module).values().flat_map(host).collect()
+}
+
+fn named(vectors: &[(&str, &[f32])]) -> Named {
+    let vector =
+        |&(name, values): &(&str, &[f32])| (name.to_owned(), Tensor::from_floats(values, &cpu()));
+    vectors.iter().map(vector).collect()
+}
+
+fn cpu() -> Device {
+    Device::flex()
+}
+
+fn rate(step: usize) -> f64 {
+    0.01 * step as f64
+}
+
+/// The rule is Burn's own, applied to flat copies of the parameters: not a bit may differ, for
+/// every value sees the same operations.
+#[test]
+fn the_optimizer_is_burns_adamw() {
+    let device = cpu().autodiff();
+    let mut ours = Small::new(&device);
+    let mut theirs = ours.clone();
+    let mut optim = Optim::new(SETTINGS);
+    let mut burns = AdamWConfig::new()
+        .with_beta_1(SETTINGS.beta_1)
+        .with_beta_2(SETTINGS.beta_2)
+        .with_epsilon(SETTINGS.epsilon)
+        .with_weight_decay(SETTINGS.weight_decay)
+        .init();
+    for step in 1..=STEPS {
+        let gradients = params::gradients(&ours, &ours.loss(step as u64).backward());
+        ours = optim.step(ours, gradients, rate(step));
+        let gradients = theirs.loss(step as u64).backward();
+        let gradients = GradientsParams::from_grads(gradients, &theirs);
+        theirs = burns.step(rate(step), theirs, gradients);
+        assert_eq!(flat(&ours), flat(&theirs), "step {step}");
+    }
+    assert_eq!(optim.updates, STEPS as u64);
+}
+
+/// Algorithm 2 of Loshchilov & Hutter 2019, written down in f64 and fed the same gradients.
+///
+/// Burn computes 1 − βᵗ in f32: with β₂ = 0.999 at t = 1 that is 0.001 with an error of up to two
+/// roundings of 1, 1.2e-4 relative, of which the root makes 6e-5 of the update. Every update is
+/// at most about the rate, and the rates add up to 2.1.
+#[test]
+fn the_optimizer_follows_the_paper() {
+    let device = cpu().autodiff();
+    let mut module = Small::new(&device);
+    let mut optim = Optim::new(SETTINGS);
+    let mut expected = flat(&module);
+    let start = expected.clone();
+    let (mut mean, mut square) = (vec![0.0; expected.len()], vec![0.0; expected.len()]);
+    let decays = [SETTINGS.beta_1, SETTINGS.beta_2].map(f64::from);
+    let [epsilon, decay] = [SETTINGS.epsilon, SETTINGS.weight_decay].map(f64::from);
+    let mut rates = 0.0;
+    for step in 1..=STEPS {
+        let gradients = params::gradients(&module, &module.loss(step as u64).backward());
+        let values: Vec<f64> = gradients.values().flat_map(host).collect();
+        module = optim.step(module, gradients, rate(step));
+        rates += rate(step);
+        let [bias_1, bias_2] = decays.map(|beta| 1.0 - beta.powf(step as f64));
+        for (i, g) in values.into_iter().enumerate() {
+            mean[i] = decays[0] * mean[i] + (1.0 - decays[0]) * g;
+            square[i] = decays[1] * square[i] + (1.0 - decays[1]) * g * g;
+            let update = mean[i] / bias_1 / ((square[i] / bias_2).sqrt() + epsilon);
+            expected[i] -= rate(step) * (update + decay * expected[i]);
+        }
+    }
+    let mut moved: f64 = 0.0;
+    for ((found, expected), start) in flat(&module).iter().zip(&expected).zip(&start) {
+        let off = (found - expected).abs();
+        assert!(off < 6e-5 * rates, "{found} is not {expected}");
+        moved = moved.max((found - start).abs());
+    }
+    // The tolerance says something: parameters moved more than a thousand times further.
+    assert!(moved > 0.06 * rates, "{moved}");
+}
+
+/// By hand: 4 steps of warmup to 0.8, then half a cosine over the other 8.
+#[test]
+fn the_learning_rate_rises_along_a_line_and_falls_along_a_cosine() {
+    let rate = LearningRate {
+        peak: 0.8,
+        warmup: 4,
+        cosine: true,
+    };
+    let root = std::f64::consts::SQRT_2;
+    for (step, expected) in [
+        (1, 0.2),
+        (2, 0.4),
+        (3, 0.6),
+        (4, 0.8),
+        // A quarter, a half and three quarters of the way down: (1 + cos φ)/2 of the peak.
+        (6, 0.4 + 0.2 * root),
+        (8, 0.4),
+        (10, 0.4 - 0.2 * root),
+        (12, 0.0),
+        // Past the end there is nothing left.
+        (20, 0.0),
+    ] {
+        // f64 throughout: some roundings of 1e-16.
+        let found = rate.at(step, 12);
+        assert!((found - expected).abs() < 1e-15, "{step}: {found}");
+    }
+}
+
+#[test]
+fn the_learning_rate_without_decay_or_warmup_stays() {
+    let constant = LearningRate {
+        peak: 0.8,
+        warmup: 0,
+        cosine: false,
+    };
+    assert_eq!([1, 2, 1000].map(|step| constant.at(step, 1000)), [0.8; 3]);
+    let warm = LearningRate {
+        warmup: 4,
+        ..constant
+    };
+    assert_eq!(
+        [2, 4, 5, 1000].map(|s| warm.at(s, 1000)),
+        [0.4, 0.8, 0.8, 0.8]
+    );
+    // A run that ends before its warmup, or with it, never divides by nothing.
+    let cosine = LearningRate {
+        cosine: true,
+        ..warm
+    };
+    assert_eq!([1, 2].map(|step| cosine.at(step, 2)), [0.2, 0.4]);
+    assert_eq!(cosine.at(4, 4), 0.8);
+}
+
+/// (3, 4) and (12) have the joint norm 13. Clipped to 6.5, everything is half of itself: one
+/// factor for all tensors, so the direction stays. The 1e-6 that guards the division takes
+/// 1e-6/13 of it, and f32 rounds.
+#[test]
+fn clipping_scales_all_gradients_by_one_factor() {
+    let mut gradients = named(&[("a", &[3.0, -4.0]), ("b", &[12.0])]);
+    assert_eq!(params::norm(&gradients), 13.0);
+    assert_eq!(clip(&mut gradients, Some(6.5)), 13.0);
+    for (name, expected) in [("a", vec![1.5, -2.0]), ("b", vec![6.0])] {
+        for (found, expected) in host(&gradients[name]).into_iter().zip(expected) {
+            let off: f64 = (found / expected - 1.0_f64).abs();
+            assert!(off < 1e-6 / 13.0 + 2.0 * ROUNDING, "{name}: {found}");
+        }
+    }
+    let norm = params::norm(&gradients);
+    assert!(norm <= 6.5 && norm > 6.5 - 1e-5, "{norm}");
+}
+
+#[test]
+fn gradients_within_the_limit_are_untouched() {
+    for limit in [None, Some(13.0), Some(1e9)] {
+        let mut gradients = named(&[("a", &[3.0, -4.0]), ("b", &[12.0])]);
+        assert_eq!(clip(&mut gradients, limit), 13.0);
+        assert_eq!(host(&gradients["a"]), [3.0, -4.0]);
+        assert_eq!(host(&gradients["b"]), [12.0]);
+    }
+    let mut zero = named(&[("a", &[0.0, 0.0])]);
+    assert_eq!(clip(&mut zero, Some(1.0)), 0.0);
+    assert_eq!(host(&zero["a"]), [0.0, 0.0]);
+}
+
+/// The average after n updates in closed form: ē_n = e₀·Πd_i + Σ_k (1 − d_k)·e_k·Π_{i>k} d_i, with
+/// d_k = min(d, (1 + k)/(10 + k)). With d = 0.5 the warmup ends at k = 8, with 0.99 never.
+///
+/// Each update rounds two factors, two products and a sum, and the decays shrink what came
+/// before: 3 roundings an update are more than enough.
+#[test]
+fn the_average_is_the_closed_form_sum() {
+    let device = cpu().autodiff();
+    for decay in [0.0_f64, 0.5, 0.99] {
+        let at = |k: usize| {
+            let k = k as f64;
+            decay.min((1.0 + k) / (10.0 + k))
+        };
+        let modules: Vec<Small> = (0..=STEPS)
+            .map(|k| params::update(Small::new(&device), |_, v| v * 0.3 + (k as f64).sin()))
+            .collect();
+        let mut ema = Ema::new(&modules[0], decay);
+        for (n, module) in modules.iter().enumerate().skip(1) {
+            ema = ema.update(module, n as u64);
+        }
+        let weight = |k: usize| {
+            let own = if k == 0 { 1.0 } else { 1.0 - at(k) };
+            own * (k + 1..=STEPS).map(at).product::<f64>()
+        };
+        let rows: Vec<Vec<f64>> = modules.iter().map(flat).collect();
+        for (i, found) in flat(&ema.module).into_iter().enumerate() {
+            let terms = |size: fn(f64) -> f64| -> f64 {
+                (0..=STEPS).map(|k| weight(k) * size(rows[k][i])).sum()
+            };
+            let (expected, size) = (terms(|e| e), terms(f64::abs));
+            let tolerance = 3.0 * STEPS as f64 * ROUNDING * size;
+            assert!(
+                (found - expected).abs() <= tolerance,
+                "{found} is not {expected}"
+            );
+        }
+    }
+}
+
+/// The first decays by hand: a young average forgets its random start.
+#[test]
+fn the_average_warms_up() {
+    let ema = Ema::new(&Small::new(&cpu()), 0.9);
+    assert_eq!([1, 8, 80].map(|n| ema.decay_at(n)), [2.0 / 11.0, 0.5, 0.9]);
+    assert_eq!(ema.decay_at(u64::MAX), 0.9);
+}

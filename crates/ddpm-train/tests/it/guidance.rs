@@ -1,0 +1,105 @@
+//! Guidance as the sampler applies it, on a network with classes.
+
+use burn::tensor::{Device, Tensor};
+use ddpm_model::{UNet, UNetConfig};
+use ddpm_process::{Denoiser, NoiseStream, Predictor};
+use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+use ddpm_train::config::SamplerKind;
+use ddpm_train::network::{Network, class_tensor};
+use ddpm_train::params;
+use ddpm_train::plan::sampling;
+use ddpm_train::sample::{BATCH, Request, sample};
+
+const CLASSES: usize = 3;
+const SHAPE: [usize; 3] = [1, 4, 4];
+const LEN: usize = 16;
+
+/// A tiny conditional U-Net whose every weight is moved, so that its output and the effect of the
+/// class are not the zeros it begins with.
+fn network(device: &Device) -> UNet {
+    let config = UNetConfig {
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![4, 4],
+        layers_per_block: 1,
+        attention: vec![false, false],
+        mid_attention: false,
+        norm_num_groups: 2,
+        num_classes: Some(CLASSES),
+        ..UNetConfig::cifar10()
+    };
+    let stream = NoiseStream::new(0, "test");
+    let mut count = 0;
+    params::update(config.init(0, device).unwrap(), |_, value| {
+        count += 1;
+        let len = value.dims()[0];
+        value
+            + stream
+                .normal::<2>(&[count], 0, [1, len], device)
+                .flatten(0, 1)
+                * 0.3
+    })
+}
+
+/// A run of one step ends in x̂₀ itself, so its samples are the guided prediction at T: base +
+/// w·(conditional − base) of two predictions made here, one without class, clamped once.
+#[test]
+fn one_step_is_the_guided_prediction() {
+    let device = Device::flex();
+    let network = network(&device);
+    let schedule = NoiseSchedule::cosine(100, 0.008).unwrap();
+    let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
+    let plan = sampling(SamplerKind::Ddim, 0.0, Some(1), objective.schedule()).unwrap();
+    let t = objective.schedule().last();
+
+    let classes: Vec<usize> = (0..BATCH).map(|k| k % CLASSES).collect();
+    let ids: Vec<u64> = (0..BATCH as u64).collect();
+    let z: Tensor<4> = NoiseStream::new(7, "sample").normal(&ids, 0, [BATCH, 1, 4, 4], &device);
+    let x_t = z * objective.schedule().level(t).prior_std();
+    let predict = |classes: &[usize]| -> Vec<f32> {
+        let class = class_tensor(classes, &device);
+        let network = |x, t| network.predict(x, t, Some(class.clone()), None);
+        let predictor = Predictor {
+            network,
+            objective: &objective,
+        };
+        predictor
+            .denoise(x_t.clone(), t)
+            .into_data()
+            .iter()
+            .collect()
+    };
+    let conditional = predict(&classes);
+    let base = predict(&[CLASSES; BATCH]);
+
+    let draw = |guidance: f64, classes: &[usize]| {
+        let request = Request {
+            count: BATCH,
+            seed: 7,
+            classes: Some(classes),
+            null_class: Some(CLASSES),
+            guidance,
+            shape: &SHAPE,
+            init_noise: None,
+        };
+        sample::<4, _>(&network, &objective, &plan, &request, &device, |_, _| ()).values
+    };
+    for w in [0.0, 1.0, 2.0, -1.0] {
+        let mut free = 0;
+        for (i, found) in draw(w, &classes).into_iter().enumerate() {
+            let (conditional, base) = (f64::from(conditional[i]), f64::from(base[i]));
+            let expected = (base + w * (conditional - base)).clamp(-1.0, 1.0);
+            // The same network on the same batch: only the four operations of f32 round, on
+            // numbers below some ten, 6e-7 each.
+            let off = (f64::from(found) - expected).abs();
+            assert!(off < 4e-6, "w = {w}: {found} is not {expected}");
+            free += usize::from(expected.abs() < 1.0 && (conditional - base).abs() > 1e-2);
+        }
+        // Enough values are neither clamped nor without an effect of the class.
+        assert!(free > BATCH * LEN / 4, "{free}");
+    }
+    // Weight 0 does not know the class, to the bit; nor does any weight where the class is none.
+    let none = draw(1.0, &[CLASSES; BATCH]);
+    assert_eq!(draw(0.0, &classes), none);
+    assert_eq!(draw(2.0, &[CLASSES; BATCH]), none);
+}

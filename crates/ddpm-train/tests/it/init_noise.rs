@@ -1,0 +1,155 @@
+//! `ddpm sample --init-noise`: a file in place of the seed's first draw.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use ddpm_process::NoiseStream;
+use ddpm_train::checkpoint::tensor_bytes;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::run::{ok, refused, tiny};
+
+const COUNT: usize = 3;
+const LEN: usize = 64;
+
+/// The noise that samples 0, 1, 2 of a seed start from.
+fn drawn(seed: u64) -> Vec<f32> {
+    let noise =
+        NoiseStream::new(seed, "sample").normal(&[0, 1, 2], 0, [COUNT, LEN], &Device::flex());
+    noise.into_data().iter().collect()
+}
+
+fn write(path: &Path, name: &str, shape: &[usize], values: &[f32]) {
+    let bytes = tensor_bytes(std::iter::once((name, shape.to_vec(), values))).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Every file of a folder by name.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+fn samples(folder: &Path) -> Vec<u8> {
+    let bytes = fs::read(folder.join("samples.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors.tensor("samples").unwrap().data().to_vec()
+}
+
+#[test]
+fn a_file_replaces_the_first_draw_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    // The noisy sampler draws more from the seed at later steps.
+    let draw = |arguments: &str, out: &str| {
+        let common = "sample --from run --num 3 --sampler ancestral --steps 3 --raw";
+        ok(folder, &format!("{common} --out {out} {arguments}"));
+    };
+    let shape = [COUNT, 1, 8, 8];
+    let noise = drawn(5);
+    write(&folder.join("own.safetensors"), "noise", &shape, &noise);
+    draw("--seed 5", "seeded");
+    draw("--seed 5 --init-noise own.safetensors", "given");
+    let seeded = files(&folder.join("seeded"));
+    assert_eq!(
+        seeded.len(),
+        COUNT + 2,
+        "a grid, the values and a picture each"
+    );
+    assert_eq!(files(&folder.join("given")), seeded);
+    // Another seed draws another noise for the later steps.
+    draw("--seed 6 --init-noise own.safetensors", "other");
+    assert_ne!(
+        samples(&folder.join("other")),
+        samples(&folder.join("seeded"))
+    );
+
+    // Other noise for sample 1 makes another sample 1, and the same samples 0 and 2.
+    let mut changed = noise;
+    changed[LEN..2 * LEN].copy_from_slice(&drawn(9)[..LEN]);
+    write(
+        &folder.join("changed.safetensors"),
+        "noise",
+        &shape,
+        &changed,
+    );
+    draw("--seed 5 --init-noise changed.safetensors", "changed");
+    let (before, after) = (
+        samples(&folder.join("given")),
+        samples(&folder.join("changed")),
+    );
+    for (k, (before, after)) in before
+        .chunks(4 * LEN)
+        .zip(after.chunks(4 * LEN))
+        .enumerate()
+    {
+        assert_eq!(before != after, k == 1, "sample {k}");
+    }
+}
+
+#[test]
+fn noise_that_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    let noise = drawn(0);
+    let path = folder.join("bad.safetensors");
+    let refused = |words: &[&str]| {
+        let words = [&["bad.safetensors"], words].concat();
+        let arguments = "sample --from run --num 3 --init-noise bad.safetensors --out bad";
+        refused(folder, arguments, 1, &words);
+        assert!(
+            !folder.join("bad").exists(),
+            "a refused order writes nothing"
+        );
+    };
+    refused(&["No such file"]);
+    for shape in [
+        &[COUNT, LEN][..],
+        &[1, COUNT, 8, 8],
+        &[COUNT, 1, 4, 16],
+        &[LEN * COUNT],
+    ] {
+        write(&path, "noise", shape, &noise);
+        refused(&["noise", &format!("{shape:?}"), "[3, 1, 8, 8]"]);
+    }
+    // One row too few, one too many.
+    write(&path, "noise", &[2, 1, 8, 8], &noise[LEN..]);
+    refused(&["noise", "[2, 1, 8, 8]", "[3, 1, 8, 8]"]);
+    write(
+        &path,
+        "noise",
+        &[4, 1, 8, 8],
+        &[noise.clone(), noise[..LEN].to_vec()].concat(),
+    );
+    refused(&["noise", "[4, 1, 8, 8]", "[3, 1, 8, 8]"]);
+
+    write(&path, "nois", &[COUNT, 1, 8, 8], &noise);
+    refused(&["`noise` not found"]);
+    for (dtype, size) in [(Dtype::F64, 8), (Dtype::F16, 2), (Dtype::I32, 4)] {
+        let bytes = vec![0; COUNT * LEN * size];
+        let view = TensorView::new(dtype, vec![COUNT, 1, 8, 8], &bytes).unwrap();
+        fs::write(
+            &path,
+            safetensors::serialize([("noise", view)], None).unwrap(),
+        )
+        .unwrap();
+        refused(&["noise is not f32"]);
+    }
+    write(&path, "noise", &[COUNT, 1, 8, 8], &noise);
+    let whole = fs::read(&path).unwrap();
+    for cut in [0, 7, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..cut]).unwrap();
+        refused(&[]);
+    }
+}
