@@ -1,7 +1,7 @@
 //! The operations' gradients, for Burn's autodiff.
 //!
 //! An operation has a fixed number of parents; where an optional input is absent, x stands in its
-//! place and is given no gradient for it.
+//! place and is given no gradient for it. The gradients themselves have no gradients.
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -12,68 +12,53 @@ use burn::backend::{Autodiff, TensorMetadata};
 use crate::cpu::norm::{self, Moments};
 use crate::cpu::{Isa, attention, conv::shift_gradient};
 use crate::host::Host;
-use crate::ops::{AttentionInputs, ConvInputs, KernelOps, NormInputs, dims};
+use crate::ops::{
+    AttentionInputs, ConvInputs, ConvPresent, KernelOps, NormInputs, NormPresent, dims,
+};
 use crate::{ConvOptions, NormOptions};
 
 impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
     fn conv(
         x: FloatTensor<Self>,
-        x2: Option<FloatTensor<Self>>,
+        x2: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        shift: Option<FloatTensor<Self>>,
-        residual: Option<FloatTensor<Self>>,
+        bias: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        present: ConvPresent,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        let node = |t: &Option<FloatTensor<Self>>| t.as_ref().unwrap_or(&x).node();
-        let nodes = [
-            x.node(),
-            node(&x2),
-            weight.node(),
-            node(&bias),
-            node(&shift),
-            node(&residual),
-        ];
-        let has = [&bias, &shift, &residual].map(Option::is_some);
-        let [bias, shift, residual] =
-            [bias, shift, residual].map(|t| t.map(|t| t.into_primitive()));
-        let inputs = ConvInputs::<B>::new(
-            x.into_primitive(),
-            x2.map(|t| t.into_primitive()),
-            weight.into_primitive(),
-            options,
+        let tensors = [x, x2, weight, bias, shift, residual];
+        let nodes = tensors.each_ref().map(|t| t.node());
+        let [x, x2, weight, bias, shift, residual] = tensors.map(|t| t.into_primitive());
+        let x2 = present.skip.then_some(x2);
+        let inputs = ConvInputs::<B>::new(x, x2, weight, options);
+        let y = inputs.forward(
+            present.bias.then_some(bias),
+            present.shift.then_some(shift),
+            present.residual.then_some(residual),
         );
-        let y = inputs.forward(bias, shift, residual);
         match ConvGradient.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((inputs, has), y),
+            OpsKind::Tracked(prep) => prep.finish((inputs, present), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 
     fn group_norm(
         x: FloatTensor<Self>,
-        x2: Option<FloatTensor<Self>>,
+        x2: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        scale_shift: Option<FloatTensor<Self>>,
+        scale_shift: FloatTensor<Self>,
+        present: NormPresent,
         options: NormOptions,
     ) -> FloatTensor<Self> {
-        let node = |t: &Option<FloatTensor<Self>>| t.as_ref().unwrap_or(&x).node();
-        let nodes = [
-            x.node(),
-            node(&x2),
-            weight.node(),
-            bias.node(),
-            node(&scale_shift),
-        ];
-        let inputs = NormInputs::<B>::new(
-            x.into_primitive(),
-            x2.map(|t| t.into_primitive()),
-            weight.into_primitive(),
-            bias.into_primitive(),
-            scale_shift.map(|t| t.into_primitive()),
-            options,
-        );
+        let tensors = [x, x2, weight, bias, scale_shift];
+        let nodes = tensors.each_ref().map(|t| t.node());
+        let [x, x2, weight, bias, scale_shift] = tensors.map(|t| t.into_primitive());
+        let x2 = present.skip.then_some(x2);
+        let scale_shift = present.scale_shift.then_some(scale_shift);
+        let inputs = NormInputs::<B>::new(x, x2, weight, bias, scale_shift, options);
         let (y, moments) = inputs.forward();
         match NormGradient.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, moments), y),
@@ -103,8 +88,7 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
 struct ConvGradient;
 
 impl<B: Host> Backward<B, 6> for ConvGradient {
-    /// The inputs, and whether there were bias, shift and residual.
-    type State = (ConvInputs<B>, [bool; 3]);
+    type State = (ConvInputs<B>, ConvPresent);
 
     fn backward(
         self,
@@ -113,9 +97,9 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
         _checkpointer: &mut Checkpointer,
     ) {
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
-        let (inputs, [has_bias, has_shift, has_residual]) = ops.state;
+        let (inputs, present) = ops.state;
         let [x, x2, weight, bias, shift, residual] = ops.parents;
-        let x2 = x2.filter(|_| inputs.x2.is_some());
+        let x2 = x2.filter(|_| present.skip);
         let device = dy.device();
         let slopes = B::floats(&dy);
         let conv = &inputs.conv;
@@ -141,8 +125,8 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
             let shape = dims::<B, 4>(&inputs.weight);
             grads.register::<B>(weight.id, B::tensor(dw, &shape, &device));
         }
-        let bias = bias.filter(|_| has_bias);
-        let shift = shift.filter(|_| has_shift);
+        let bias = bias.filter(|_| present.bias);
+        let shift = shift.filter(|_| present.shift);
         if bias.is_some() || shift.is_some() {
             let (batch, channels) = (dims::<B, 4>(&dy)[0], conv.shape().out_channels);
             let mut dshift = vec![0.0; batch * channels];
@@ -156,7 +140,7 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
                 grads.register::<B>(shift.id, gradient);
             }
         }
-        if let Some(residual) = residual.filter(|_| has_residual) {
+        if let Some(residual) = residual.filter(|_| present.residual) {
             grads.register::<B>(residual.id, dy);
         }
     }

@@ -18,10 +18,10 @@ pub mod ops;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::backend::{Dispatch, DispatchDevice};
+use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
 use burn::tensor::{DType, Tensor};
 
-use crate::ops::KernelOps;
+use crate::ops::{ConvPresent, KernelOps, NormPresent};
 
 /// How a convolution moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,11 @@ fn covers<const D: usize>(x: &Tensor<D>) -> bool {
     host && x.dtype() == DType::F32 && ENABLED.load(Ordering::Relaxed)
 }
 
+/// The tensor, or in its place the one that stands for an absent input.
+fn or<const D: usize>(tensor: Option<Tensor<D>>, absent: &DispatchTensor) -> DispatchTensor {
+    tensor.map_or_else(|| absent.clone(), Tensor::into_dispatch)
+}
+
 /// y = conv(x, skip) + bias + shift + residual.
 ///
 /// * `images`: `[B, H, W, I]` in all;
@@ -122,13 +127,21 @@ pub fn conv(
     if !covers(&x) {
         return composite::conv(Images { x, skip }, weight, terms, options);
     }
+    let present = ConvPresent {
+        skip: skip.is_some(),
+        bias: terms.bias.is_some(),
+        shift: terms.shift.is_some(),
+        residual: terms.residual.is_some(),
+    };
+    let x = x.into_dispatch();
     Tensor::from_dispatch(<Dispatch as KernelOps>::conv(
-        x.into_dispatch(),
-        skip.map(Tensor::into_dispatch),
+        x.clone(),
+        or(skip, &x),
         weight.into_dispatch(),
-        terms.bias.map(Tensor::into_dispatch),
-        terms.shift.map(Tensor::into_dispatch),
-        terms.residual.map(Tensor::into_dispatch),
+        or(terms.bias, &x),
+        or(terms.shift, &x),
+        or(terms.residual, &x),
+        present,
         options,
     ))
 }
@@ -155,12 +168,18 @@ pub fn group_norm(
     if !covers(&x) {
         return composite::group_norm(Images { x, skip }, weight, bias, scale_shift, options);
     }
+    let present = NormPresent {
+        skip: skip.is_some(),
+        scale_shift: scale_shift.is_some(),
+    };
+    let x = x.into_dispatch();
     Tensor::from_dispatch(<Dispatch as KernelOps>::group_norm(
-        x.into_dispatch(),
-        skip.map(Tensor::into_dispatch),
+        x.clone(),
+        or(skip, &x),
         weight.into_dispatch(),
         bias.into_dispatch(),
-        scale_shift.map(Tensor::into_dispatch),
+        or(scale_shift, &x),
+        present,
         options,
     ))
 }

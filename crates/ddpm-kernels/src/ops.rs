@@ -11,30 +11,51 @@ use crate::cpu::Isa;
 use crate::host::Host;
 use crate::{ConvOptions, NormOptions};
 
+/// Which of a convolution's optional inputs there are.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct ConvPresent {
+    pub skip: bool,
+    pub bias: bool,
+    pub shift: bool,
+    pub residual: bool,
+}
+
+/// Which of a group norm's optional inputs there are.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct NormPresent {
+    pub skip: bool,
+    pub scale_shift: bool,
+}
+
 /// The U-Net's operations, of images `[batch, height, width, channels]`.
 ///
 /// What each computes stands at the function of the same name in the crate's root, which is how
-/// they are called.
+/// they are called. A backend extension cannot take an `Option` of a tensor: where an input is
+/// absent, x is given in its place and `present` says so.
 #[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
 pub trait KernelOps: Backend {
     /// See [`conv`](crate::conv).
     fn conv(
         x: FloatTensor<Self>,
-        x2: Option<FloatTensor<Self>>,
+        x2: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        shift: Option<FloatTensor<Self>>,
-        residual: Option<FloatTensor<Self>>,
+        bias: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        present: ConvPresent,
         options: ConvOptions,
     ) -> FloatTensor<Self>;
 
     /// See [`group_norm`](crate::group_norm).
     fn group_norm(
         x: FloatTensor<Self>,
-        x2: Option<FloatTensor<Self>>,
+        x2: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        scale_shift: Option<FloatTensor<Self>>,
+        scale_shift: FloatTensor<Self>,
+        present: NormPresent,
         options: NormOptions,
     ) -> FloatTensor<Self>;
 
@@ -50,24 +71,32 @@ pub trait KernelOps: Backend {
 impl<B: Host> KernelOps for B {
     fn conv(
         x: FloatTensor<Self>,
-        x2: Option<FloatTensor<Self>>,
+        x2: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        shift: Option<FloatTensor<Self>>,
-        residual: Option<FloatTensor<Self>>,
+        bias: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        present: ConvPresent,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
+        let x2 = present.skip.then_some(x2);
+        let bias = present.bias.then_some(bias);
+        let shift = present.shift.then_some(shift);
+        let residual = present.residual.then_some(residual);
         ConvInputs::<B>::new(x, x2, weight, options).forward(bias, shift, residual)
     }
 
     fn group_norm(
         x: FloatTensor<Self>,
-        x2: Option<FloatTensor<Self>>,
+        x2: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        scale_shift: Option<FloatTensor<Self>>,
+        scale_shift: FloatTensor<Self>,
+        present: NormPresent,
         options: NormOptions,
     ) -> FloatTensor<Self> {
+        let x2 = present.skip.then_some(x2);
+        let scale_shift = present.scale_shift.then_some(scale_shift);
         NormInputs::<B>::new(x, x2, weight, bias, scale_shift, options)
             .forward()
             .0

@@ -12,10 +12,10 @@ const BACKENDS: [&str; 10] = [
 ];
 
 /// The packages that may.
-const WITH_BACKENDS: [&str; 2] = ["crates/ddpm-train", "benches"];
+const WITH_BACKENDS: [&str; 3] = ["crates/ddpm-train", "crates/ddpm-kernels", "benches"];
 
 /// What a package must not depend on, by the beginning of a name, and why.
-const APART: [(&str, &str, &str); 4] = [
+const APART: [(&str, &str, &str); 6] = [
     (
         "xtask",
         "burn",
@@ -33,8 +33,18 @@ const APART: [(&str, &str, &str); 4] = [
     ),
     (
         "crates/ddpm-model",
-        "ddpm",
+        "ddpm-schedule",
         "networks know neither schedules nor processes",
+    ),
+    (
+        "crates/ddpm-model",
+        "ddpm-process",
+        "networks know neither schedules nor processes",
+    ),
+    (
+        "crates/ddpm-kernels",
+        "ddpm",
+        "an operation knows no network",
     ),
 ];
 
@@ -104,7 +114,7 @@ pub(super) fn findings(path: &Path, text: &str, readme: bool) -> Vec<Finding> {
     for entry in &entries {
         if !may_name_backends(path) {
             findings.extend(entry.backends().map(|backend| {
-                let allowed = WITH_BACKENDS.join(" and ");
+                let allowed = WITH_BACKENDS.join(", ");
                 let reason = format!("turns Burn's `{backend}` on; only {allowed} may");
                 (entry.number, reason)
             }));

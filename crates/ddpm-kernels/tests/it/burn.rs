@@ -1,0 +1,259 @@
+//! The operations on Burn tensors, with the kernels and without, against Burn's own layers.
+
+use std::sync::Mutex;
+
+use burn::tensor::activation::{silu, softmax};
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::{ConvOptions as BurnConv, PadMode};
+use burn::tensor::{Device, Distribution, Tensor};
+use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms, attention, conv, group_norm};
+
+/// The switch between kernels and compositions is one for the process.
+static SWITCH: Mutex<()> = Mutex::new(());
+
+/// Of the largest value: both sides sum at most a few thousand f32 products, each rounded to 6e-8.
+const TOLERANCE: f64 = 2e-5;
+
+fn devices() -> [Device; 2] {
+    #[allow(deprecated, reason = "Burn still has it, and so do we")]
+    [Device::flex().autodiff(), Device::ndarray().autodiff()]
+}
+
+/// Calls `check` on every device with the kernels and without.
+fn everywhere(check: impl Fn(&Device, &str)) {
+    let _guard = SWITCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for device in devices() {
+        for kernels in [true, false] {
+            ddpm_kernels::enable(kernels);
+            check(&device, &format!("{device:?}, kernels: {kernels}"));
+        }
+    }
+    ddpm_kernels::enable(true);
+}
+
+fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device).require_grad()
+}
+
+fn close<const D: usize>(name: &str, found: Tensor<D>, expected: Tensor<D>) {
+    assert_eq!(found.dims(), expected.dims(), "{name}");
+    let size: f64 = expected.clone().abs().max().into_scalar();
+    let error: f64 = (found - expected).abs().max().into_scalar();
+    assert!(error <= TOLERANCE * size.max(1.0), "{name}: off by {error} of {size}");
+}
+
+#[test]
+fn the_kernels_are_compiled_in() {
+    let on = cfg!(feature = "flex") && cfg!(feature = "ndarray");
+    assert!(on, "run these tests with --features flex,ndarray");
+}
+
+struct Case {
+    size: [usize; 2],
+    channels: [usize; 2],
+    out: usize,
+    kernel: usize,
+    options: ConvOptions,
+}
+
+fn cases() -> Vec<Case> {
+    let same = ConvOptions::same(3);
+    let halving = |before| ConvOptions {
+        stride: 2,
+        padding: [[before, 1]; 2],
+        upsample: 1,
+    };
+    let doubling = ConvOptions {
+        upsample: 2,
+        ..same
+    };
+    let case = |size, channels, out, kernel, options| Case {
+        size,
+        channels,
+        out,
+        kernel,
+        options,
+    };
+    vec![
+        case([5, 7], [3, 0], 8, 3, same),
+        case([1, 1], [1, 0], 1, 3, same),
+        case([6, 4], [16, 9], 17, 3, same),
+        case([4, 4], [10, 6], 5, 1, ConvOptions::same(1)),
+        case([8, 6], [4, 0], 4, 3, halving(1)),
+        case([8, 6], [4, 0], 4, 3, halving(0)),
+        case([3, 5], [6, 0], 7, 3, doubling),
+    ]
+}
+
+/// The same with Burn's convolution, on channels first.
+fn reference(images: &Images, weight: Tensor<4>, terms: &Terms, options: ConvOptions) -> Tensor<4> {
+    let x = match &images.skip {
+        Some(skip) => Tensor::cat(vec![images.x.clone(), skip.clone()], 3),
+        None => images.x.clone(),
+    };
+    let mut x = x.permute([0, 3, 1, 2]);
+    if options.upsample == 2 {
+        let [b, c, h, w] = x.dims();
+        x = x
+            .reshape([b, c, h, 1, w, 1])
+            .repeat(&[1, 1, 1, 2, 1, 2])
+            .reshape([b, c, 2 * h, 2 * w]);
+    }
+    let [[top, bottom], [left, right]] = options.padding;
+    let x = x.pad((left, right, top, bottom), PadMode::Constant(0.0));
+    let burn = BurnConv::new([options.stride; 2], [0, 0], [1, 1], 1);
+    let y = conv2d(x, weight, terms.bias.clone(), burn).permute([0, 2, 3, 1]);
+    let y = match &terms.shift {
+        Some(shift) => y + shift.clone().unsqueeze_dims(&[1, 2]),
+        None => y,
+    };
+    match &terms.residual {
+        Some(residual) => y + residual.clone(),
+        None => y,
+    }
+}
+
+#[test]
+fn convolutions_and_their_gradients() {
+    everywhere(|device, place| {
+        for (k, case) in cases().into_iter().enumerate() {
+            let name = |what: &str| format!("{place}, case {k}, {what}");
+            let [height, width] = case.size;
+            let [first, second] = case.channels;
+            let images = Images {
+                x: random([2, height, width, first], device),
+                skip: (second > 0).then(|| random([2, height, width, second], device)),
+            };
+            let weight = random([case.out, first + second, case.kernel, case.kernel], device);
+            let plain = reference(&images, weight.clone(), &Terms::default(), case.options);
+            let terms = Terms {
+                bias: Some(random([case.out], device)),
+                shift: Some(random([2, case.out], device)),
+                residual: Some(random(plain.dims(), device)),
+            };
+            let y = conv(images.clone(), weight.clone(), terms.clone(), case.options);
+            let expected = reference(&images, weight.clone(), &terms, case.options);
+            close(&name("y"), y.clone().inner(), expected.clone().inner());
+            let slope = random(y.dims(), device).detach();
+            let found = (y * slope.clone()).sum().backward();
+            let wanted = (expected * slope).sum().backward();
+            let gradient = |t: &Tensor<4>| (t.grad(&found).unwrap(), t.grad(&wanted).unwrap());
+            let (a, b) = gradient(&images.x);
+            close(&name("dx"), a, b);
+            if let Some(skip) = &images.skip {
+                let (a, b) = gradient(skip);
+                close(&name("dskip"), a, b);
+            }
+            let (a, b) = gradient(&weight);
+            close(&name("dweight"), a, b);
+            let (a, b) = gradient(terms.residual.as_ref().unwrap());
+            close(&name("dresidual"), a, b);
+            let bias = terms.bias.unwrap();
+            close(
+                &name("dbias"),
+                bias.grad(&found).unwrap(),
+                bias.grad(&wanted).unwrap(),
+            );
+            let shift = terms.shift.unwrap();
+            close(
+                &name("dshift"),
+                shift.grad(&found).unwrap(),
+                shift.grad(&wanted).unwrap(),
+            );
+        }
+    });
+}
+
+/// By Burn's module, on channels first.
+fn reference_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize) -> Tensor<4> {
+    let channels = x.dims()[3];
+    let device = x.device();
+    let norm = burn::nn::GroupNormConfig::new(groups, channels)
+        .with_epsilon(1e-5)
+        .with_affine(false)
+        .init(&device);
+    let y = norm.forward(x.permute([0, 3, 1, 2])).permute([0, 2, 3, 1]);
+    y * weight.unsqueeze() + bias.unsqueeze()
+}
+
+#[test]
+fn group_norms_and_their_gradients() {
+    everywhere(|device, place| {
+        for (first, second, groups) in [(8, 0, 4), (6, 3, 3), (1, 0, 1), (32, 16, 8)] {
+            let name = |what: &str| format!("{place}, {first}+{second} channels, {what}");
+            let channels = first + second;
+            let x = random([2, 5, 3, first], device);
+            let skip = (second > 0).then(|| random([2, 5, 3, second], device));
+            let (weight, bias) = (random([channels], device), random([channels], device));
+            let scale_shift = random([2, 2 * channels], device);
+            let options = NormOptions {
+                groups,
+                eps: 1e-5,
+                silu: true,
+            };
+            let images = Images {
+                x: x.clone(),
+                skip: skip.clone(),
+            };
+            let y = group_norm(
+                images,
+                weight.clone(),
+                bias.clone(),
+                Some(scale_shift.clone()),
+                options,
+            );
+            let joined = match &skip {
+                Some(skip) => Tensor::cat(vec![x.clone(), skip.clone()], 3),
+                None => x.clone(),
+            };
+            let z = reference_norm(joined, weight.clone(), bias.clone(), groups);
+            let part = |first| -> Tensor<4> {
+                let part = scale_shift.clone().narrow(1, first, channels);
+                part.unsqueeze_dims(&[1, 2])
+            };
+            let expected = silu(z * (part(0) + 1.0) + part(channels));
+            close(&name("y"), y.clone().inner(), expected.clone().inner());
+            let slope = random(y.dims(), device).detach();
+            let found = (y * slope.clone()).sum().backward();
+            let wanted = (expected * slope).sum().backward();
+            close(&name("dx"), x.grad(&found).unwrap(), x.grad(&wanted).unwrap());
+            if let Some(skip) = skip {
+                let (a, b) = (skip.grad(&found).unwrap(), skip.grad(&wanted).unwrap());
+                close(&name("dskip"), a, b);
+            }
+            for (what, t) in [("dweight", &weight), ("dbias", &bias)] {
+                close(&name(what), t.grad(&found).unwrap(), t.grad(&wanted).unwrap());
+            }
+            let (a, b) = (
+                scale_shift.grad(&found).unwrap(),
+                scale_shift.grad(&wanted).unwrap(),
+            );
+            close(&name("dscale_shift"), a, b);
+        }
+    });
+}
+
+#[test]
+fn attention_and_its_gradients() {
+    everywhere(|device, place| {
+        for (tokens, heads, dim) in [(1, 1, 1), (9, 2, 8), (64, 1, 20)] {
+            let name = |what: &str| format!("{place}, {tokens} tokens, {what}");
+            let shape = [2, tokens, heads * dim];
+            let qkv: [Tensor<3>; 3] = std::array::from_fn(|_| random(shape, device));
+            let [q, k, v] = qkv.clone();
+            let y = attention(q, k, v, heads);
+            let [q, k, v] = qkv
+                .clone()
+                .map(|t| t.reshape([2, tokens, heads, dim]).swap_dims(1, 2));
+            let scores = q.matmul(k.transpose()) / (dim as f64).sqrt();
+            let expected: Tensor<3> = softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape(shape);
+            close(&name("y"), y.clone().inner(), expected.clone().inner());
+            let slope = random(shape, device).detach();
+            let found = (y * slope.clone()).sum().backward();
+            let wanted = (expected * slope).sum().backward();
+            for (what, t) in ["dq", "dk", "dv"].iter().zip(&qkv) {
+                close(&name(what), t.grad(&found).unwrap(), t.grad(&wanted).unwrap());
+            }
+        }
+    });
+}
