@@ -58,7 +58,7 @@ pub struct Parameter<'a> {
     pub ema: Option<&'a mut [f32]>,
 }
 
-impl<'a> Parameter<'a> {
+impl Parameter<'_> {
     /// The first `len` elements and the others.
     fn split_at(self, len: usize) -> (Self, Self) {
         let (value, values) = self.value.split_at_mut(len);
@@ -195,10 +195,14 @@ pub fn global_norm(isa: Isa, gradients: &[&[f32]]) -> f64 {
             for run in self.0.chunks(RUN) {
                 let (vectors, tail) = S::as_simd_f32s(run);
                 let mut sums = [simd.splat_f32s(0.0); 4];
-                for vectors in vectors.chunks(4) {
-                    for (sum, &g) in sums.iter_mut().zip(vectors) {
+                let (blocks, rest) = vectors.as_chunks::<4>();
+                for block in blocks {
+                    for (sum, &g) in sums.iter_mut().zip(block) {
                         *sum = simd.mul_add_e_f32s(g, g, *sum);
                     }
+                }
+                for (sum, &g) in sums.iter_mut().zip(rest) {
+                    *sum = simd.mul_add_e_f32s(g, g, *sum);
                 }
                 let [a, b, c, d] = sums;
                 let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));

@@ -139,32 +139,44 @@ fn pack_rows<const W: usize>(a: Matrix<'_>, k: usize, count: usize, panel: &mut 
 }
 
 /// The elements of each of `W` columns, which lie side by side, become an element of each row.
-///
-/// Squares of 4×4, because the compiler makes shuffles of them.
 #[inline(always)]
 fn transpose<const W: usize>(a: Matrix<'_>, k: usize, rows: &mut [[f32; W]]) {
     for j in (0..W).step_by(4) {
-        if j + 4 > W {
-            for j in j..W {
-                for (to, &from) in rows.iter_mut().zip(&a.data[j * a.column..][..k]) {
-                    to[j] = from;
-                }
-            }
-            return;
+        match W - j {
+            1 => transpose_columns::<W, 1>(a, j, k, rows),
+            2 => transpose_columns::<W, 2>(a, j, k, rows),
+            _ => transpose_columns::<W, 4>(a, j, k, rows),
         }
-        let column = |c: usize| a.data[(j + c) * a.column..][..k].as_chunks::<4>();
-        let columns = [column(0), column(1), column(2), column(3)];
-        let (squares, rest) = rows.as_chunks_mut::<4>();
-        for (i, to) in squares.iter_mut().enumerate() {
-            let from = [0, 1, 2, 3].map(|c| columns[c].0[i]);
-            for (r, to) in to.iter_mut().enumerate() {
-                to[j..j + 4].copy_from_slice(&[from[0][r], from[1][r], from[2][r], from[3][r]]);
+    }
+}
+
+/// Columns `j..j + C`, in blocks of four rows, because the compiler makes shuffles of them.
+#[inline(always)]
+fn transpose_columns<const W: usize, const C: usize>(
+    a: Matrix<'_>,
+    j: usize,
+    k: usize,
+    rows: &mut [[f32; W]],
+) {
+    let mut columns = [(&[][..], &[][..]); C];
+    for (c, column) in columns.iter_mut().enumerate() {
+        *column = a.data[(j + c) * a.column..][..k].as_chunks::<4>();
+    }
+    let (blocks, rest) = rows.as_chunks_mut::<4>();
+    for (i, to) in blocks.iter_mut().enumerate() {
+        let mut from = [[0.0; 4]; C];
+        for (from, column) in from.iter_mut().zip(&columns) {
+            *from = column.0[i];
+        }
+        for (r, to) in to.iter_mut().enumerate() {
+            for (to, from) in to[j..j + C].iter_mut().zip(&from) {
+                *to = from[r];
             }
         }
-        for (i, to) in rest.iter_mut().enumerate() {
-            for c in 0..4 {
-                to[j + c] = columns[c].1[i];
-            }
+    }
+    for (i, to) in rest.iter_mut().enumerate() {
+        for (to, column) in to[j..j + C].iter_mut().zip(&columns) {
+            *to = column.1[i];
         }
     }
 }
@@ -193,14 +205,14 @@ pub(crate) fn multiply<S: Simd>(
     while i < m {
         let h = height::<S>(m - i);
         let (panel, others) = left.split_at(h * k);
-        let to = Place {
+        let to = &Place {
             rows: i..m.min(i + h),
             n,
         };
         match (tall::<S>(), h) {
             (12, 12) => row_of_tiles::<S, 12>(simd, k, panel, right, to, out),
             (12, 8) => row_of_tiles::<S, 8>(simd, k, panel, right, to, out),
-            (12, 4) | (6, 4) => row_of_tiles::<S, 4>(simd, k, panel, right, to, out),
+            (12 | 6, 4) => row_of_tiles::<S, 4>(simd, k, panel, right, to, out),
             (6, 6) => row_of_tiles::<S, 6>(simd, k, panel, right, to, out),
             _ => row_of_tiles::<S, 2>(simd, k, panel, right, to, out),
         }
@@ -220,7 +232,7 @@ fn row_of_tiles<S: Simd, const H: usize>(
     k: usize,
     left: &[f32],
     right: &[f32],
-    to: Place,
+    to: &Place,
     out: &mut Out<'_>,
 ) {
     let (mut j, mut right) = (0, right);
@@ -230,10 +242,10 @@ fn row_of_tiles<S: Simd, const H: usize>(
         let columns = j..to.n.min(j + w);
         if w > S::F32_LANES {
             let tile = tile::<S, H, 2>(simd, left, panel);
-            store(simd, &tile, &to, columns, out);
+            store(simd, &tile, to, columns, out);
         } else {
             let tile = tile::<S, H, 1>(simd, left, panel);
-            store(simd, &tile, &to, columns, out);
+            store(simd, &tile, to, columns, out);
         }
         (j, right) = (j + w, others);
     }

@@ -223,9 +223,9 @@ fn split(case: &Case, u: &[f64]) -> [Vec<f64>; 3] {
     let (mut x, mut x2) = (Vec::new(), Vec::new());
     for (i, &d) in u.iter().enumerate() {
         if i % c < c1 {
-            x.push(d)
+            x.push(d);
         } else {
-            x2.push(d)
+            x2.push(d);
         }
         pre[i / c / case.pixels * c + i % c] += d;
     }

@@ -98,7 +98,7 @@ struct ImageGradient<'a> {
     affine: Vec<(f64, f64)>,
 }
 
-impl<'a> ImageGradient<'a> {
+impl ImageGradient<'_> {
     fn new(b: usize) -> Self {
         Self {
             b,
