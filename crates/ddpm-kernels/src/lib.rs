@@ -92,7 +92,7 @@ pub fn enable(kernels: bool) {
 
 /// Whether the kernels can compute with this tensor.
 fn covers<const D: usize>(x: &Tensor<D>) -> bool {
-    let host = match x.device().as_dispatch() {
+    let host = match x.device().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
         DispatchDevice::Flex(_) => true,
         #[cfg(feature = "ndarray")]
