@@ -1,7 +1,7 @@
 //! Convolutions and their gradients against the definition in f64.
 
 use ddpm_kernels::cpu::Isa;
-use ddpm_kernels::cpu::conv::{Conv, Epilogue, Shape, ShapeError, shift_gradient};
+use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, ShapeError, shift_gradient};
 
 /// A linear congruential generator: numbers for tests, the same on every machine.
 pub(crate) struct Numbers(u64);
@@ -93,8 +93,17 @@ impl Sums {
     /// the rounding errors' random signs leave some √n; four times that, plus what merging
     /// weights adds.
     fn check(&self, name: &str, actual: &[f32]) {
+        self.check_within(1.0, name, actual);
+    }
+
+    /// As `check`, with a bound so many times as wide.
+    fn check_within(&self, factor: f64, name: &str, actual: &[f32]) {
         for (at, (&(sum, magnitude, count), &actual)) in self.0.iter().zip(actual).enumerate() {
-            let bound = 4.0 * (f64::from(count).sqrt() + 2.0) * f64::from(f32::EPSILON) * magnitude;
+            let bound = factor
+                * 4.0
+                * (f64::from(count).sqrt() + 2.0)
+                * f64::from(f32::EPSILON)
+                * magnitude;
             let error = (f64::from(actual) - sum).abs();
             assert!(
                 error <= bound,
@@ -149,7 +158,7 @@ impl Case {
     }
 
     /// Everything the kernels compute, into buffers full of NaN.
-    fn run(&self, isa: Isa) -> Results {
+    fn run(&self, isa: Isa, algorithm: Algorithm) -> Results {
         let nan = |len| vec![f32::NAN; len];
         let mut results = Results {
             y: nan(self.dy.len()),
@@ -158,7 +167,7 @@ impl Case {
             dw: nan(self.w.len()),
         };
         let x = self.x.each_ref().map(Vec::as_slice);
-        let packed = self.conv.pack(isa, &self.w);
+        let packed = self.conv.pack(isa, algorithm, &self.w);
         let epilogue = Epilogue {
             bias: Some(&self.bias),
             shift: Some(&self.shift),
@@ -168,7 +177,7 @@ impl Case {
         self.conv
             .forward(&packed, x, Epilogue::default(), &mut results.plain);
         let [dx, dx2] = &mut results.dx;
-        let packed = self.conv.pack_transpose(isa, &self.w);
+        let packed = self.conv.pack_transpose(isa, algorithm, &self.w);
         self.conv
             .input_gradient(&packed, &self.dy, [Some(dx), Some(dx2)]);
         self.conv.weight_gradient(isa, x, &self.dy, &mut results.dw);
@@ -176,7 +185,11 @@ impl Case {
     }
 
     fn check(&self, isa: Isa) {
-        let results = self.run(isa);
+        self.check_within(1.0, isa, Algorithm::Direct);
+    }
+
+    fn check_within(&self, factor: f64, isa: Isa, algorithm: Algorithm) {
+        let results = self.run(isa, algorithm);
         let shape = self.conv.shape();
         let mut y = Sums::new(self.dy.len());
         let mut dx = self.x.each_ref().map(|x| Sums::new(x.len()));
@@ -188,9 +201,9 @@ impl Case {
             dx[k].add(at, dy * w);
             dw.add(term.w, dy * x);
         });
-        y.check("y without epilogue", &results.plain);
+        y.check_within(factor, "y without epilogue", &results.plain);
         for k in 0..2 {
-            dx[k].check("dx", &results.dx[k]);
+            dx[k].check_within(factor, "dx", &results.dx[k]);
         }
         dw.check("dw", &results.dw);
         let channels = shape.out_channels;
@@ -203,7 +216,7 @@ impl Case {
             );
             y.add(at, f64::from(self.residual[at]));
         }
-        y.check("y", &results.y);
+        y.check_within(factor, "y", &results.y);
     }
 }
 
@@ -309,7 +322,9 @@ fn the_number_of_threads_changes_no_bit() {
         let case = Case::new(shape, 7, 5);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build().unwrap().install(|| case.run(Isa::detect()))
+            pool.build()
+                .unwrap()
+                .install(|| case.run(Isa::detect(), Algorithm::Fastest))
         };
         let one = run(1);
         assert!(run(2) == one && run(3) == one, "{shape:?}");
@@ -319,7 +334,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn an_empty_batch_gives_empty_results() {
     let case = Case::new(plain([4, 4], 3, 5, 3), 0, 0);
-    let results = case.run(Isa::detect());
+    let results = case.run(Isa::detect(), Algorithm::Fastest);
     assert!(results.y.is_empty());
     assert!(results.dw.iter().all(|&dw| dw == 0.0));
 }
@@ -361,5 +376,63 @@ fn bias_and_shift_gradients_are_sums() {
             exact[0].check("shift", &shift);
             exact[1].check("bias", &bias);
         }
+    }
+}
+
+/// Shapes to which Winograd's algorithms apply on every instruction set.
+fn winograd_shapes() -> Vec<Shape> {
+    vec![
+        plain([12, 12], 64, 32, 3),
+        plain([7, 13], 16, 48, 3),
+        plain([1, 2], 16, 16, 3),
+        Shape {
+            in_channels: [32, 16],
+            ..plain([9, 6], 0, 16, 3)
+        },
+        Shape {
+            padding: [[0, 1], [2, 0]],
+            ..plain([6, 5], 32, 32, 3)
+        },
+    ]
+}
+
+/// The transforms add and cancel, so that their error is larger: measured, at most 3 times the
+/// direct bound for F(2×2) and 20 times for F(4×4), whose matrices hold numbers up to 8.
+#[test]
+fn winograd_matches_the_definition() {
+    for isa in Isa::available() {
+        for (seed, shape) in (0..).zip(winograd_shapes()) {
+            println!("{isa:?} {shape:?}");
+            let case = Case::new(shape, 3, seed);
+            case.check_within(3.0, isa, Algorithm::Winograd2);
+            case.check_within(20.0, isa, Algorithm::Winograd4);
+        }
+    }
+}
+
+/// The error of each algorithm as documented: root mean square, relative to the result's.
+#[test]
+fn errors_are_as_documented() {
+    let case = Case::new(plain([16, 16], 64, 64, 3), 2, 11);
+    let mut exact = vec![0.0; case.dy.len()];
+    terms(case.conv.shape(), case.conv.output_size(), 2, |term| {
+        exact[term.y] += f64::from(case.x[0][term.x.1]) * f64::from(case.w[term.w]);
+    });
+    let norm: f64 = exact.iter().map(|y| y * y).sum();
+    for (algorithm, limit) in [
+        (Algorithm::Direct, 6e-7),
+        (Algorithm::Winograd2, 6e-7),
+        (Algorithm::Winograd4, 3e-6),
+        (Algorithm::Fastest, 3e-6),
+    ] {
+        let y = case.run(Isa::detect(), algorithm).plain;
+        let error: f64 = y
+            .iter()
+            .zip(&exact)
+            .map(|(&y, e)| (f64::from(y) - e).powi(2))
+            .sum();
+        let error = (error / norm).sqrt();
+        println!("{algorithm:?}: {error:.1e}");
+        assert!(error < limit, "{algorithm:?}: {error:.1e}");
     }
 }
