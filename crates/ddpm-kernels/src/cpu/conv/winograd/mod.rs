@@ -11,6 +11,9 @@
     reason = "indices that are constants once unrolled"
 )]
 
+mod filters;
+mod transform;
+
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
@@ -18,259 +21,16 @@ use rayon::prelude::*;
 
 use super::axis::Axis;
 use super::gather::{Epilogue, Source, load, store};
-use super::pack::{Block, Strides, blocks, lanes};
 use super::tile::{max_rows, rows_times_matrix, with_rows};
-use crate::cpu::Isa;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::scratch::Scratch;
+use transform::{Four, Transform, Two, both_axes};
 
 /// Bytes of transformed input that a task holds, about half of a core's second-level cache.
 const HELD: usize = 256 << 10;
 
-/// The transforms of one tile size; matrices of Lavin and Gray, §4.1 and §4.3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tile {
-    /// F(2×2, 3×3)
-    Two,
-    /// F(4×4, 3×3)
-    Four,
-}
-
-impl Tile {
-    /// Outputs along an axis.
-    pub(crate) fn outputs(self) -> usize {
-        match self {
-            Self::Two => 2,
-            Self::Four => 4,
-        }
-    }
-
-    /// Inputs along an axis.
-    fn inputs(self) -> usize {
-        self.outputs() + 2
-    }
-
-    /// Multiplications along an axis of `output` pixels.
-    pub(crate) fn products(self, output: usize) -> usize {
-        output.div_ceil(self.outputs()) * self.inputs()
-    }
-
-    /// G.
-    fn filter(self) -> &'static [[f32; 3]] {
-        match self {
-            Self::Two => &[
-                [1.0, 0.0, 0.0],
-                [0.5, 0.5, 0.5],
-                [0.5, -0.5, 0.5],
-                [0.0, 0.0, 1.0],
-            ],
-            Self::Four => &[
-                [0.25, 0.0, 0.0],
-                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-                [0.0, 0.0, 1.0],
-            ],
-        }
-    }
-}
-
-/// The one-dimensional transforms on vectors, in place.
-trait Transform<S: Simd> {
-    /// Outputs of a tile along an axis.
-    const OUTPUTS: usize;
-    /// d ↦ Bᵀd.
-    fn input(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6];
-    /// m ↦ Aᵀm.
-    fn output(simd: S, m: [S::f32s; 6]) -> [S::f32s; 6];
-}
-
-struct Two;
-struct Four;
-
-impl<S: Simd> Transform<S> for Two {
-    const OUTPUTS: usize = 2;
-
-    #[inline(always)]
-    fn input(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [a, b, c, e, ..] = d;
-        let zero = simd.splat_f32s(0.0);
-        [
-            simd.sub_f32s(a, c),
-            simd.add_f32s(b, c),
-            simd.sub_f32s(c, b),
-            simd.sub_f32s(b, e),
-            zero,
-            zero,
-        ]
-    }
-
-    #[inline(always)]
-    fn output(simd: S, m: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [a, b, c, e, ..] = m;
-        let zero = simd.splat_f32s(0.0);
-        let first = simd.add_f32s(simd.add_f32s(a, b), c);
-        let second = simd.sub_f32s(simd.sub_f32s(b, c), e);
-        [first, second, zero, zero, zero, zero]
-    }
-}
-
-impl<S: Simd> Transform<S> for Four {
-    const OUTPUTS: usize = 4;
-
-    #[inline(always)]
-    fn input(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [four, five] = [simd.splat_f32s(4.0), simd.splat_f32s(-5.0)];
-        let minus_four = simd.splat_f32s(-4.0);
-        let even = simd.mul_add_e_f32s(minus_four, d[2], d[4]);
-        let odd = simd.mul_add_e_f32s(minus_four, d[1], d[3]);
-        let near = simd.sub_f32s(d[4], d[2]);
-        let far = simd.sub_f32s(d[3], d[1]);
-        let far = simd.add_f32s(far, far);
-        [
-            simd.mul_add_e_f32s(four, d[0], simd.mul_add_e_f32s(five, d[2], d[4])),
-            simd.add_f32s(even, odd),
-            simd.sub_f32s(even, odd),
-            simd.add_f32s(near, far),
-            simd.sub_f32s(near, far),
-            simd.mul_add_e_f32s(four, d[1], simd.mul_add_e_f32s(five, d[3], d[5])),
-        ]
-    }
-
-    #[inline(always)]
-    fn output(simd: S, m: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [four, eight] = [simd.splat_f32s(4.0), simd.splat_f32s(8.0)];
-        let sum = simd.add_f32s(m[1], m[2]);
-        let difference = simd.sub_f32s(m[1], m[2]);
-        let far_sum = simd.add_f32s(m[3], m[4]);
-        let far = simd.sub_f32s(m[3], m[4]);
-        let zero = simd.splat_f32s(0.0);
-        [
-            simd.add_f32s(simd.add_f32s(m[0], sum), far_sum),
-            simd.add_f32s(simd.add_f32s(far, far), difference),
-            simd.mul_add_e_f32s(four, far_sum, sum),
-            simd.add_f32s(simd.mul_add_e_f32s(eight, far, difference), m[5]),
-            zero,
-            zero,
-        ]
-    }
-}
-
-/// Transformed filters: for every block, `[point of the tile][summed channel][lane]`.
-#[derive(Debug)]
-pub(crate) struct Filters {
-    pub(crate) isa: Isa,
-    tile: Tile,
-    blocks: Vec<Block>,
-    data: Vec<Vec<f32>>,
-}
-
-/// Whether the map has the form that the transforms need: three taps in a row on both axes,
-/// and whole vectors of channels on both sides.
-pub(crate) fn applies(isa: Isa, axes: &[Axis; 2], channels: [usize; 3]) -> bool {
-    channels.iter().all(|channels| channels % lanes(isa) == 0)
-        && axes.iter().all(|axis| {
-            axis.step == 1
-                && matches!(&axis.phases[..], [taps] if taps.len() == 3
-                    && taps.iter().all(|tap| tap.kernel.len() == 1)
-                    && taps.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset))
-        })
-}
-
-impl Filters {
-    /// Transforms the channels `kept` of `weights` for the map `axes`.
-    pub(crate) fn new(
-        isa: Isa,
-        tile: Tile,
-        axes: &[Axis; 2],
-        weights: &[f32],
-        strides: Strides,
-        summed: usize,
-        kept: Range<usize>,
-    ) -> Self {
-        let blocks = blocks(isa, kept.len());
-        let kernel = [0, 1].map(|k| [0, 1, 2].map(|t| axes[k].phases[0][t].kernel[0]));
-        let data = blocks
-            .par_iter()
-            .map(|block| {
-                let from = &weights[(kept.start + block.first) * strides.kept..];
-                isa.dispatch(Transformed {
-                    tile,
-                    weights: from,
-                    strides,
-                    kernel,
-                    summed,
-                    width: block.width,
-                })
-            })
-            .collect();
-        Self {
-            isa,
-            tile,
-            blocks,
-            data,
-        }
-    }
-}
-
-/// One block of filters to transform.
-struct Transformed<'a> {
-    tile: Tile,
-    weights: &'a [f32],
-    strides: Strides,
-    /// The kernel's rows and columns in the order of the taps.
-    kernel: [[usize; 3]; 2],
-    summed: usize,
-    width: usize,
-}
-
-impl WithSimd for Transformed<'_> {
-    type Output = Vec<f32>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
-        let (n, width) = (self.tile.inputs(), self.width);
-        let transform = self.tile.filter();
-        let mut data = vec![0.0; n * n * self.summed * width];
-        let mut g = vec![0.0; 9 * width];
-        let mut half = vec![0.0; 3 * n * width];
-        for i in 0..self.summed {
-            for lane in 0..width {
-                let from = &self.weights[lane * self.strides.kept + i * self.strides.summed..];
-                for y in 0..3 {
-                    for x in 0..3 {
-                        let at = self.kernel[0][y] * self.strides.row + self.kernel[1][x];
-                        g[(y * 3 + x) * width + lane] = from[at];
-                    }
-                }
-            }
-            // G g, then (G g) Gᵀ.
-            for (half, t) in half.chunks_exact_mut(3 * width).zip(transform) {
-                let (above, rest) = g.split_at(3 * width);
-                let (middle, below) = rest.split_at(3 * width);
-                combine(half, t, above, middle, below);
-            }
-            for (y, half) in half.chunks_exact(3 * width).enumerate() {
-                for (x, t) in transform.iter().enumerate() {
-                    let to = &mut data[((y * n + x) * self.summed + i) * width..][..width];
-                    let (left, rest) = half.split_at(width);
-                    let (middle, right) = rest.split_at(width);
-                    combine(to, t, left, middle, right);
-                }
-            }
-        }
-        data
-    }
-}
-
-/// to = t₀·a + t₁·b + t₂·c.
-#[inline(always)]
-fn combine(to: &mut [f32], t: &[f32; 3], a: &[f32], b: &[f32], c: &[f32]) {
-    for (((to, a), b), c) in to.iter_mut().zip(a).zip(b).zip(c) {
-        *to = t[0] * a + t[1] * b + t[2] * c;
-    }
-}
+pub(crate) use filters::{Filters, applies};
+pub(crate) use transform::Tile;
 
 /// As [`super::gather::gather`].
 pub(crate) fn gather(
@@ -289,7 +49,8 @@ pub(crate) fn gather(
     let inputs = source.channels[0] + source.channels[1];
     // An even number of tasks of equal size, each a multiple of what registers hold.
     let rows = filters.isa.dispatch(Rows);
-    let most = (HELD / (n * n * inputs * 4)).max(rows);
+    // Twice the registers' rows at least: the filters are read once for every such pair.
+    let most = (HELD / (n * n * inputs * 4)).max(2 * rows);
     let tasks = tiles.div_ceil(most).next_multiple_of(4);
     let size = tiles.div_ceil(tasks).next_multiple_of(rows).max(1);
     let zeros = vec![0.0; source.channels[0].max(source.channels[1])];
@@ -467,36 +228,6 @@ impl Task<'_> {
             }
         }
     }
-}
-
-/// Bᵀ d B, or with `BACK` Aᵀ d A.
-///
-/// The transforms are named here, not passed: what is called through a function value is compiled
-/// without the instruction set.
-#[inline(always)]
-fn both_axes<S: Simd, T: Transform<S>, const BACK: bool>(
-    simd: S,
-    mut d: [[S::f32s; 6]; 6],
-) -> [[S::f32s; 6]; 6] {
-    for y in 0..T::OUTPUTS + 2 {
-        d[y] = if BACK {
-            T::output(simd, d[y])
-        } else {
-            T::input(simd, d[y])
-        };
-    }
-    for x in 0..if BACK { T::OUTPUTS } else { T::OUTPUTS + 2 } {
-        let column = [d[0][x], d[1][x], d[2][x], d[3][x], d[4][x], d[5][x]];
-        let column = if BACK {
-            T::output(simd, column)
-        } else {
-            T::input(simd, column)
-        };
-        for y in 0..6 {
-            d[y][x] = column[y];
-        }
-    }
-    d
 }
 
 /// Stores a tile's points `stride` floats apart.
