@@ -1,7 +1,9 @@
 //! Convolutions and their gradients against the definition in f64.
 
 use ddpm_kernels::cpu::Isa;
-use ddpm_kernels::cpu::conv::{Conv, Epilogue, Shape, ShapeError, shift_gradient};
+use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, ShapeError, shift_gradient};
+
+mod winograd;
 
 /// A linear congruential generator: numbers for tests, the same on every machine.
 pub(crate) struct Numbers(u64);
@@ -23,6 +25,7 @@ impl Numbers {
     }
 
     /// Numbers in [−1, 1).
+    #[allow(clippy::cast_possible_truncation, reason = "rounds")]
     fn floats(&mut self, len: usize) -> Vec<f32> {
         (0..len)
             .map(|_| (self.next() as f64 / f64::from(1_u32 << 30) - 1.0) as f32)
@@ -93,8 +96,17 @@ impl Sums {
     /// the rounding errors' random signs leave some √n; four times that, plus what merging
     /// weights adds.
     fn check(&self, name: &str, actual: &[f32]) {
+        self.check_within(1.0, name, actual);
+    }
+
+    /// As `check`, with a bound so many times as wide.
+    fn check_within(&self, factor: f64, name: &str, actual: &[f32]) {
         for (at, (&(sum, magnitude, count), &actual)) in self.0.iter().zip(actual).enumerate() {
-            let bound = 4.0 * (f64::from(count).sqrt() + 2.0) * f64::from(f32::EPSILON) * magnitude;
+            let bound = factor
+                * 4.0
+                * (f64::from(count).sqrt() + 2.0)
+                * f64::from(f32::EPSILON)
+                * magnitude;
             let error = (f64::from(actual) - sum).abs();
             assert!(
                 error <= bound,
@@ -149,7 +161,7 @@ impl Case {
     }
 
     /// Everything the kernels compute, into buffers full of NaN.
-    fn run(&self, isa: Isa) -> Results {
+    fn run(&self, isa: Isa, algorithm: Algorithm) -> Results {
         let nan = |len| vec![f32::NAN; len];
         let mut results = Results {
             y: nan(self.dy.len()),
@@ -158,7 +170,7 @@ impl Case {
             dw: nan(self.w.len()),
         };
         let x = self.x.each_ref().map(Vec::as_slice);
-        let packed = self.conv.pack(isa, &self.w);
+        let packed = self.conv.pack(isa, algorithm, &self.w);
         let epilogue = Epilogue {
             bias: Some(&self.bias),
             shift: Some(&self.shift),
@@ -168,7 +180,7 @@ impl Case {
         self.conv
             .forward(&packed, x, Epilogue::default(), &mut results.plain);
         let [dx, dx2] = &mut results.dx;
-        let packed = self.conv.pack_transpose(isa, &self.w);
+        let packed = self.conv.pack_transpose(isa, algorithm, &self.w);
         self.conv
             .input_gradient(&packed, &self.dy, [Some(dx), Some(dx2)]);
         self.conv.weight_gradient(isa, x, &self.dy, &mut results.dw);
@@ -176,7 +188,11 @@ impl Case {
     }
 
     fn check(&self, isa: Isa) {
-        let results = self.run(isa);
+        self.check_within(1.0, isa, Algorithm::Direct);
+    }
+
+    fn check_within(&self, factor: f64, isa: Isa, algorithm: Algorithm) {
+        let results = self.run(isa, algorithm);
         let shape = self.conv.shape();
         let mut y = Sums::new(self.dy.len());
         let mut dx = self.x.each_ref().map(|x| Sums::new(x.len()));
@@ -188,9 +204,9 @@ impl Case {
             dx[k].add(at, dy * w);
             dw.add(term.w, dy * x);
         });
-        y.check("y without epilogue", &results.plain);
-        for k in 0..2 {
-            dx[k].check("dx", &results.dx[k]);
+        y.check_within(factor, "y without epilogue", &results.plain);
+        for (dx, actual) in dx.iter().zip(&results.dx) {
+            dx.check_within(factor, "dx", actual);
         }
         dw.check("dw", &results.dw);
         let channels = shape.out_channels;
@@ -203,7 +219,7 @@ impl Case {
             );
             y.add(at, f64::from(self.residual[at]));
         }
-        y.check("y", &results.y);
+        y.check_within(factor, "y", &results.y);
     }
 }
 
@@ -309,7 +325,9 @@ fn the_number_of_threads_changes_no_bit() {
         let case = Case::new(shape, 7, 5);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build().unwrap().install(|| case.run(Isa::detect()))
+            pool.build()
+                .unwrap()
+                .install(|| case.run(Isa::detect(), Algorithm::Fastest))
         };
         let one = run(1);
         assert!(run(2) == one && run(3) == one, "{shape:?}");
@@ -319,7 +337,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn an_empty_batch_gives_empty_results() {
     let case = Case::new(plain([4, 4], 3, 5, 3), 0, 0);
-    let results = case.run(Isa::detect());
+    let results = case.run(Isa::detect(), Algorithm::Fastest);
     assert!(results.y.is_empty());
     assert!(results.dw.iter().all(|&dw| dw == 0.0));
 }

@@ -31,6 +31,36 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
 }
 
+impl Epilogue<'_> {
+    /// Adds to `sum`, `width` channels of `image` from `first` on, which go to `at`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a place in an image has as many parts"
+    )]
+    #[inline(always)]
+    pub(crate) fn add<S: Simd>(
+        &self,
+        simd: S,
+        mut sum: S::f32s,
+        image: usize,
+        channels: usize,
+        first: usize,
+        at: usize,
+        width: usize,
+    ) -> S::f32s {
+        for (term, at) in [
+            (self.bias, first),
+            (self.shift, image * channels + first),
+            (self.residual, at),
+        ] {
+            if let Some(term) = term {
+                sum = simd.add_f32s(sum, load(simd, &term[at..][..width]));
+            }
+        }
+        sum
+    }
+}
+
 /// Writes `output`, images of `channels` channels, all of them.
 pub(crate) fn gather(
     axes: &[Axis; 2],
@@ -245,11 +275,6 @@ impl Task<'_> {
         sites: &[Site; P],
         acc: &[[S::f32s; N]; P],
     ) {
-        let Epilogue {
-            bias,
-            shift,
-            residual,
-        } = self.map.epilogue;
         let axes = self.map.axes;
         let channels = self.map.channels;
         for (site, acc) in sites.iter().zip(acc) {
@@ -260,16 +285,10 @@ impl Task<'_> {
                 let first = block.first + n * S::F32_LANES;
                 let width = S::F32_LANES.min(block.first + block.width - first);
                 let at = pixel * channels + first;
-                let mut sum = sum;
-                for (term, at) in [
-                    (bias, first),
-                    (shift, site.image * channels + first),
-                    (residual, at),
-                ] {
-                    if let Some(term) = term {
-                        sum = simd.add_f32s(sum, load(simd, &term[at..][..width]));
-                    }
-                }
+                let sum = self
+                    .map
+                    .epilogue
+                    .add(simd, sum, site.image, channels, first, at, width);
                 #[allow(unsafe_code, reason = "tasks share the output")]
                 // SAFETY: phase, image and place within the phase determine a pixel uniquely,
                 // and every pixel and block belong to one task.
@@ -282,7 +301,7 @@ impl Task<'_> {
 
 /// A vector of at most its length of floats, zeros after them.
 #[inline(always)]
-fn load<S: Simd>(simd: S, from: &[f32]) -> S::f32s {
+pub(crate) fn load<S: Simd>(simd: S, from: &[f32]) -> S::f32s {
     match S::as_simd_f32s(from) {
         ([v], []) => *v,
         _ => simd.partial_load_f32s(from),
@@ -291,7 +310,7 @@ fn load<S: Simd>(simd: S, from: &[f32]) -> S::f32s {
 
 /// As many floats of `v` as fit.
 #[inline(always)]
-fn store<S: Simd>(simd: S, to: &mut [f32], v: S::f32s) {
+pub(crate) fn store<S: Simd>(simd: S, to: &mut [f32], v: S::f32s) {
     match S::as_mut_simd_f32s(to) {
         ([to], []) => *to = v,
         _ => simd.partial_store_f32s(to, v),

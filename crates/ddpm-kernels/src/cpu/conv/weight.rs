@@ -16,8 +16,10 @@ use super::tile::{Lattice, max_rows, outer_products, with_rows};
 use crate::cpu::Isa;
 use crate::cpu::scratch::Scratch;
 
-/// At least so many tasks, if there are so many images.
+/// At least so many tasks, if there are enough images.
 const TASKS: usize = 16;
+/// At least so many pixels to a share: every share has sums of its own to clear and to add.
+const SHARE: usize = 512;
 /// At most so many blocks of output channels to a task, which copies its input once.
 const GROUP: usize = 4;
 /// About so many pixels between two visits to the same sums.
@@ -37,7 +39,8 @@ pub(crate) fn gradient(
 ) {
     let blocks = blocks(isa, channels);
     let groups = blocks.len().div_ceil(GROUP);
-    let shares = TASKS.div_ceil(groups).min(batch).max(1);
+    let pixels = batch * axes[0].output * axes[1].output;
+    let shares = TASKS.div_ceil(groups).min(batch).min(pixels / SHARE).max(1);
     let inputs = source.channels[0] + source.channels[1];
     let width = 2 * lanes(isa);
     let size = phases(axes)

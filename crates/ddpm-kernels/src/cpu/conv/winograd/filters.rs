@@ -1,0 +1,126 @@
+//! Filters as the matrix products read them.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::transform::Tile;
+use crate::cpu::Isa;
+use crate::cpu::conv::axis::Axis;
+use crate::cpu::conv::pack::{Block, Strides, blocks, lanes};
+
+/// Transformed filters: for every block, `[point of the tile][summed channel][lane]`.
+#[derive(Debug)]
+pub(crate) struct Filters {
+    pub(crate) isa: Isa,
+    pub(super) tile: Tile,
+    pub(super) blocks: Vec<Block>,
+    pub(super) data: Vec<Vec<f32>>,
+}
+
+/// Whether the map has the form that the transforms need: three taps in a row on both axes,
+/// and whole vectors of channels on both sides.
+pub(crate) fn applies(isa: Isa, axes: &[Axis; 2], channels: [usize; 3]) -> bool {
+    channels.iter().all(|channels| channels % lanes(isa) == 0)
+        && axes.iter().all(|axis| {
+            axis.step == 1
+                && matches!(&axis.phases[..], [taps] if taps.len() == 3
+                    && taps.iter().all(|tap| tap.kernel.len() == 1)
+                    && taps.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset))
+        })
+}
+
+impl Filters {
+    /// Transforms the channels `kept` of `weights` for the map `axes`.
+    pub(crate) fn new(
+        isa: Isa,
+        tile: Tile,
+        axes: &[Axis; 2],
+        weights: &[f32],
+        strides: Strides,
+        summed: usize,
+        kept: Range<usize>,
+    ) -> Self {
+        let blocks = blocks(isa, kept.len());
+        let kernel = [0, 1].map(|k| [0, 1, 2].map(|t| axes[k].phases[0][t].kernel[0]));
+        let data = blocks
+            .par_iter()
+            .map(|block| {
+                let from = &weights[(kept.start + block.first) * strides.kept..];
+                isa.dispatch(Transformed {
+                    tile,
+                    weights: from,
+                    strides,
+                    kernel,
+                    summed,
+                    width: block.width,
+                })
+            })
+            .collect();
+        Self {
+            isa,
+            tile,
+            blocks,
+            data,
+        }
+    }
+}
+
+/// One block of filters to transform.
+struct Transformed<'a> {
+    tile: Tile,
+    weights: &'a [f32],
+    strides: Strides,
+    /// The kernel's rows and columns in the order of the taps.
+    kernel: [[usize; 3]; 2],
+    summed: usize,
+    width: usize,
+}
+
+impl WithSimd for Transformed<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
+        let (n, width) = (self.tile.inputs(), self.width);
+        let transform = self.tile.filter();
+        let mut data = vec![0.0; n * n * self.summed * width];
+        let mut g = vec![0.0; 9 * width];
+        let mut half = vec![0.0; 3 * n * width];
+        for i in 0..self.summed {
+            for lane in 0..width {
+                let from = &self.weights[lane * self.strides.kept + i * self.strides.summed..];
+                for y in 0..3 {
+                    for x in 0..3 {
+                        let at = self.kernel[0][y] * self.strides.row + self.kernel[1][x];
+                        g[(y * 3 + x) * width + lane] = from[at];
+                    }
+                }
+            }
+            // G g, then (G g) Gᵀ.
+            for (half, t) in half.chunks_exact_mut(3 * width).zip(transform) {
+                let (above, rest) = g.split_at(3 * width);
+                let (middle, below) = rest.split_at(3 * width);
+                combine(half, t, above, middle, below);
+            }
+            for (y, half) in half.chunks_exact(3 * width).enumerate() {
+                for (x, t) in transform.iter().enumerate() {
+                    let to = &mut data[((y * n + x) * self.summed + i) * width..][..width];
+                    let (left, rest) = half.split_at(width);
+                    let (middle, right) = rest.split_at(width);
+                    combine(to, t, left, middle, right);
+                }
+            }
+        }
+        data
+    }
+}
+
+/// to = t₀·a + t₁·b + t₂·c.
+#[inline(always)]
+fn combine(to: &mut [f32], t: &[f32; 3], a: &[f32], b: &[f32], c: &[f32]) {
+    for (((to, a), b), c) in to.iter_mut().zip(a).zip(b).zip(c) {
+        *to = t[0] * a + t[1] * b + t[2] * c;
+    }
+}

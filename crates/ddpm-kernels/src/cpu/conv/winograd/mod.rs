@@ -1,0 +1,282 @@
+//! 3×3 convolutions of stride 1 with fewer multiplications.
+//!
+//! Winograd's minimal filtering F(m×m, 3×3) computes an m×m tile of outputs from its
+//! (m+2)×(m+2) inputs d and the filter g as Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A (Lavin and Gray 2016,
+//! arXiv:1509.09308, §4): (m+2)² multiplications instead of 9m², and these, summed over channels,
+//! are (m+2)² matrix products. A task transforms some tiles of input, multiplies them, and
+//! transforms them back, one block of output channels at a time, without leaving the cache.
+
+#![allow(
+    clippy::needless_range_loop,
+    reason = "indices that are constants once unrolled"
+)]
+
+mod filters;
+mod transform;
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::axis::Axis;
+use super::gather::{Epilogue, Source, load, store};
+use super::tile::{max_rows, rows_times_matrix, with_rows};
+use crate::cpu::disjoint::Disjoint;
+use crate::cpu::scratch::Scratch;
+use transform::{Four, Transform, Two, both_axes};
+
+/// Bytes of transformed input that a task holds, about half of a core's second-level cache.
+const HELD: usize = 256 << 10;
+
+pub(crate) use filters::{Filters, applies};
+pub(crate) use transform::Tile;
+
+/// As [`super::gather::gather`].
+pub(crate) fn gather(
+    axes: &[Axis; 2],
+    batch: usize,
+    source: Source,
+    filters: &Filters,
+    epilogue: Epilogue,
+    output: &mut [f32],
+    channels: usize,
+) {
+    let m = filters.tile.outputs();
+    let n = filters.tile.inputs();
+    let grid = [axes[0].output.div_ceil(m), axes[1].output.div_ceil(m)];
+    let tiles = batch * grid[0] * grid[1];
+    let inputs = source.channels[0] + source.channels[1];
+    // An even number of tasks of equal size, each a multiple of what registers hold.
+    let rows = filters.isa.dispatch(Rows);
+    // Twice the registers' rows at least: the filters are read once for every such pair.
+    let most = (HELD / (n * n * inputs * 4)).max(2 * rows);
+    let tasks = tiles.div_ceil(most).next_multiple_of(4);
+    let size = tiles.div_ceil(tasks).next_multiple_of(rows).max(1);
+    let zeros = vec![0.0; source.channels[0].max(source.channels[1])];
+    let output = Disjoint::new(output);
+    let map = Map {
+        axes,
+        source,
+        zeros: &zeros,
+        filters,
+        epilogue,
+        output: &output,
+        channels,
+        grid,
+    };
+    let starts: Vec<usize> = (0..tiles).step_by(size).collect();
+    starts.into_par_iter().for_each(|start| {
+        filters.isa.dispatch(Task {
+            map: &map,
+            tiles: start..(start + size).min(tiles),
+        });
+    });
+}
+
+/// The rows of a register tile.
+struct Rows;
+
+impl WithSimd for Rows {
+    type Output = usize;
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        max_rows::<S>()
+    }
+}
+
+struct Map<'a> {
+    axes: &'a [Axis; 2],
+    source: Source<'a>,
+    /// What lies outside the source.
+    zeros: &'a [f32],
+    filters: &'a Filters,
+    epilogue: Epilogue<'a>,
+    output: &'a Disjoint<'a>,
+    channels: usize,
+    /// Rows and columns of tiles in an image.
+    grid: [usize; 2],
+}
+
+/// Some tiles, counted through all images.
+struct Task<'a> {
+    map: &'a Map<'a>,
+    tiles: Range<usize>,
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.map.filters.tile {
+            Tile::Two => self.run::<S, Two>(simd),
+            Tile::Four => self.run::<S, Four>(simd),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd, T: Transform<S>>(&self, simd: S) {
+        let points = (T::OUTPUTS + 2) * (T::OUTPUTS + 2);
+        let Source { channels, .. } = self.map.source;
+        let inputs = channels[0] + channels[1];
+        let count = self.tiles.len();
+        let mut transformed = Scratch::take(points * count * inputs);
+        let mut products = Scratch::take(points * count * 2 * S::F32_LANES);
+        for (k, tile) in self.tiles.clone().enumerate() {
+            let mut to = k * inputs;
+            for (images, channels) in std::iter::zip(self.map.source.images, channels) {
+                let pixels = self.pixels::<S, T>(tile, images, channels);
+                for first in (0..channels).step_by(S::F32_LANES) {
+                    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
+                    for y in 0..T::OUTPUTS + 2 {
+                        for x in 0..T::OUTPUTS + 2 {
+                            d[y][x] = load(simd, &pixels[y][x][first..][..S::F32_LANES]);
+                        }
+                    }
+                    let d = both_axes::<S, T, false>(simd, d);
+                    scatter::<S, T>(&mut transformed[to..], count * inputs, &d);
+                    to += S::F32_LANES;
+                }
+            }
+        }
+        for (block, weights) in self.map.filters.blocks.iter().zip(&self.map.filters.data) {
+            let points = transformed[..points * count * inputs]
+                .chunks_exact(count * inputs)
+                .zip(weights.chunks_exact(inputs * block.width))
+                .zip(products.chunks_exact_mut(count * block.width));
+            for ((x, w), to) in points {
+                if block.vectors == 2 {
+                    product::<S, 2>(simd, x, w, inputs, to);
+                } else {
+                    product::<S, 1>(simd, x, w, inputs, to);
+                }
+            }
+            for (k, tile) in self.tiles.clone().enumerate() {
+                for first in (0..block.width).step_by(S::F32_LANES) {
+                    let from = &products[k * block.width + first..];
+                    let sums = collect::<S, T>(simd, from, count * block.width);
+                    let y = both_axes::<S, T, true>(simd, sums);
+                    self.write::<S, T>(simd, tile, block.first + first, &y);
+                }
+            }
+        }
+    }
+
+    /// The image of a tile and its first output row and column.
+    #[inline(always)]
+    fn place(&self, tile: usize, outputs: usize) -> (usize, [usize; 2]) {
+        let [rows, cols] = self.map.grid;
+        let (image, tile) = (tile / (rows * cols), tile % (rows * cols));
+        (image, [tile / cols * outputs, tile % cols * outputs])
+    }
+
+    /// The pixels of a tile's inputs, zeros outside the image.
+    #[inline(always)]
+    fn pixels<'b, S: Simd, T: Transform<S>>(
+        &'b self,
+        tile: usize,
+        images: &'b [f32],
+        channels: usize,
+    ) -> [[&'b [f32]; 6]; 6] {
+        let axes = self.map.axes;
+        let (image, [top, left]) = self.place(tile, T::OUTPUTS);
+        let top = top.wrapping_add_signed(axes[0].phases[0][0].offset);
+        let left = left.wrapping_add_signed(axes[1].phases[0][0].offset);
+        let image = image * axes[0].source;
+        let zeros: &[f32] = self.map.zeros;
+        let mut pixels = [[&zeros[..channels]; 6]; 6];
+        for (y, pixels) in pixels.iter_mut().enumerate() {
+            let row = top.wrapping_add(y);
+            for (x, to) in pixels.iter_mut().enumerate() {
+                let col = left.wrapping_add(x);
+                if row < axes[0].source && col < axes[1].source {
+                    let pixel = (image + row) * axes[1].source + col;
+                    *to = &images[pixel * channels..][..channels];
+                }
+            }
+        }
+        pixels
+    }
+
+    /// Stores a tile's outputs, those inside the image.
+    #[inline(always)]
+    fn write<S: Simd, T: Transform<S>>(
+        &self,
+        simd: S,
+        tile: usize,
+        first: usize,
+        y: &[[S::f32s; 6]; 6],
+    ) {
+        let axes = self.map.axes;
+        let (image, [top, left]) = self.place(tile, T::OUTPUTS);
+        let channels = self.map.channels;
+        for (row, y) in (top..axes[0].output).zip(&y[..T::OUTPUTS]) {
+            for (col, &y) in (left..axes[1].output).zip(&y[..T::OUTPUTS]) {
+                let pixel = (image * axes[0].output + row) * axes[1].output + col;
+                let at = pixel * channels + first;
+                let width = S::F32_LANES;
+                let y = self
+                    .map
+                    .epilogue
+                    .add(simd, y, image, channels, first, at, width);
+                #[allow(unsafe_code, reason = "tasks share the output")]
+                // SAFETY: every pixel lies in one tile, every tile in one task.
+                let to = unsafe { self.map.output.range(at..at + width) };
+                store(simd, to, y);
+            }
+        }
+    }
+}
+
+/// Stores a tile's points `stride` floats apart.
+#[inline(always)]
+fn scatter<S: Simd, T: Transform<S>>(to: &mut [f32], stride: usize, d: &[[S::f32s; 6]; 6]) {
+    let n = T::OUTPUTS + 2;
+    for y in 0..n {
+        for x in 0..n {
+            let to = &mut to[(y * n + x) * stride..][..S::F32_LANES];
+            S::as_mut_simd_f32s(to).0[0] = d[y][x];
+        }
+    }
+}
+
+/// Loads a tile's points, `stride` floats apart.
+#[inline(always)]
+fn collect<S: Simd, T: Transform<S>>(simd: S, from: &[f32], stride: usize) -> [[S::f32s; 6]; 6] {
+    let n = T::OUTPUTS + 2;
+    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
+    for y in 0..n {
+        for x in 0..n {
+            d[y][x] = load(simd, &from[(y * n + x) * stride..][..S::F32_LANES]);
+        }
+    }
+    d
+}
+
+/// to = x · w: rows of `inputs` by a matrix `N` vectors wide.
+#[inline(always)]
+fn product<S: Simd, const N: usize>(simd: S, x: &[f32], w: &[f32], inputs: usize, to: &mut [f32]) {
+    let width = N * S::F32_LANES;
+    assert!(w.len() >= inputs * width);
+    let height = max_rows::<S>();
+    for (x, to) in x.chunks(height * inputs).zip(to.chunks_mut(height * width)) {
+        with_rows!(S, x.len() / inputs, P => {
+            let mut acc = [[simd.splat_f32s(0.0); N]; P];
+            let mut rows = [x.as_ptr(); P];
+            for (p, row) in rows.iter_mut().enumerate() {
+                *row = x[p * inputs..][..inputs].as_ptr();
+            }
+            #[allow(unsafe_code, reason = "the innermost loop has no room for bounds checks")]
+            // SAFETY: the rows were cut to `inputs` floats, the matrix was checked above.
+            unsafe {
+                rows_times_matrix(simd, &mut acc, &rows, inputs, w.as_ptr());
+            }
+            let mut to = S::as_mut_simd_f32s(to).0.chunks_exact_mut(N);
+            for acc in acc {
+                to.next().expect("as many rows").copy_from_slice(&acc);
+            }
+        });
+    }
+}
