@@ -9,8 +9,9 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, TensorMetadata};
 
+use crate::cpu::conv::{Algorithm, shift_gradient};
 use crate::cpu::norm::{self, Moments};
-use crate::cpu::{Isa, attention, conv::shift_gradient};
+use crate::cpu::{Isa, attention};
 use crate::host::Host;
 use crate::ops::{
     AttentionInputs, ConvInputs, ConvPresent, KernelOps, NormInputs, NormPresent, dims,
@@ -103,10 +104,11 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
         let device = dy.device();
         let slopes = B::floats(&dy);
         let conv = &inputs.conv;
+        let isa = Isa::detect();
         let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
 
         if x.is_some() || x2.is_some() {
-            let packed = conv.pack_transpose(Isa::detect(), B::floats(&inputs.weight));
+            let packed = conv.pack_transpose(isa, Algorithm::Fastest, B::floats(&inputs.weight));
             let mut dx = x.as_ref().map(|_| zeros(&inputs.x));
             let mut dx2 = x2.as_ref().and(inputs.x2.as_ref()).map(zeros);
             let wanted = [dx.as_deref_mut(), dx2.as_deref_mut()];
@@ -121,7 +123,7 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
         }
         if let Some(weight) = weight {
             let mut dw = zeros(&inputs.weight);
-            conv.weight_gradient(Isa::detect(), inputs.inputs(), slopes, &mut dw);
+            conv.weight_gradient(isa, inputs.inputs(), slopes, &mut dw);
             let shape = dims::<B, 4>(&inputs.weight);
             grads.register::<B>(weight.id, B::tensor(dw, &shape, &device));
         }
@@ -131,7 +133,7 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
             let (batch, channels) = (dims::<B, 4>(&dy)[0], conv.shape().out_channels);
             let mut dshift = vec![0.0; batch * channels];
             let mut dbias = vec![0.0; channels];
-            shift_gradient(Isa::detect(), slopes, &mut dshift, &mut dbias);
+            shift_gradient(isa, slopes, &mut dshift, &mut dbias);
             if let Some(bias) = bias {
                 grads.register::<B>(bias.id, B::tensor(dbias, &[channels], &device));
             }

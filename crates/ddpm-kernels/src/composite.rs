@@ -24,8 +24,8 @@ pub(crate) fn conv(
     let mut x = joined(images).permute([0, 3, 1, 2]);
     if options.upsample > 1 {
         let factor = options.upsample as f32;
-        let nearest = InterpolateOptions::new(InterpolateMode::Nearest)
-            .with_scale_factor([factor, factor]);
+        let nearest =
+            InterpolateOptions::new(InterpolateMode::Nearest).with_scale_factor([factor, factor]);
         x = interpolate(x, nearest);
     }
     let [rows, cols] = options.padding;
@@ -84,9 +84,8 @@ pub(crate) fn group_norm(
 pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
     let [batch, tokens, channels] = q.dims();
     let dim = channels / heads;
-    let split = |x: Tensor<3>| -> Tensor<4> {
-        x.reshape([batch, tokens, heads, dim]).swap_dims(1, 2)
-    };
+    let split =
+        |x: Tensor<3>| -> Tensor<4> { x.reshape([batch, tokens, heads, dim]).swap_dims(1, 2) };
     let scores = split(q).matmul(split(k).swap_dims(2, 3)) / (dim as f64).sqrt();
     softmax(scores, 3)
         .matmul(split(v))

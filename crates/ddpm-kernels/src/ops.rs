@@ -4,10 +4,10 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
-use crate::cpu::attention::{self, Attention};
-use crate::cpu::conv::{Conv, Epilogue, Shape};
-use crate::cpu::norm::{self, GroupNorm, Images, Moments};
 use crate::cpu::Isa;
+use crate::cpu::attention::{self, Attention};
+use crate::cpu::conv::{Algorithm, Conv, Epilogue, Shape};
+use crate::cpu::norm::{self, GroupNorm, Images, Moments};
 use crate::host::Host;
 use crate::{ConvOptions, NormOptions};
 
@@ -179,7 +179,9 @@ impl<B: Host> ConvInputs<B> {
             shift: floats::<B>(shift.as_ref()),
             residual: floats::<B>(residual.as_ref()),
         };
-        let weight = self.conv.pack(Isa::detect(), B::floats(&self.weight));
+        let weight = self
+            .conv
+            .pack(Isa::detect(), Algorithm::Fastest, B::floats(&self.weight));
         let mut y = vec![0.0; shape.iter().product()];
         self.conv.forward(&weight, self.inputs(), epilogue, &mut y);
         B::tensor(y, &shape, &self.x.device())
@@ -293,7 +295,13 @@ impl<B: Host> AttentionInputs<B> {
         } = self.sizes;
         let mut y = vec![0.0; batch * tokens * heads * dim];
         let mut log_sums = vec![0.0; batch * tokens * heads];
-        attention::forward(Isa::detect(), &self.sizes, self.qkv(), &mut y, &mut log_sums);
+        attention::forward(
+            Isa::detect(),
+            &self.sizes,
+            self.qkv(),
+            &mut y,
+            &mut log_sums,
+        );
         let shape = [batch, tokens, heads * dim];
         (B::tensor(y, &shape, &self.qkv[0].device()), log_sums)
     }

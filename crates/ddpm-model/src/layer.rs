@@ -34,7 +34,13 @@ pub(crate) fn conv(
     shift: Option<Tensor<2>>,
     residual: Option<Tensor<4>>,
 ) -> Tensor<4> {
-    conv_as(conv, images, shift, residual, ConvOptions::same(conv.kernel_size[0]))
+    conv_as(
+        conv,
+        images,
+        shift,
+        residual,
+        ConvOptions::same(conv.kernel_size[0]),
+    )
 }
 
 /// As [`conv`], with other options than those that keep the size.
@@ -65,6 +71,10 @@ pub(crate) fn pixelwise(
         shift: None,
         residual,
     };
-    let weight = linear.weight.val().transpose().reshape([output, input, 1, 1]);
+    let weight = linear
+        .weight
+        .val()
+        .transpose()
+        .reshape([output, input, 1, 1]);
     ddpm_kernels::conv(images, weight, terms, ConvOptions::same(1))
 }

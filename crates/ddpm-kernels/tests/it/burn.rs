@@ -21,7 +21,9 @@ fn devices() -> [Device; 2] {
 
 /// Calls `check` on every device with the kernels and without.
 fn everywhere(check: impl Fn(&Device, &str)) {
-    let _guard = SWITCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _guard = SWITCH
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     for device in devices() {
         for kernels in [true, false] {
             ddpm_kernels::enable(kernels);
@@ -39,7 +41,10 @@ fn close<const D: usize>(name: &str, found: Tensor<D>, expected: Tensor<D>) {
     assert_eq!(found.dims(), expected.dims(), "{name}");
     let size: f64 = expected.clone().abs().max().into_scalar();
     let error: f64 = (found - expected).abs().max().into_scalar();
-    assert!(error <= TOLERANCE * size.max(1.0), "{name}: off by {error} of {size}");
+    assert!(
+        error <= TOLERANCE * size.max(1.0),
+        "{name}: off by {error} of {size}"
+    );
 }
 
 #[test]
@@ -216,13 +221,21 @@ fn group_norms_and_their_gradients() {
             let slope = random(y.dims(), device).detach();
             let found = (y * slope.clone()).sum().backward();
             let wanted = (expected * slope).sum().backward();
-            close(&name("dx"), x.grad(&found).unwrap(), x.grad(&wanted).unwrap());
+            close(
+                &name("dx"),
+                x.grad(&found).unwrap(),
+                x.grad(&wanted).unwrap(),
+            );
             if let Some(skip) = skip {
                 let (a, b) = (skip.grad(&found).unwrap(), skip.grad(&wanted).unwrap());
                 close(&name("dskip"), a, b);
             }
             for (what, t) in [("dweight", &weight), ("dbias", &bias)] {
-                close(&name(what), t.grad(&found).unwrap(), t.grad(&wanted).unwrap());
+                close(
+                    &name(what),
+                    t.grad(&found).unwrap(),
+                    t.grad(&wanted).unwrap(),
+                );
             }
             let (a, b) = (
                 scale_shift.grad(&found).unwrap(),
@@ -252,7 +265,11 @@ fn attention_and_its_gradients() {
             let found = (y * slope.clone()).sum().backward();
             let wanted = (expected * slope).sum().backward();
             for (what, t) in ["dq", "dk", "dv"].iter().zip(&qkv) {
-                close(&name(what), t.grad(&found).unwrap(), t.grad(&wanted).unwrap());
+                close(
+                    &name(what),
+                    t.grad(&found).unwrap(),
+                    t.grad(&wanted).unwrap(),
+                );
             }
         }
     });
