@@ -1,0 +1,288 @@
+//! One side of `cargo xtask race --speed`: our training and sampling steps, a JSON line for each.
+//!
+//! ```text
+//! step FOLDER NETWORK write BATCH          weights, a batch and what we make of it, into FOLDER
+//! step FOLDER NETWORK train BATCH STEPS    with the weights from there
+//! step FOLDER NETWORK sample BATCH STEPS   the first steps of DDIM-50, without autodiff
+//! ```
+//!
+//! A line holds the `step`, counted from 1, its milliseconds `ms` and the process's peak resident
+//! memory so far, `peak_mib`. `benches/peers/speed.py` is the other side: it takes the same
+//! arguments, loads the same weights into diffusers' U-Net and prints the same lines.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+use std::{env, fs};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use ddpm_model::{UNet, UNetConfig};
+use ddpm_process::{Clamped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
+use ddpm_schedule::{
+    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting,
+};
+use ddpm_train::checkpoint::{self, Snapshot};
+use ddpm_train::device::Backend;
+use ddpm_train::ema::Ema;
+use ddpm_train::optim::{AdamWSettings, Optim, clip};
+use ddpm_train::params::{self, Named};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let race = |folder, network| Race::new(folder, network);
+    match arguments[..] {
+        [folder, network, "write", batch] => race(folder, network)?.write(batch.parse()?),
+        [folder, network, "train", batch, steps] => {
+            race(folder, network)?.train(batch.parse()?, steps.parse()?)
+        }
+        [folder, network, "sample", batch, steps] => {
+            race(folder, network)?.sample(batch.parse()?, steps.parse()?)
+        }
+        _ => Err("usage: step FOLDER mnist|cifar10 write|train|sample BATCH [STEPS]".into()),
+    }
+}
+
+/// What both sides compute with.
+struct Race {
+    folder: PathBuf,
+    config: UNetConfig,
+    /// Channels, height, width.
+    row: [usize; 3],
+    /// What PyTorch counts for the same network.
+    parameters: usize,
+    objective: Objective,
+    device: Device,
+}
+
+impl Race {
+    fn new(folder: &str, network: &str) -> Outcome<Self> {
+        let cifar10 = UNetConfig {
+            dropout: 0.0,
+            ..UNetConfig::cifar10()
+        };
+        let (config, row, parameters) = match network {
+            "cifar10" => (cifar10, [3, 32, 32], 35_746_307),
+            "mnist" => {
+                let mnist = UNetConfig {
+                    in_channels: 1,
+                    out_channels: 1,
+                    block_out_channels: vec![64, 128, 128],
+                    attention: vec![false, true, false],
+                    ..cifar10
+                };
+                (mnist, [1, 28, 28], 6_469_889)
+            }
+            unknown => return Err(format!("unknown network `{unknown}`").into()),
+        };
+        let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+        Ok(Self {
+            folder: folder.into(),
+            config,
+            row,
+            parameters,
+            objective: Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple)?,
+            device: Backend::Flex.device()?,
+        })
+    }
+
+    /// The network as initialised, on this device.
+    fn initial(&self, device: &Device) -> Outcome<UNet> {
+        let model = self.config.init(0, device)?;
+        let (ours, theirs) = (model.num_params(), self.parameters);
+        if ours != theirs {
+            return Err(format!("{ours} parameters, not {theirs}").into());
+        }
+        Ok(model)
+    }
+
+    /// The network with the weights that `write` left.
+    fn load(&self, device: &Device) -> Outcome<UNet> {
+        let path = self.folder.join("step-00000000/model.safetensors");
+        Ok(checkpoint::load_module(&path, self.initial(device)?)?)
+    }
+
+    /// Standard normal rows that differ from purpose to purpose.
+    fn normal(&self, domain: &'static str, batch: usize, device: &Device) -> Tensor<4> {
+        let samples: Vec<u64> = (0..batch as u64).collect();
+        let [channels, height, width] = self.row;
+        let shape = [batch, channels, height, width];
+        NoiseStream::new(0, domain).normal(&samples, 0, shape, device)
+    }
+
+    /// Standard normal images and noise, and times spread over the schedule.
+    fn batch(&self, size: usize, device: &Device) -> Batch {
+        let all: Vec<_> = self.objective.schedule().iter().collect();
+        Batch {
+            x0: self.normal("x0", size, device),
+            eps: self.normal("eps", size, device),
+            times: (0..size).map(|i| all[i * all.len() / size]).collect(),
+        }
+    }
+
+    /// Loss and gradients of a batch.
+    fn gradients(&self, model: &UNet, batch: &Batch) -> (f64, Named) {
+        let Batch { x0, eps, times } = batch.clone();
+        let network = |x, t| model.forward(x, t, None, None);
+        let loss = training_loss(network, &self.objective, x0, eps, &times).mean();
+        let gradients = params::gradients(model, &loss.backward());
+        (loss.into_scalar::<f64>(), gradients)
+    }
+
+    /// DDIM-50 from `x`: the states after each step.
+    fn states<'a>(
+        &'a self,
+        model: &'a UNet,
+        x: Tensor<4>,
+    ) -> Outcome<impl Iterator<Item = Tensor<4>> + 'a> {
+        let schedule = self.objective.schedule();
+        let trajectory = Trajectory::trailing(schedule, 50)?;
+        let predictor = Predictor {
+            network: |x, t| model.forward(x, t, None, None),
+            objective: &self.objective,
+        };
+        let sampler = Sampler::Ddim { eta: Eta::ZERO };
+        // DDIM with η = 0 asks for no noise.
+        let still = x.zeros_like();
+        let z = move |_| still.clone();
+        let reverse = Reverse::new(Clamped(predictor), sampler, schedule, &trajectory, x, z);
+        Ok(reverse.map(|state| state.x))
+    }
+
+    /// Leaves the weights, and what the other side's output is compared with.
+    fn write(&self, size: usize) -> Outcome<()> {
+        let training = self.device.clone().autodiff();
+        let model = randomised(self.initial(&training)?);
+        let (loss, mut gradients) = self.gradients(&model, &self.batch(size, &training));
+        let norm = clip(&mut gradients, None);
+        let plain = model.valid();
+        let Batch { x0, eps, times } = self.batch(size, &self.device);
+        let x_t = diffuse(x0.clone(), eps.clone(), self.objective.schedule(), &times);
+        let t: Vec<f32> = times.iter().map(|t| t.network_input()).collect();
+        let t = Tensor::from_floats(t.as_slice(), &self.device);
+        let output = plain.forward(x_t.clone(), t.clone(), None, None);
+        let noise = self.normal("noise", 1, &self.device);
+        let sample = self.states(&plain, noise.clone())?.last();
+        let scalar = |value| Tensor::<1>::from_floats([value], &self.device);
+        let entries = [
+            entry("x0", x0)?,
+            entry("eps", eps)?,
+            entry("t", t)?,
+            entry("x_t", x_t)?,
+            entry("output", output)?,
+            entry("noise", noise)?,
+            entry("sample", sample.ok_or("no steps")?)?,
+            entry("loss", scalar(loss))?,
+            entry("grad_norm", scalar(norm))?,
+        ];
+        let entries = entries.iter();
+        let bytes = checkpoint::tensor_bytes(
+            entries.map(|(name, shape, values)| (*name, shape.clone(), values.as_slice())),
+        )?;
+        let snapshot = Snapshot {
+            step: 0,
+            shape: self.row.to_vec(),
+            model,
+            ema: plain,
+            optim: optim(),
+        };
+        checkpoint::save(&self.folder, &snapshot, "")?;
+        Ok(checkpoint::write_file(
+            &self.folder.join("batch.safetensors"),
+            &bytes,
+        )?)
+    }
+
+    /// Loss, gradients, clipping, AdamW and the average, as the training loop has them.
+    fn train(&self, size: usize, steps: u64) -> Outcome<()> {
+        let training = self.device.clone().autodiff();
+        let mut model = self.load(&training)?;
+        let batch = self.batch(size, &training);
+        let (mut ema, mut optim) = (Ema::new(&model, 0.999), optim());
+        for step in 1..=steps {
+            let start = Instant::now();
+            let (_, mut gradients) = self.gradients(&model, &batch);
+            clip(&mut gradients, Some(1.0));
+            model = optim.step(model.clone(), gradients, 2e-4);
+            ema = ema.clone().update(&model, step);
+            self.device.sync()?;
+            report(step, start);
+        }
+        Ok(())
+    }
+
+    /// The first steps of DDIM-50.
+    fn sample(&self, size: usize, steps: u64) -> Outcome<()> {
+        let model = self.load(&self.device)?;
+        let noise = self.normal("noise", size, &self.device);
+        let mut states = self.states(&model, noise)?;
+        for step in 1..=steps {
+            let start = Instant::now();
+            if states.next().is_none() {
+                return Err(format!("the trajectory has no step {step}").into());
+            }
+            self.device.sync()?;
+            report(step, start);
+        }
+        Ok(())
+    }
+}
+
+/// What a training step sees.
+#[derive(Clone)]
+struct Batch {
+    x0: Tensor<4>,
+    eps: Tensor<4>,
+    times: Vec<Timestep>,
+}
+
+/// Every parameter moved a little: a network whose last layers are zero, as they are at first,
+/// would agree with any other.
+fn randomised(model: UNet) -> UNet {
+    let stream = NoiseStream::new(0, "weights");
+    let mut parameter = 0;
+    params::update(model, |_, value| {
+        parameter += 1;
+        let noise = stream.normal(&[parameter], 0, [1, value.dims()[0]], &value.device());
+        value + noise.squeeze_dim::<1>(0) * 0.02
+    })
+}
+
+fn optim() -> Optim {
+    Optim::new(AdamWSettings {
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+    })
+}
+
+/// A tensor as a safetensors file wants it.
+fn entry<const D: usize>(
+    name: &'static str,
+    tensor: Tensor<D>,
+) -> Outcome<(&'static str, Vec<usize>, Vec<f32>)> {
+    let shape = tensor.dims().to_vec();
+    let values = tensor.try_to_vec_as::<f32>().map_err(|e| e.to_string())?;
+    Ok((name, shape, values))
+}
+
+/// The line of a step that began at `start`.
+fn report(step: u64, start: Instant) {
+    let ms = start.elapsed().as_secs_f64() * 1e3;
+    let peak = peak_mib().map_or("null".to_owned(), |peak| format!("{peak:.1}"));
+    println!("{{\"step\": {step}, \"ms\": {ms:.3}, \"peak_mib\": {peak}}}");
+}
+
+/// The most memory this process has held, where the system tells (Linux).
+fn peak_mib() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
