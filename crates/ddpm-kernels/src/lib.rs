@@ -19,7 +19,7 @@ pub mod ops;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::ops::{ConvPresent, KernelOps, NormPresent};
 
@@ -90,17 +90,21 @@ pub fn enable(kernels: bool) {
     ENABLED.store(kernels, Ordering::Relaxed);
 }
 
-/// Whether the kernels can compute with this tensor.
-fn covers<const D: usize>(x: &Tensor<D>) -> bool {
-    let host = match x.device().without_autodiff().as_dispatch() {
+/// Whether this build has kernels for a device, with autodiff or without.
+pub fn serves(device: &Device) -> bool {
+    match device.clone().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
         DispatchDevice::Flex(_) => true,
         #[cfg(feature = "ndarray")]
         DispatchDevice::NdArray(_) => true,
         #[allow(unreachable_patterns, reason = "the two may be all there are")]
         _ => false,
-    };
-    host && x.dtype() == DType::F32 && ENABLED.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the kernels compute with this tensor.
+fn covers<const D: usize>(x: &Tensor<D>) -> bool {
+    ENABLED.load(Ordering::Relaxed) && x.dtype() == DType::F32 && serves(&x.device())
 }
 
 /// The tensor, or in its place the one that stands for an absent input.
