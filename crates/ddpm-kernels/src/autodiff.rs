@@ -3,6 +3,11 @@
 //! An operation has a fixed number of parents; where an optional input is absent, x stands in its
 //! place and is given no gradient for it. The gradients themselves have no gradients.
 
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the type of the tensors is private"
+)]
+
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};

@@ -39,21 +39,28 @@ impl Host for burn::backend::Flex {
 }
 
 #[cfg(feature = "ndarray")]
-impl Host for burn::backend::NdArray {
-    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        match tensor {
-            burn_ndarray::NdArrayTensor::F32(values) if !values.view().is_standard_layout() => {
-                values.into_shared().as_standard_layout().to_shared().into()
-            }
-            tensor => tensor,
-        }
-    }
+#[allow(deprecated, reason = "kept until Burn removes it: see docs/design.md")]
+mod ndarray {
+    use burn::backend::NdArray;
+    use burn::backend::tensor::FloatTensor;
+    use burn_ndarray::NdArrayTensor;
 
-    fn floats(tensor: &FloatTensor<Self>) -> &[f32] {
-        let values = match tensor {
-            burn_ndarray::NdArrayTensor::F32(values) => values.view().to_slice(),
-            _ => None,
-        };
-        values.expect("a contiguous tensor of f32")
+    impl super::Host for NdArray {
+        fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+            match tensor {
+                NdArrayTensor::F32(values) if !values.view().is_standard_layout() => {
+                    values.into_shared().as_standard_layout().to_shared().into()
+                }
+                tensor => tensor,
+            }
+        }
+
+        fn floats(tensor: &FloatTensor<Self>) -> &[f32] {
+            let values = match tensor {
+                NdArrayTensor::F32(values) => values.view().to_slice(),
+                _ => None,
+            };
+            values.expect("a contiguous tensor of f32")
+        }
     }
 }

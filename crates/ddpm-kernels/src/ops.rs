@@ -1,6 +1,15 @@
 //! The operations as a Burn backend extension: forward on the host, backward in
 //! [`autodiff`](crate::autodiff).
 
+#![allow(
+    deprecated,
+    reason = "the macro names NdArray, kept until Burn removes it: see docs/design.md"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a backend extension takes tensors one by one"
+)]
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
@@ -13,7 +22,11 @@ use crate::{ConvOptions, NormOptions};
 
 /// Which of a convolution's optional inputs there are.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
+#[allow(
+    missing_docs,
+    clippy::struct_excessive_bools,
+    reason = "each says whether the input of its name is there"
+)]
 pub struct ConvPresent {
     pub skip: bool,
     pub bias: bool,
@@ -23,7 +36,10 @@ pub struct ConvPresent {
 
 /// Which of a group norm's optional inputs there are.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
+#[allow(
+    missing_docs,
+    reason = "each says whether the input of its name is there"
+)]
 pub struct NormPresent {
     pub skip: bool,
     pub scale_shift: bool,

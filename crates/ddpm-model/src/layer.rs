@@ -1,5 +1,6 @@
 //! Burn's layers on images `[B, H, W, C]`, by this project's operations.
 
+use burn::module::Param;
 use burn::nn::{GroupNorm, Linear, conv::Conv2d};
 use burn::tensor::Tensor;
 use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms};
@@ -52,7 +53,7 @@ pub(crate) fn conv_as(
     options: ConvOptions,
 ) -> Tensor<4> {
     let terms = Terms {
-        bias: conv.bias.as_ref().map(|bias| bias.val()),
+        bias: conv.bias.as_ref().map(Param::val),
         shift,
         residual,
     };
@@ -67,7 +68,7 @@ pub(crate) fn pixelwise(
 ) -> Tensor<4> {
     let [input, output] = linear.weight.dims();
     let terms = Terms {
-        bias: linear.bias.as_ref().map(|bias| bias.val()),
+        bias: linear.bias.as_ref().map(Param::val),
         shift: None,
         residual,
     };
