@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod launch;
 mod llvm;
+mod race;
 mod tidy;
 
 use std::{
@@ -25,6 +26,8 @@ Diffusion models; the arguments are the program's own (try `train --help`):
   train, sample, schedule, devices, recipe
       --backend NAME    flex (default) or ndarray on the CPU, cuda, vulkan
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
+  race --speed          PyTorch against us: the same network, the same steps
+      --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
 
 Checks:
   test [--only STEP]    everything a change must pass, as CI runs it (alias: ci)
@@ -73,6 +76,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match command {
         "train" | "sample" | "schedule" | "devices" | "recipe" => launch::ddpm(command, arguments),
         "bench" => launch::bench(arguments),
+        "race" => race::race(arguments),
         "test" | "ci" => checks::test(arguments),
         "props" => commands::props(arguments),
         "tidy" => commands::tidy(arguments),

@@ -1,0 +1,306 @@
+//! `cargo xtask race --speed`: PyTorch and we take the same steps of the same network, in turns.
+//!
+//! Every measurement is a process of its own, so that its peak memory and its time to the first
+//! step are its own too: `benches/examples/step.rs` on our side, `benches/peers/speed.py` on the
+//! other. They take the same arguments and print the same lines, one a step.
+
+mod peers;
+mod table;
+
+use crate::{Refusal, cargo, root};
+use anyhow::{Context as _, bail};
+use lexopt::ValueExt as _;
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    io::{BufRead as _, BufReader},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+use table::{Contest, Run};
+
+/// Threads on both sides.
+const THREADS: &str = "2";
+
+/// The networks both sides know, and the batch each is trained with.
+const NETWORKS: [(&str, u32); 2] = [("mnist", 64), ("cifar10", 16)];
+
+/// The ways to run PyTorch. The last two are asked for by name: compiling takes minutes, and bf16
+/// is another precision.
+const VARIANTS: [&str; 4] = ["eager", "channels_last", "compile", "bf16"];
+const USUAL_VARIANTS: usize = 2;
+
+/// Steps at the start of a process that do not count: memory is mapped, threads are started.
+const WARM_UP: usize = 2;
+
+/// Steps that do.
+const TRAINING_STEPS: usize = 3;
+
+/// Batches to sample and, of DDIM's 50 equal steps, how many count.
+const SAMPLING: [(u32, usize); 3] = [(1, 48), (16, 24), (64, 6)];
+
+/// What is raced.
+#[derive(Debug, PartialEq)]
+struct Request {
+    networks: Vec<(&'static str, u32)>,
+    variants: Vec<&'static str>,
+    rounds: u32,
+}
+
+/// Both sides' programs and where they meet.
+struct Programs {
+    step: PathBuf,
+    python: PathBuf,
+    folder: PathBuf,
+}
+
+/// `race --speed [--network NAME] [--rounds N] [--variant NAME]…`
+pub(crate) fn race(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let request = parse(arguments)?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let folder = target.join("race");
+    let programs = Programs {
+        python: peers::install(&folder)?,
+        step: build(&target)?,
+        folder,
+    };
+    let mut contests = Vec::new();
+    for &(network, batch) in &request.networks {
+        programs.meet(network, batch)?;
+        contests.extend(programs.contests(&request, network, batch)?);
+    }
+    print!("{}", table::text(&contests));
+    let path = programs.folder.join("speed.json");
+    fs::write(&path, table::json(&contests, THREADS))
+        .with_context(|| path.display().to_string())?;
+    println!("also in {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(arguments: &[OsString]) -> anyhow::Result<Request> {
+    let (mut speed, mut rounds) = (false, NonZeroU32::new(3).unwrap_or(NonZeroU32::MIN));
+    let (mut networks, mut variants) = (Vec::new(), Vec::new());
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            lexopt::Arg::Long("speed") => speed = true,
+            lexopt::Arg::Long("rounds") => rounds = parser.value()?.parse()?,
+            lexopt::Arg::Long("network") => {
+                let name = parser.value()?.string()?;
+                let names = NETWORKS.map(|(name, _)| name);
+                networks.push(NETWORKS[known("network", &name, &names)?]);
+            }
+            lexopt::Arg::Long("variant") => {
+                let name = parser.value()?.string()?;
+                variants.push(VARIANTS[known("variant", &name, &VARIANTS)?]);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if !speed {
+        return Err(Refusal("race in what? `race --speed` is the one race there is".into()).into());
+    }
+    if networks.is_empty() {
+        networks.extend(NETWORKS);
+    }
+    if variants.is_empty() {
+        variants.extend(&VARIANTS[..USUAL_VARIANTS]);
+    }
+    Ok(Request {
+        networks,
+        variants,
+        rounds: rounds.get(),
+    })
+}
+
+/// Where `name` stands among the names there are.
+fn known(what: &str, name: &str, names: &[&str]) -> Result<usize, Refusal> {
+    let place = names.iter().position(|known| *known == name);
+    place.ok_or_else(|| {
+        let names = names.join(", ");
+        Refusal(format!("unknown {what} `{name}`; known: {names}"))
+    })
+}
+
+/// Compiles our side.
+fn build(target: &Path) -> anyhow::Result<PathBuf> {
+    let status = Command::new(cargo())
+        .args(["build", "--release", "--package", "ddpm-benches"])
+        .args(["--example", "step"])
+        .current_dir(root())
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("our side does not compile, see above");
+    }
+    let name = format!("step{}", env::consts::EXE_SUFFIX);
+    Ok(target.join("release/examples").join(name))
+}
+
+impl Programs {
+    fn ours(&self, network: &str) -> Command {
+        let mut command = Command::new(&self.step);
+        command.arg(self.folder.join(network)).arg(network);
+        command.env("RAYON_NUM_THREADS", THREADS);
+        command
+    }
+
+    fn theirs(&self, network: &str, variant: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(root().join("benches/peers/speed.py"));
+        command.arg(self.folder.join(network)).arg(network);
+        command.arg(variant).env("OMP_NUM_THREADS", THREADS);
+        command
+    }
+
+    /// Hands our weights over and compares what both sides make of them.
+    fn meet(&self, network: &str, batch: u32) -> anyhow::Result<()> {
+        eprintln!("{network}: the same weights, the same outputs?");
+        let size = batch.to_string();
+        let write = self.ours(network).args(["write", &size]).status();
+        if !write.context("cannot start our side")?.success() {
+            bail!("{network}: our side failed, see above");
+        }
+        let mut check = self.theirs(network, VARIANTS[0]);
+        let check = check.args(["check", &size]).status();
+        if !check.context("cannot start PyTorch")?.success() {
+            bail!("{network}: PyTorch does not agree with us, see above");
+        }
+        Ok(())
+    }
+
+    /// Every case of a network, all sides in turns.
+    fn contests(
+        &self,
+        request: &Request,
+        network: &'static str,
+        batch: u32,
+    ) -> anyhow::Result<Vec<Contest>> {
+        let training = ("train", batch, TRAINING_STEPS);
+        let sampling = SAMPLING.map(|(batch, steps)| ("sample", batch, steps));
+        let mut contests = Vec::new();
+        for (case, batch, steps) in [training].into_iter().chain(sampling) {
+            let sides = ["ours"].iter().chain(&request.variants);
+            let mut runs: Vec<_> = sides.map(|&side| (side, Vec::new())).collect();
+            for round in 1..=request.rounds {
+                for (side, runs) in &mut runs {
+                    let rounds = request.rounds;
+                    eprintln!("{network}: {case} {batch}, round {round} of {rounds}, {side}");
+                    let command = match *side {
+                        "ours" => self.ours(network),
+                        variant => self.theirs(network, variant),
+                    };
+                    runs.push(measure(command, case, batch, steps)?);
+                }
+            }
+            contests.push(Contest {
+                network,
+                case,
+                batch,
+                runs,
+            });
+        }
+        Ok(contests)
+    }
+}
+
+/// Runs one side for `WARM_UP` and `steps` more steps.
+fn measure(mut command: Command, case: &str, batch: u32, steps: usize) -> anyhow::Result<Run> {
+    let total = (WARM_UP + steps).to_string();
+    command.args([case, &batch.to_string(), &total]);
+    let start = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn();
+    let child = child.as_mut().map_err(|error| anyhow::anyhow!("{error}"));
+    let child = child.with_context(|| format!("cannot start {command:?}"))?;
+    let (mut lines, mut first_step) = (Vec::new(), None);
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            lines.push(line?);
+            first_step.get_or_insert_with(|| start.elapsed().as_secs_f64());
+        }
+    }
+    let status = child.wait()?;
+    let counted = lines.get(WARM_UP..).unwrap_or_default();
+    match (first_step, lines.last()) {
+        (Some(first_step_s), Some(last)) if status.success() && counted.len() == steps => Ok(Run {
+            ms: mean(counted).context("a step without milliseconds")?,
+            peak_mib: number(last, "peak_mib"),
+            first_step_s,
+        }),
+        _ => bail!(
+            "{command:?} made {} of {total} steps ({status})",
+            lines.len()
+        ),
+    }
+}
+
+/// The mean of the steps' milliseconds, if every line has them.
+fn mean(lines: &[String]) -> Option<f64> {
+    let ms: Option<Vec<f64>> = lines.iter().map(|line| number(line, "ms")).collect();
+    ms.map(|ms| ms.iter().sum::<f64>() / lines.len() as f64)
+}
+
+/// The number `key` of a flat JSON object.
+fn number(line: &str, key: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(&format!("\"{key}\":"))?;
+    rest.split([',', '}']).next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> anyhow::Result<Request> {
+        let arguments: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        parse(&arguments)
+    }
+
+    #[test]
+    fn a_bare_race_is_of_every_network_in_three_rounds() {
+        let request = parsed("--speed").unwrap();
+        assert_eq!(request.networks, NETWORKS);
+        assert_eq!(request.variants, ["eager", "channels_last"]);
+        assert_eq!(request.rounds, 3);
+    }
+
+    #[test]
+    fn what_is_named_is_raced() {
+        let line = "--speed --network cifar10 --rounds 1 --variant bf16 --variant eager";
+        let request = parsed(line).unwrap();
+        assert_eq!(request.networks, [("cifar10", 16)]);
+        assert_eq!(request.variants, ["bf16", "eager"]);
+        assert_eq!(request.rounds, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_raced_is_refused() {
+        for (line, reason) in [
+            ("", "race --speed"),
+            (
+                "--speed --network mnits",
+                "unknown network `mnits`; known: mnist, cifar10",
+            ),
+            ("--speed --variant jit", "known: eager, channels_last"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.is::<Refusal>());
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        assert!(parsed("--speed --rounds 0").is_err());
+    }
+
+    #[test]
+    fn the_lines_of_both_sides_are_read() {
+        let line = "{\"step\": 3, \"ms\": 12.5, \"peak_mib\": 100.5}";
+        assert_eq!(number(line, "ms"), Some(12.5));
+        assert_eq!(number(line, "peak_mib"), Some(100.5));
+        assert_eq!(number("{\"ms\":7}", "ms"), Some(7.0));
+        assert_eq!(number("{\"peak_mib\": null}", "peak_mib"), None);
+        assert_eq!(number(line, "s"), None);
+        let lines = [line.to_owned(), "{\"ms\": 13.5}".to_owned()];
+        assert_eq!(mean(&lines), Some(13.0));
+    }
+}

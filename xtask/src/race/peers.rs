@@ -1,0 +1,85 @@
+//! PyTorch, in a virtual environment of its own.
+
+use crate::{Refusal, root};
+use anyhow::Context as _;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The Python in `folder/venv` that has `benches/peers/requirements.txt`, installed if need be.
+///
+/// # Errors
+/// A [`Refusal`] where Python or its registry is missing.
+pub(super) fn install(folder: &Path) -> anyhow::Result<PathBuf> {
+    let requirements = root().join("benches/peers/requirements.txt");
+    let wanted =
+        fs::read_to_string(&requirements).with_context(|| requirements.display().to_string())?;
+    let venv = folder.join("venv");
+    let python = venv.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    // Left behind once all is there, so that an installation cut short is begun anew.
+    let installed = venv.join("requirements.txt");
+    if fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    eprintln!("installing PyTorch in {} (once)", venv.display());
+    let mut make = Command::new("python3");
+    run(
+        make.args(["-m", "venv", "--clear"]).arg(&venv),
+        "make a virtual environment",
+    )?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--requirement"]);
+    run(
+        pip.arg(&requirements),
+        "install benches/peers/requirements.txt",
+    )?;
+    fs::write(&installed, wanted).with_context(|| installed.display().to_string())?;
+    Ok(python)
+}
+
+/// Runs the command silently.
+fn run(command: &mut Command, purpose: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal(format!("no race: python3 cannot {purpose}: {reason}"));
+    let output = command.output().map_err(|e| refusal(&e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(refusal(last_line(&String::from_utf8_lossy(&said))))
+}
+
+/// What a program that failed said last.
+fn last_line(text: &str) -> &str {
+    let mut lines = text.lines().rev().map(str::trim);
+    lines
+        .find(|line| !line.is_empty())
+        .unwrap_or("it does not say why")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_one_line() {
+        let missing = run(&mut Command::new("no-such-python"), "start");
+        let Refusal(text) = missing.unwrap_err();
+        assert!(
+            text.starts_with("no race: python3 cannot start: "),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn the_last_line_says_why() {
+        assert_eq!(last_line("WARNING\nERROR: no torch\n\n"), "ERROR: no torch");
+        assert_eq!(last_line("\n"), "it does not say why");
+    }
+}

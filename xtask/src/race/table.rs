@@ -1,0 +1,170 @@
+//! The results of a race: a table to read, and JSON to keep.
+
+use std::fmt::Write as _;
+
+/// What one process measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// Mean milliseconds a step, after the warm-up.
+    pub(super) ms: f64,
+    /// The most memory it held.
+    pub(super) peak_mib: Option<f64>,
+    /// Seconds from its start to the end of its first step.
+    pub(super) first_step_s: f64,
+}
+
+/// One case, raced by several sides.
+#[derive(Debug)]
+pub(super) struct Contest {
+    pub(super) network: &'static str,
+    pub(super) case: &'static str,
+    /// Images a step.
+    pub(super) batch: u32,
+    /// Each side and its runs, a run a round; we are the first.
+    pub(super) runs: Vec<(&'static str, Vec<Run>)>,
+}
+
+/// A line for every side of every contest, with medians over the rounds.
+pub(super) fn text(contests: &[Contest]) -> String {
+    let mut text = format!(
+        "{:<22}{:<14}{:>8} {:<15}{:>9}{:>7}{:>10}{:>13}\n",
+        "", "", "ms/step", "[min–max]", "images/s", "ratio", "peak MiB", "1st step, s",
+    );
+    for contest in contests {
+        let Contest {
+            network,
+            case,
+            batch,
+            runs,
+        } = contest;
+        let ours = runs
+            .first()
+            .map(|(_, runs)| median(&column(runs, |run| run.ms)));
+        for (side, runs) in runs {
+            let ms = column(runs, |run| run.ms);
+            let middle = median(&ms);
+            let (least, most) = (ms.first().copied(), ms.last().copied());
+            let range = format!(
+                "[{:.0}–{:.0}]",
+                least.unwrap_or(f64::NAN),
+                most.unwrap_or(f64::NAN)
+            );
+            let peaks = column(runs, |run| run.peak_mib.unwrap_or(f64::NAN));
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "{:<22}{side:<14}{middle:>8.1} {range:<15}{:>9.1}{:>7.2}{:>10.0}{:>13.2}",
+                format!("{network} {case} {batch}"),
+                f64::from(*batch) * 1e3 / middle,
+                middle / ours.unwrap_or(f64::NAN),
+                median(&peaks),
+                median(&column(runs, |run| run.first_step_s)),
+            );
+        }
+    }
+    text.push_str("ratio: a side's milliseconds over ours; above 1 we are faster\n");
+    text
+}
+
+/// Every run of every contest.
+pub(super) fn json(contests: &[Contest], threads: &str) -> String {
+    let mut lines = Vec::new();
+    for Contest {
+        network,
+        case,
+        batch,
+        runs,
+    } in contests
+    {
+        for (side, runs) in runs {
+            let list = |of: fn(&Run) -> Option<f64>| {
+                let numbers = runs.iter().map(|run| number(of(run)));
+                format!("[{}]", numbers.collect::<Vec<_>>().join(", "))
+            };
+            lines.push(format!(
+                "    {{\"network\": \"{network}\", \"case\": \"{case}\", \"batch\": {batch}, \
+                 \"side\": \"{side}\", \"ms\": {}, \"peak_mib\": {}, \"first_step_s\": {}}}",
+                list(|run| Some(run.ms)),
+                list(|run| run.peak_mib),
+                list(|run| Some(run.first_step_s)),
+            ));
+        }
+    }
+    let results = lines.join(",\n");
+    format!("{{\n  \"threads\": {threads},\n  \"results\": [\n{results}\n  ]\n}}\n")
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("null".into(), |value| format!("{value:.3}"))
+}
+
+/// One number a run, in order of size.
+fn column(runs: &[Run], of: impl Fn(&Run) -> f64) -> Vec<f64> {
+    let mut numbers: Vec<_> = runs.iter().map(of).collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers
+}
+
+/// The middle of sorted numbers, or the mean of the two beside it.
+fn median(sorted: &[f64]) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(ms: f64) -> Run {
+        Run {
+            ms,
+            peak_mib: Some(2.0 * ms),
+            first_step_s: 0.5,
+        }
+    }
+
+    fn contest() -> Contest {
+        let ours = [20.0, 10.0, 40.0].map(run).to_vec();
+        let none = Run {
+            peak_mib: None,
+            ..run(30.0)
+        };
+        Contest {
+            network: "mnist",
+            case: "train",
+            batch: 64,
+            runs: vec![("ours", ours), ("eager", vec![none])],
+        }
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_table_compares_with_us() {
+        let text = text(&[contest()]);
+        let lines: Vec<Vec<_>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        let ours = "mnist train 64 ours 20.0 [10–40] 3200.0 1.00 40 0.50";
+        let theirs = "mnist train 64 eager 30.0 [30–30] 2133.3 1.50 NaN 0.50";
+        assert_eq!(lines[1].join(" "), ours);
+        assert_eq!(lines[2].join(" "), theirs);
+    }
+
+    #[test]
+    fn the_json_holds_every_run() {
+        let text = json(&[contest()], "2");
+        assert!(text.contains("\"ms\": [20.000, 10.000, 40.000], \"peak_mib\": [40.000, "));
+        assert!(text.contains("\"side\": \"eager\", \"ms\": [30.000], \"peak_mib\": [null], "));
+        assert_eq!(text.matches("\"network\"").count(), 2);
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+    }
+}
