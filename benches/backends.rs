@@ -1,10 +1,9 @@
-//! Benchmarks, per compiled backend side by side: a training step, a sampling step, and the U-Net's
-//! main operations.
+//! Benchmarks, per compiled backend side by side, with this project's kernels and without: a training
+//! step, a sampling step, and the U-Net's main operations.
 
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::Criterion;
+use ddpm_kernels::{ConvOptions, NormOptions, Terms, attention, conv, group_norm};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
@@ -21,9 +20,14 @@ fn main() {
         let Ok(device) = backend.device() else {
             continue;
         };
-        training_step(&mut criterion, backend, &device);
-        sampling_step(&mut criterion, backend, &device);
-        operations(&mut criterion, backend, &device);
+        let kernels = ddpm_kernels::serves(&device);
+        for kernels in [false, true].into_iter().filter(|on| kernels || !on) {
+            ddpm_kernels::enable(kernels);
+            let name = format!("{backend}{}", if kernels { " with kernels" } else { "" });
+            training_step(&mut criterion, &name, &device);
+            sampling_step(&mut criterion, &name, &device);
+            operations(&mut criterion, &name, &device);
+        }
     }
     criterion.final_summary();
 }
@@ -49,7 +53,7 @@ fn images(device: &Device) -> Tensor<4> {
 }
 
 /// Loss, gradients and update, waited for.
-fn training_step(criterion: &mut Criterion, backend: Backend, device: &Device) {
+fn training_step(criterion: &mut Criterion, backend: &str, device: &Device) {
     let device = device.clone().autodiff();
     let schedule = NoiseSchedule::cosine(1000, 0.008).expect("a valid schedule");
     let times: Vec<_> = schedule.iter().step_by(125).collect();
@@ -75,7 +79,7 @@ fn training_step(criterion: &mut Criterion, backend: Backend, device: &Device) {
 }
 
 /// One evaluation of the network, which is what a sampling step costs.
-fn sampling_step(criterion: &mut Criterion, backend: Backend, device: &Device) {
+fn sampling_step(criterion: &mut Criterion, backend: &str, device: &Device) {
     let model = unet(device);
     let x = images(device);
     let t = Tensor::full([BATCH], 500.0, device);
@@ -88,23 +92,40 @@ fn sampling_step(criterion: &mut Criterion, backend: Backend, device: &Device) {
     });
 }
 
-fn operations(criterion: &mut Criterion, backend: Backend, device: &Device) {
-    let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Default, device);
-    let (x, w) = (random([BATCH, 64, 14, 14]), random([64, 64, 3, 3]));
-    criterion.bench_function(&format!("convolution 3×3/{backend}"), |bencher| {
-        bencher.iter(|| {
-            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-            let y = conv2d(x.clone(), w.clone(), None, options);
-            let _ = device.sync();
-            y
+/// The operations that a step is made of, forward and backward.
+fn operations(criterion: &mut Criterion, backend: &str, device: &Device) {
+    let device = device.clone().autodiff();
+    let images = random([BATCH, 14, 14, 64], &device);
+    let weight = random([64, 64, 3, 3], &device);
+    let mut operation = |name: &str, forward: &dyn Fn() -> Tensor<1>| {
+        criterion.bench_function(&format!("{name}/{backend}"), |bencher| {
+            bencher.iter(|| {
+                let gradients = forward().backward();
+                let _ = device.sync();
+                gradients
+            });
         });
+    };
+    operation("convolution 3×3", &|| {
+        let same = ConvOptions::same(3);
+        conv(images.clone(), weight.clone(), Terms::default(), same).sum()
     });
-    let q = random([BATCH, 1, 196, 64]);
-    criterion.bench_function(&format!("attention scores/{backend}"), |bencher| {
-        bencher.iter(|| {
-            let y = q.clone().matmul(q.clone().swap_dims(2, 3));
-            let _ = device.sync();
-            y
-        });
+    let channels = random([64], &device);
+    operation("group norm and SiLU", &|| {
+        let options = NormOptions {
+            groups: 8,
+            eps: 1e-6,
+            silu: true,
+        };
+        let (weight, bias) = (channels.clone(), channels.clone());
+        group_norm(images.clone(), weight, bias, None, options).sum()
     });
+    let tokens = images.clone().reshape([BATCH, 196, 64]);
+    operation("attention", &|| {
+        attention(tokens.clone(), tokens.clone(), tokens.clone(), 1).sum()
+    });
+}
+
+fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Default, device).require_grad()
 }
