@@ -11,6 +11,11 @@ use ddpm_train::generate::{Order, generate};
 use ddpm_train::plan::{self, Plan};
 use ddpm_train::{fit, table};
 
+/// It keeps the tens of megabytes of every activation instead of giving them back to the system,
+/// which would fault them in again, page by page, in the next operation.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Denoising diffusion probabilistic models: train one, sample from it.
 #[derive(Parser)]
 #[command(version)]
