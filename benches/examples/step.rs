@@ -168,15 +168,15 @@ impl Race {
         let sample = self.states(&plain, noise.clone())?.last();
         let scalar = |value| Tensor::<1>::from_floats([value], &self.device);
         let entries = [
-            entry("x0", x0)?,
-            entry("eps", eps)?,
-            entry("t", t)?,
-            entry("x_t", x_t)?,
-            entry("output", output)?,
-            entry("noise", noise)?,
-            entry("sample", sample.ok_or("no steps")?)?,
-            entry("loss", scalar(loss))?,
-            entry("grad_norm", scalar(norm))?,
+            entry("x0", &x0)?,
+            entry("eps", &eps)?,
+            entry("t", &t)?,
+            entry("x_t", &x_t)?,
+            entry("output", &output)?,
+            entry("noise", &noise)?,
+            entry("sample", &sample.ok_or("no steps")?)?,
+            entry("loss", &scalar(loss))?,
+            entry("grad_norm", &scalar(norm))?,
         ];
         let entries = entries.iter();
         let bytes = checkpoint::tensor_bytes(
@@ -263,7 +263,7 @@ fn optim() -> Optim {
 /// A tensor as a safetensors file wants it.
 fn entry<const D: usize>(
     name: &'static str,
-    tensor: Tensor<D>,
+    tensor: &Tensor<D>,
 ) -> Outcome<(&'static str, Vec<usize>, Vec<f32>)> {
     let shape = tensor.dims().to_vec();
     let values = tensor.try_to_vec_as::<f32>().map_err(|e| e.to_string())?;
