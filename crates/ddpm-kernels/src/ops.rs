@@ -1,5 +1,5 @@
 //! The operations as a Burn backend extension: forward on the host, backward in
-//! [`autodiff`](crate::autodiff).
+//! `autodiff`.
 
 #![allow(
     deprecated,

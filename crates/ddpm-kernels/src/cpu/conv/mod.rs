@@ -1,8 +1,8 @@
 //! Convolutions and their gradients.
 //!
-//! A convolution along one axis is a set of phases with taps ([`axis`]), so that padding, stride,
-//! upsampling and the transposes of all of them are one loop ([`gather`]) over one register tile
-//! ([`tile`]). The weight gradient is a sum of outer products over the same taps ([`weight`]).
+//! A convolution along one axis is a set of phases with taps (`axis`), so that padding, stride,
+//! upsampling and the transposes of all of them are one loop (`gather`) over one register tile
+//! (`tile`). The weight gradient is a sum of outer products over the same taps (`weight`).
 
 mod axis;
 mod gather;
