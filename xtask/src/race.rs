@@ -4,6 +4,7 @@
 //! step are its own too: `benches/examples/step.rs` on our side, `benches/peers/speed.py` on the
 //! other. They take the same arguments and print the same lines, one a step.
 
+mod load;
 mod peers;
 mod table;
 
@@ -211,7 +212,7 @@ impl Programs {
 fn measure(mut command: Command, case: &str, batch: u32, steps: usize) -> anyhow::Result<Run> {
     let total = (WARM_UP + steps).to_string();
     command.args([case, &batch.to_string(), &total]);
-    let start = Instant::now();
+    let (watch, start) = (load::Watch::start(), Instant::now());
     let mut child = command.stdout(Stdio::piped()).spawn();
     let child = child.as_mut().map_err(|error| anyhow::anyhow!("{error}"));
     let child = child.with_context(|| format!("cannot start {command:?}"))?;
@@ -223,12 +224,14 @@ fn measure(mut command: Command, case: &str, batch: u32, steps: usize) -> anyhow
         }
     }
     let status = child.wait()?;
+    let others = watch.stop();
     let counted = lines.get(WARM_UP..).unwrap_or_default();
     match (first_step, lines.last()) {
         (Some(first_step_s), Some(last)) if status.success() && counted.len() == steps => Ok(Run {
             ms: mean(counted).context("a step without milliseconds")?,
             peak_mib: number(last, "peak_mib"),
             first_step_s,
+            others,
         }),
         _ => bail!(
             "{command:?} made {} of {total} steps ({status})",

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// The cores that other programs may keep busy in a race worth reporting.
+const IDLE: f64 = 0.1;
+
 /// What one process measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
@@ -11,6 +14,8 @@ pub(super) struct Run {
     pub(super) peak_mib: Option<f64>,
     /// Seconds from its start to the end of its first step.
     pub(super) first_step_s: f64,
+    /// Cores that other programs kept busy meanwhile.
+    pub(super) others: Option<f64>,
 }
 
 /// One case, raced by several sides.
@@ -63,6 +68,15 @@ pub(super) fn text(contests: &[Contest]) -> String {
         }
     }
     text.push_str("ratio: a side's milliseconds over ours; above 1 we are faster\n");
+    let runs = contests.iter().flat_map(|contest| &contest.runs);
+    let others = runs.flat_map(|(_, runs)| runs).filter_map(|run| run.others);
+    let others = others.fold(0.0, f64::max);
+    if others > IDLE {
+        let _ = writeln!(
+            text,
+            "these numbers say nothing: other programs kept up to {others:.1} cores busy"
+        );
+    }
     text
 }
 
@@ -83,10 +97,11 @@ pub(super) fn json(contests: &[Contest], threads: &str) -> String {
             };
             lines.push(format!(
                 "    {{\"network\": \"{network}\", \"case\": \"{case}\", \"batch\": {batch}, \
-                 \"side\": \"{side}\", \"ms\": {}, \"peak_mib\": {}, \"first_step_s\": {}}}",
+                 \"side\": \"{side}\", \"ms\": {}, \"peak_mib\": {}, \"first_step_s\": {}, \"others\": {}}}",
                 list(|run| Some(run.ms)),
                 list(|run| run.peak_mib),
                 list(|run| Some(run.first_step_s)),
+                list(|run| run.others),
             ));
         }
     }
@@ -122,6 +137,7 @@ mod tests {
             ms,
             peak_mib: Some(2.0 * ms),
             first_step_s: 0.5,
+            others: Some(0.0),
         }
     }
 
@@ -157,6 +173,14 @@ mod tests {
         let theirs = "mnist train 64 eager 30.0 [30–30] 2133.3 1.50 NaN 0.50";
         assert_eq!(lines[1].join(" "), ours);
         assert_eq!(lines[2].join(" "), theirs);
+    }
+
+    #[test]
+    fn a_busy_machine_has_no_result() {
+        let mut contest = contest();
+        assert!(!text(std::slice::from_ref(&contest)).contains("say nothing"));
+        contest.runs[0].1[2].others = Some(1.25);
+        assert!(text(&[contest]).contains("say nothing: other programs kept up to 1.2 cores"));
     }
 
     #[test]
