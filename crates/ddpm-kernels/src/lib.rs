@@ -16,7 +16,7 @@ pub mod cpu;
 mod host;
 pub mod ops;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
@@ -83,11 +83,14 @@ impl From<Tensor<4>> for Images {
     }
 }
 
-static ENABLED: AtomicBool = AtomicBool::new(true);
+thread_local! {
+    static ENABLED: Cell<bool> = const { Cell::new(true) };
+}
 
-/// Whether the kernels are used where there are any; for comparisons. They are by default.
+/// Whether the operations called from this thread use the kernels where there are any; for
+/// comparisons. They do by default. A gradient is computed the way its operation was.
 pub fn enable(kernels: bool) {
-    ENABLED.store(kernels, Ordering::Relaxed);
+    ENABLED.set(kernels);
 }
 
 /// Whether this build has kernels for a device, with autodiff or without.
@@ -104,7 +107,7 @@ pub fn serves(device: &Device) -> bool {
 
 /// Whether the kernels compute with this tensor.
 fn covers<const D: usize>(x: &Tensor<D>) -> bool {
-    ENABLED.load(Ordering::Relaxed) && x.dtype() == DType::F32 && serves(&x.device())
+    ENABLED.get() && x.dtype() == DType::F32 && serves(&x.device())
 }
 
 /// The tensor, or in its place the one that stands for an absent input.

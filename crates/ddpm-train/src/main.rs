@@ -55,8 +55,9 @@ Examples:
   ddpm recipe digits > mine.toml              # change it, then
   ddpm train --config mine.toml
 
-A run's folder holds config.toml, metrics.jsonl (a line a step), samples/ (a
-picture every few steps) and checkpoints/. The same seed gives the same run.")]
+A run's folder holds config.toml, metrics.jsonl (a line a step), loss.svg,
+samples/ (a picture every few steps) and checkpoints/. The same seed gives the
+same run.")]
 struct Train {
     /// A compiled-in recipe; `ddpm recipe NAME` shows it [default: digits].
     #[arg(long, value_name = "NAME", conflicts_with = "config")]

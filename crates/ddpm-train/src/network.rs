@@ -83,7 +83,7 @@ pub fn build(
             (config.in_channels, config.out_channels) = (channels, channels);
             Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
         }
-        (NetworkPlan::Mlp(config), &[_]) => {
+        (NetworkPlan::Mlp(config), &[features]) if features == config.features => {
             Ok(AnyNetwork::Mlp(Box::new(config.init(seed, device)?)))
         }
         (_, shape) => Err(NetworkError::Kind(shape.to_vec())),

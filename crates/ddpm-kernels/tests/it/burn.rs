@@ -1,15 +1,10 @@
 //! The operations on Burn tensors, with the kernels and without, against Burn's own layers.
 
-use std::sync::Mutex;
-
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions as BurnConv, PadMode};
 use burn::tensor::{Device, Distribution, Tensor};
 use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms, attention, conv, group_norm};
-
-/// The switch between kernels and compositions is one for the process.
-static SWITCH: Mutex<()> = Mutex::new(());
 
 /// Of the largest value: both sides sum at most a few thousand f32 products, each rounded to 6e-8.
 const TOLERANCE: f64 = 2e-5;
@@ -21,9 +16,6 @@ fn devices() -> [Device; 2] {
 
 /// Calls `check` on every device with the kernels and without.
 fn everywhere(check: impl Fn(&Device, &str)) {
-    let _guard = SWITCH
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
     for device in devices() {
         // Without the features, this would compare Burn with itself.
         assert!(ddpm_kernels::serves(&device), "--features flex,ndarray");

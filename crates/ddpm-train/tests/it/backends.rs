@@ -1,4 +1,4 @@
-//! Every compiled backend computes what Flex computes.
+//! Every compiled backend computes what Flex computes, with this project's kernels and without.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -74,17 +74,23 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
     (last.0, last.1, sample.into_data().iter().collect())
 }
 
-/// The two CPU backends add the same numbers in different orders. Sums here have at most some
-/// thousand terms, so single precision leaves about 1e-5 relative to the largest value.
+/// Flex with the kernels against every backend with them (the same code, on other tensors) and with
+/// Burn's own operations (an independent route). The same numbers are added in different orders;
+/// sums here have at most some thousand terms, so single precision leaves about 1e-5 relative to
+/// the largest value.
 #[test]
 fn backends_agree_with_flex() {
     let (loss, gradients, sample) = run(&Backend::Flex.device().unwrap());
     assert!(gradients.iter().any(|g| g.abs() > 1e-3));
-    for backend in Backend::working() {
+    let others = Backend::working()
+        .into_iter()
+        .flat_map(|backend| [(backend, true), (backend, false)]);
+    for (backend, kernels) in others {
+        ddpm_kernels::enable(kernels);
         let (other_loss, other_gradients, other_sample) = run(&backend.device().unwrap());
         assert!(
             (loss - other_loss).abs() < 1e-5 * loss,
-            "{backend}: loss {loss}, {other_loss}"
+            "{backend}, kernels {kernels}: loss {loss}, {other_loss}"
         );
         for (name, flex, other) in [
             ("gradients", &gradients, &other_gradients),
@@ -98,7 +104,7 @@ fn backends_agree_with_flex() {
             assert_eq!(flex.len(), other.len());
             assert!(
                 worst <= 1e-5 * scale,
-                "{backend}: {name} differ by {worst} of {scale}"
+                "{backend}, kernels {kernels}: {name} differ by {worst} of {scale}"
             );
         }
     }

@@ -9,7 +9,7 @@ use ddpm_process::NoiseStream;
 use ddpm_train::checkpoint::tensor_bytes;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::run::{ok, refused, tiny};
+use crate::run::{ok, refused, samples, tiny};
 
 const COUNT: usize = 3;
 const LEN: usize = 64;
@@ -35,12 +35,6 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             (name, fs::read(entry.path()).unwrap())
         })
         .collect()
-}
-
-fn samples(folder: &Path) -> Vec<u8> {
-    let bytes = fs::read(folder.join("samples.safetensors")).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    tensors.tensor("samples").unwrap().data().to_vec()
 }
 
 #[test]

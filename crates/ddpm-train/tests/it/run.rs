@@ -40,6 +40,13 @@ pub(crate) fn refused(folder: &Path, arguments: &str, code: i32, words: &[&str])
     assert!(!errors.contains("panicked"), "{errors}");
 }
 
+/// The bytes of the values that `--raw` wrote.
+pub(crate) fn samples(folder: &Path) -> Vec<u8> {
+    let bytes = fs::read(folder.join("samples.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors.tensor("samples").unwrap().data().to_vec()
+}
+
 /// A digits run small enough for a test: every part of it, few channels and steps.
 pub(crate) fn tiny(folder: &Path) {
     let recipe = RECIPES[0].1;
@@ -102,12 +109,7 @@ fn samples_do_not_depend_on_their_number() {
         }
     }
     for sampler in ["ancestral", "ancestral-beta", "ddim", "dpmpp-2m"] {
-        let values = |out: &str| {
-            let file = folder.join(out).join(sampler).join("samples.safetensors");
-            let bytes = fs::read(file).unwrap();
-            let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-            tensors.tensor("samples").unwrap().data().to_vec()
-        };
+        let values = |out: &str| samples(&folder.join(out).join(sampler));
         let few = values("few");
         assert_eq!(few.len(), 3 * 64 * 4);
         assert_eq!(values("many")[..few.len()], few[..], "{sampler}");
@@ -210,7 +212,23 @@ fn a_broken_checkpoint_is_refused() {
     );
     refused(folder, "sample --from run --eta 2", 1, &["2"]);
     refused(folder, "sample --from run --steps 1001", 1, &["1001"]);
-    let weights = folder.join("run/checkpoints/step-00000002/ema.safetensors");
+    let checkpoint = folder.join("run/checkpoints/step-00000002");
+    let state = checkpoint.join("state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    // Points, nothing, an image that cannot be halved, other channels than the weights'.
+    for (shape, words) in [
+        ("[2]", "[2]"),
+        ("[]", "[]"),
+        ("[1, 7, 8]", "7"),
+        ("[3, 8, 8]", "ema.safetensors"),
+    ] {
+        let mut broken: serde_json::Value = serde_json::from_str(&text).unwrap();
+        broken["shape"] = serde_json::from_str(shape).unwrap();
+        fs::write(&state, broken.to_string()).unwrap();
+        refused(folder, "sample --from run", 1, &[words]);
+    }
+    fs::write(&state, text).unwrap();
+    let weights = checkpoint.join("ema.safetensors");
     let bytes = fs::read(&weights).unwrap();
     for broken in [&bytes[..0], &bytes[..7], &bytes[..bytes.len() / 2]] {
         fs::write(&weights, broken).unwrap();
