@@ -3,18 +3,27 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::Criterion;
-use ddpm_kernels::{ConvOptions, NormOptions, Terms, attention, conv, group_norm};
+use ddpm_kernels::allocator::{Allocator, keep_memory};
+use ddpm_kernels::{
+    ConvOptions, NormOptions, Terms, attention, conv, group_norm, keep_packed_weights,
+};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::device::Backend;
-use ddpm_train::optim::{AdamWSettings, Optim};
+use ddpm_train::ema::Ema;
+use ddpm_train::optim::{AdamWSettings, Optim, clip};
 use ddpm_train::params;
 
 /// Images a step sees.
 const BATCH: usize = 8;
 
+/// As in the program `ddpm`.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() {
+    keep_memory();
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     for backend in Backend::working() {
         let Ok(device) = backend.device() else {
@@ -52,7 +61,7 @@ fn images(device: &Device) -> Tensor<4> {
     NoiseStream::new(0, "bench").normal(&samples, 0, [BATCH, 1, 8, 8], device)
 }
 
-/// Loss, gradients and update, waited for.
+/// Loss, gradients, clipping, update and average, waited for.
 fn training_step(criterion: &mut Criterion, backend: &str, device: &Device) {
     let device = device.clone().autodiff();
     let schedule = NoiseSchedule::cosine(1000, 0.008).expect("a valid schedule");
@@ -65,14 +74,19 @@ fn training_step(criterion: &mut Criterion, backend: &str, device: &Device) {
         epsilon: 1e-8,
         weight_decay: 0.01,
     });
-    let mut model = unet(&device);
+    let model = unet(&device);
+    let mut ema = Ema::new(&model, 0.999);
+    // The step takes the network, to update it in place.
+    let mut model = Some(model);
     let (x0, eps) = (images(&device), images(&device));
     criterion.bench_function(&format!("training step/{backend}"), |bencher| {
         bencher.iter(|| {
-            let network = |x, t| model.forward(x, t, None, None);
+            let unet = model.take().expect("put back by every step");
+            let network = |x, t| unet.forward(x, t, None, None);
             let loss = training_loss(network, &objective, x0.clone(), eps.clone(), &times).mean();
-            let gradients = params::gradients(&model, &loss.backward());
-            model = optim.step(model.clone(), gradients, 1e-4);
+            let gradients = params::gradients(&unet, &loss.backward());
+            let clip = clip(params::norm(&gradients), Some(1.0));
+            model = Some(optim.step(unet, &mut ema, gradients, clip, 1e-4));
             let _ = device.sync();
         });
     });
@@ -83,6 +97,7 @@ fn sampling_step(criterion: &mut Criterion, backend: &str, device: &Device) {
     let model = unet(device);
     let x = images(device);
     let t = Tensor::full([BATCH], 500.0, device);
+    let _packed = keep_packed_weights();
     criterion.bench_function(&format!("sampling step/{backend}"), |bencher| {
         bencher.iter(|| {
             let y = model.forward(x.clone(), t.clone(), None, None);

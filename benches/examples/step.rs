@@ -17,6 +17,8 @@ use std::{env, fs};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use ddpm_kernels::allocator::{Allocator, keep_memory};
+use ddpm_kernels::keep_packed_weights;
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{Clamped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
 use ddpm_schedule::{
@@ -30,11 +32,12 @@ use ddpm_train::params::{self, Named};
 
 /// As in the program `ddpm`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
+    keep_memory();
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let race = |folder, network| Race::new(folder, network);
@@ -160,8 +163,8 @@ impl Race {
     fn write(&self, size: usize) -> Outcome<()> {
         let training = self.device.clone().autodiff();
         let model = randomised(self.initial(&training)?);
-        let (loss, mut gradients) = self.gradients(&model, &self.batch(size, &training));
-        let norm = clip(&mut gradients, None);
+        let (loss, gradients) = self.gradients(&model, &self.batch(size, &training));
+        let norm = params::norm(&gradients);
         let plain = model.valid();
         let Batch { x0, eps, times } = self.batch(size, &self.device);
         let x_t = diffuse(x0.clone(), eps.clone(), self.objective.schedule(), &times);
@@ -208,10 +211,9 @@ impl Race {
         let (mut ema, mut optim) = (Ema::new(&model, 0.999), optim());
         for step in 1..=steps {
             let start = Instant::now();
-            let (_, mut gradients) = self.gradients(&model, &batch);
-            clip(&mut gradients, Some(1.0));
-            model = optim.step(model.clone(), gradients, 2e-4);
-            ema = ema.clone().update(&model, step);
+            let (_, gradients) = self.gradients(&model, &batch);
+            let clip = clip(params::norm(&gradients), Some(1.0));
+            model = optim.step(model, &mut ema, gradients, clip, 2e-4);
             self.device.sync()?;
             report(step, start);
         }
@@ -222,6 +224,7 @@ impl Race {
     fn sample(&self, size: usize, steps: u64) -> Outcome<()> {
         let model = self.load(&self.device)?;
         let noise = self.normal("noise", size, &self.device);
+        let _packed = keep_packed_weights();
         let mut states = self.states(&model, noise)?;
         for step in 1..=steps {
             let start = Instant::now();

@@ -12,7 +12,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, TensorMetadata};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 
 use crate::cpu::conv::{Algorithm, shift_gradient};
 use crate::cpu::norm::{self, Moments};
@@ -88,6 +88,10 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
+
+    fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::square_sum(x.into_primitive()))
+    }
 }
 
 #[derive(Debug)]
@@ -128,7 +132,8 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
         }
         if let Some(weight) = weight {
             let mut dw = zeros(&inputs.weight);
-            conv.weight_gradient(isa, inputs.inputs(), slopes, &mut dw);
+            let algorithm = Algorithm::Fastest;
+            conv.weight_gradient(isa, algorithm, inputs.inputs(), slopes, &mut dw);
             let shape = dims::<B, 4>(&inputs.weight);
             grads.register::<B>(weight.id, B::tensor(dw, &shape, &device));
         }

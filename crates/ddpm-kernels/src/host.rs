@@ -16,6 +16,9 @@ pub trait Host: Backend {
     /// If the tensor is not contiguous or not of f32, which the callers rule out.
     fn floats(tensor: &FloatTensor<Self>) -> &[f32];
 
+    /// Whether another tensor has the same elements in memory.
+    fn is_shared(tensor: &FloatTensor<Self>) -> bool;
+
     /// A tensor of these elements.
     fn tensor(values: Vec<f32>, shape: &[usize], device: &Self::Device) -> FloatTensor<Self> {
         Self::float_from_data(TensorData::new(values, shape), device)
@@ -35,6 +38,10 @@ impl Host for burn::backend::Flex {
         tensor
             .as_slice::<f32>()
             .expect("a contiguous tensor of f32")
+    }
+
+    fn is_shared(tensor: &FloatTensor<Self>) -> bool {
+        !tensor.is_unique()
     }
 }
 
@@ -61,6 +68,13 @@ mod ndarray {
                 _ => None,
             };
             values.expect("a contiguous tensor of f32")
+        }
+
+        fn is_shared(tensor: &FloatTensor<Self>) -> bool {
+            match tensor {
+                NdArrayTensor::F32(values) => !values.is_unique(),
+                _ => false,
+            }
         }
     }
 }

@@ -6,14 +6,19 @@
 //! every other backend the same functions are made of Burn's own operations, so that a network is
 //! written once.
 //!
-//! The features `flex` and `ndarray` say for which backends the kernels are compiled.
+//! The features `flex` and `ndarray` say for which backends the kernels are compiled; `allocator`
+//! adds an allocator for programs that train.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "allocator")]
+pub mod allocator;
 mod autodiff;
 mod composite;
 pub mod cpu;
+mod descent;
 mod host;
+mod kept;
 pub mod ops;
 
 use std::cell::Cell;
@@ -21,6 +26,9 @@ use std::cell::Cell;
 use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
 
+pub use crate::cpu::adamw::AdamW;
+pub use crate::descent::{Parameter, adamw};
+pub use crate::kept::{PackedWeights, keep_packed_weights};
 use crate::ops::{ConvPresent, KernelOps, NormPresent};
 
 /// How a convolution moves over its input.
@@ -209,4 +217,12 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
         v.into_dispatch(),
         heads,
     ))
+}
+
+/// Σx², `[1]`, of a tensor outside autodiff.
+pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
+    if !covers(&x) {
+        return x.square().sum();
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::square_sum(x.into_dispatch()))
 }

@@ -14,10 +14,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
 use crate::cpu::Isa;
+use crate::cpu::adamw;
 use crate::cpu::attention::{self, Attention};
-use crate::cpu::conv::{Algorithm, Conv, Epilogue, Shape};
+use crate::cpu::conv::{Conv, Epilogue, Shape};
 use crate::cpu::norm::{self, GroupNorm, Images, Moments};
+use crate::cpu::vector::rounded;
 use crate::host::Host;
+use crate::kept;
 use crate::{ConvOptions, NormOptions};
 
 /// Which of a convolution's optional inputs there are.
@@ -82,6 +85,9 @@ pub trait KernelOps: Backend {
         v: FloatTensor<Self>,
         heads: usize,
     ) -> FloatTensor<Self>;
+
+    /// See [`square_sum`](crate::square_sum).
+    fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl<B: Host> KernelOps for B {
@@ -125,6 +131,12 @@ impl<B: Host> KernelOps for B {
         heads: usize,
     ) -> FloatTensor<Self> {
         AttentionInputs::<B>::new(q, k, v, heads).forward().0
+    }
+
+    fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = B::contiguous(x);
+        let sum = adamw::square_sum(Isa::detect(), B::floats(&x));
+        B::tensor(vec![rounded(sum)], &[1], &x.device())
     }
 }
 
@@ -195,9 +207,7 @@ impl<B: Host> ConvInputs<B> {
             shift: floats::<B>(shift.as_ref()),
             residual: floats::<B>(residual.as_ref()),
         };
-        let weight = self
-            .conv
-            .pack(Isa::detect(), Algorithm::Fastest, B::floats(&self.weight));
+        let weight = kept::packed::<B>(&self.conv, &self.weight);
         let mut y = vec![0.0; shape.iter().product()];
         self.conv.forward(&weight, self.inputs(), epilogue, &mut y);
         B::tensor(y, &shape, &self.x.device())

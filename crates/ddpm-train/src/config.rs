@@ -265,13 +265,13 @@ pub enum Model {
 pub struct Optimizer {
     pub learning_rate: f64,
     #[serde(default = "beta_1")]
-    pub beta_1: f32,
+    pub beta_1: f64,
     #[serde(default = "beta_2")]
-    pub beta_2: f32,
+    pub beta_2: f64,
     #[serde(default = "epsilon")]
-    pub epsilon: f32,
+    pub epsilon: f64,
     #[serde(default = "weight_decay")]
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Steps of linear warmup.
     #[serde(default)]
     pub warmup: u64,
@@ -368,18 +368,18 @@ fn norm_eps() -> f64 {
     1e-6
 }
 
-fn beta_1() -> f32 {
+fn beta_1() -> f64 {
     0.9
 }
 
-fn beta_2() -> f32 {
+fn beta_2() -> f64 {
     0.999
 }
 
-fn epsilon() -> f32 {
+fn epsilon() -> f64 {
     1e-8
 }
 
-fn weight_decay() -> f32 {
+fn weight_decay() -> f64 {
     0.01
 }

@@ -2,22 +2,23 @@
 
 use burn::module::Module;
 
-use crate::params;
+use crate::params::{self, Named};
 
-/// A network whose weights follow another's: ē ← d·ē + (1 − d)·e.
+/// Weights that follow a network's: ē ← d·ē + (1 − d)·e, which
+/// [`Optim::step`](crate::optim::Optim::step) does.
 #[derive(Clone, Debug)]
-pub struct Ema<M> {
-    /// The averaged network, outside autodiff.
-    pub module: M,
+pub struct Ema {
+    /// The average of each parameter.
+    pub values: Named,
     /// The decay once the average has warmed up, in [0, 1).
     pub decay: f64,
 }
 
-impl<M: Module> Ema<M> {
+impl Ema {
     /// An average that starts at `module`'s weights.
-    pub fn new(module: &M, decay: f64) -> Self {
+    pub fn new<M: Module>(module: &M, decay: f64) -> Self {
         Self {
-            module: module.valid(),
+            values: params::values(module),
             decay,
         }
     }
@@ -29,18 +30,10 @@ impl<M: Module> Ema<M> {
         self.decay.min((1.0 + n) / (10.0 + n))
     }
 
-    /// Moves the average towards `module` after its update number `n`.
-    #[must_use]
-    pub fn update(self, module: &M, n: u64) -> Self {
-        let decay = self.decay_at(n);
-        let online = params::values(module);
-        let average = params::update(self.module, |name, average| match online.get(name) {
-            Some(value) => average * decay + value.clone() * (1.0 - decay),
-            None => average,
-        });
-        Self {
-            module: average,
-            decay: self.decay,
-        }
+    /// The averaged network, outside autodiff; `module` is the one it follows.
+    pub fn module<M: Module>(&self, module: &M) -> M {
+        params::update(module.valid(), |name, value| {
+            self.values.get(name).cloned().unwrap_or(value)
+        })
     }
 }

@@ -90,7 +90,7 @@ struct Run<'a, M> {
     dataset: Arc<Dataset>,
     step: u64,
     model: M,
-    ema: Ema<M>,
+    ema: Ema,
     optim: Optim,
     device: Device,
 }
@@ -121,7 +121,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             run.step = snapshot.step;
             run.model = snapshot.model;
             run.optim = snapshot.optim;
-            run.ema.module = snapshot.ema;
+            run.ema = Ema::new(&snapshot.ema, decay);
         }
         Ok(run)
     }
@@ -151,7 +151,8 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let mut before = Instant::now();
         while self.step < config.steps {
             let batch = batches.next().context("the loader ended")?;
-            let (loss, lr, grad_norm) = self.advance::<D>(&batch)?;
+            let (run, loss, lr, grad_norm) = self.advance::<D>(&batch)?;
+            self = run;
             let seconds = before.elapsed().as_secs_f64();
             before = Instant::now();
             let line = Metrics {
@@ -182,8 +183,9 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         Ok(())
     }
 
-    /// One step: loss, gradients, clipping, update, average.
-    fn advance<const D: usize>(&mut self, batch: &Batch) -> Result<(f64, f64, f64)>
+    /// One step: loss, gradients, clipping, update, average. It takes the run, so that nobody
+    /// else holds the weights and they are updated in place.
+    fn advance<const D: usize>(mut self, batch: &Batch) -> Result<(Self, f64, f64, f64)>
     where
         M: Network<D>,
     {
@@ -203,16 +205,16 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             loss.is_finite(),
             "the loss is {loss} at step {step}; the run stops here"
         );
-        let norm = clip(&mut gradients, config.optimizer.clip);
+        let norm = params::norm(&gradients);
         ensure!(
             norm.is_finite(),
             "the gradients' norm is {norm} at step {step}; the run stops here"
         );
         let lr = self.plan.learning_rate.at(step, config.steps);
-        self.model = self.optim.step(self.model.clone(), gradients, lr);
-        self.ema = self.ema.clone().update(&self.model, step);
+        let clip = clip(norm, config.optimizer.clip);
+        self.model = (self.optim).step(self.model, &mut self.ema, gradients, clip, lr);
         self.step = step;
-        Ok((loss, lr, norm))
+        Ok((self, loss, lr, norm))
     }
 
     /// The mean loss of some rows of the batch; everything random is keyed by the rows' positions.
@@ -287,10 +289,10 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             shape: self.dataset.shape(),
             init_noise: None,
         };
-        let (network, objective) = (&self.ema.module, &self.plan.objective);
+        let (network, objective) = (self.ema.module(&self.model), &self.plan.objective);
         let sampling = &self.plan.sampling;
         let samples = sample::<D, M>(
-            network,
+            &network,
             objective,
             sampling,
             &request,
@@ -309,7 +311,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             step: self.step,
             shape: self.dataset.shape().to_vec(),
             model: self.model.clone(),
-            ema: self.ema.module.clone(),
+            ema: self.ema.module(&self.model),
             optim: self.optim.clone(),
         };
         let config = toml::to_string(&self.plan.config)?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_train::config::{self, Config, SamplerKind, Schedule, ScheduleKind};
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::generate::{Order, generate};
@@ -14,7 +15,7 @@ use ddpm_train::{fit, table};
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
 /// which would fault them in again, page by page, in the next operation.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// Denoising diffusion probabilistic models: train one, sample from it.
 #[derive(Parser)]
@@ -179,6 +180,7 @@ enum Format {
 }
 
 fn main() -> ExitCode {
+    keep_memory();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,33 +1,31 @@
 //! Gradient descent: AdamW, the learning rate's course, clipping by the global norm.
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
-use burn::tensor::Tensor;
+use ddpm_kernels::{AdamW, Parameter, adamw};
 
+use crate::ema::Ema;
 use crate::params::{self, Named};
 
 /// What AdamW is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWSettings {
-    /// Decay of the mean of the gradients, in [0, 1).
-    pub beta_1: f32,
-    /// Decay of the mean of their squares, in [0, 1).
-    pub beta_2: f32,
-    /// Added to the root of the second moment.
-    pub epsilon: f32,
+    /// Decay of the mean of the gradients, β₁, in [0, 1).
+    pub beta_1: f64,
+    /// Decay of the mean of their squares, β₂, in [0, 1).
+    pub beta_2: f64,
+    /// Added to the root of the second moment, ε.
+    pub epsilon: f64,
     /// Decoupled weight decay, a multiple of the learning rate.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
 }
 
 /// AdamW (Loshchilov & Hutter 2019) over named vectors.
 ///
-/// The rule is Burn's; the moments are kept here by parameter name, so that a checkpoint says
-/// what belongs to what and a resumed run is complete or refused.
-#[derive(Clone)]
+/// The moments are kept by parameter name, so that a checkpoint says what belongs to what and a
+/// resumed run is complete or refused.
+#[derive(Clone, Debug)]
 pub struct Optim {
-    rule: AdamW,
+    settings: AdamWSettings,
     /// Updates made so far.
     pub updates: u64,
     /// Running mean of each parameter's gradient.
@@ -39,39 +37,54 @@ pub struct Optim {
 impl Optim {
     /// An optimizer that has seen nothing.
     pub fn new(settings: AdamWSettings) -> Self {
-        let rule = AdamWConfig::new()
-            .with_beta_1(settings.beta_1)
-            .with_beta_2(settings.beta_2)
-            .with_epsilon(settings.epsilon)
-            .with_weight_decay(settings.weight_decay)
-            .build();
         Self {
-            rule,
+            settings,
             updates: 0,
-            exp_avg: BTreeMap::new(),
-            exp_avg_sq: BTreeMap::new(),
+            exp_avg: Named::new(),
+            exp_avg_sq: Named::new(),
         }
     }
 
-    /// One update of every parameter that has a gradient.
-    pub fn step<M: Module>(&mut self, module: M, mut gradients: Named, learning_rate: f64) -> M {
-        let time = usize::try_from(self.updates).unwrap_or(usize::MAX);
+    /// One update of every parameter that has a gradient, the gradients multiplied by `clip`, and
+    /// of the parameters' averages.
+    ///
+    /// It is done in place where nobody else holds the tensors.
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        ema: &mut Ema,
+        mut gradients: Named,
+        clip: f64,
+        learning_rate: f64,
+    ) -> M {
         self.updates += 1;
+        let step = AdamW {
+            lr: learning_rate,
+            beta1: self.settings.beta_1,
+            beta2: self.settings.beta_2,
+            eps: self.settings.epsilon,
+            weight_decay: self.settings.weight_decay,
+            step: self.updates,
+            ema_decay: ema.decay_at(self.updates),
+            clip,
+        };
         params::update(module, |name, value| {
             let Some(gradient) = gradients.remove(name) else {
                 return value;
             };
-            let state = self.exp_avg.remove(name).zip(self.exp_avg_sq.remove(name));
-            let state = state.map(|(exp_avg, exp_avg_sq)| {
-                AdamWState::new(AdaptiveMomentumState::new(time, exp_avg, exp_avg_sq))
-            });
-            let (value, state) = self.rule.step::<1>(learning_rate, value, gradient, state);
-            if let Some(state) = state {
-                let name = name.to_owned();
-                self.exp_avg.insert(name.clone(), state.momentum.moment_1);
-                self.exp_avg_sq.insert(name, state.momentum.moment_2);
-            }
-            value
+            let take = |named: &mut Named| named.remove(name);
+            let parameter = Parameter {
+                exp_avg: take(&mut self.exp_avg).unwrap_or_else(|| value.zeros_like()),
+                exp_avg_sq: take(&mut self.exp_avg_sq).unwrap_or_else(|| value.zeros_like()),
+                ema: take(&mut ema.values).unwrap_or_else(|| value.clone()),
+                value,
+            };
+            let parameter = adamw(parameter, gradient, &step);
+            let name = name.to_owned();
+            self.exp_avg.insert(name.clone(), parameter.exp_avg);
+            self.exp_avg_sq.insert(name.clone(), parameter.exp_avg_sq);
+            ema.values.insert(name, parameter.ema);
+            parameter.value
         })
     }
 }
@@ -102,16 +115,11 @@ impl LearningRate {
     }
 }
 
-/// Scales all gradients so that their joint norm is at most `limit`; returns the norm before.
-pub fn clip(gradients: &mut Named, limit: Option<f64>) -> f64 {
-    let norm = params::norm(gradients);
-    if let Some(limit) = limit.filter(|&limit| norm > limit) {
+/// The factor that brings gradients of the joint norm `norm` to at most `limit`.
+pub fn clip(norm: f64, limit: Option<f64>) -> f64 {
+    match limit {
         // PyTorch's clip_grad_norm_ adds the same 1e-6.
-        let scale = limit / (norm + 1e-6);
-        for tensor in gradients.values_mut() {
-            let scaled: Tensor<1> = tensor.clone() * scale;
-            *tensor = scaled;
-        }
+        Some(limit) if norm > limit => limit / (norm + 1e-6),
+        _ => 1.0,
     }
-    norm
 }

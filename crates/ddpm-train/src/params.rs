@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
+use ddpm_kernels::square_sum;
 
 /// One vector per parameter, keyed by its path in the network (`down_blocks.0.resnets.1.conv1.weight`).
 pub type Named = BTreeMap<String, Tensor<1>>;
@@ -40,7 +41,7 @@ pub fn add(sum: &mut Named, other: Named) {
 
 /// The Euclidean norm of all vectors taken together.
 pub fn norm(named: &Named) -> f64 {
-    let squares: Vec<Tensor<1>> = named.values().map(|t| t.clone().square().sum()).collect();
+    let squares: Vec<Tensor<1>> = named.values().cloned().map(square_sum).collect();
     if squares.is_empty() {
         return 0.0;
     }

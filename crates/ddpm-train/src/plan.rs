@@ -141,13 +141,13 @@ fn check_counts(config: &Config) -> Result<(), Refusal> {
         ),
         (
             "optimizer.beta_1",
-            unit(optimizer.beta_1.into()),
+            unit(optimizer.beta_1),
             optimizer.beta_1.to_string(),
             "in [0, 1)",
         ),
         (
             "optimizer.beta_2",
-            unit(optimizer.beta_2.into()),
+            unit(optimizer.beta_2),
             optimizer.beta_2.to_string(),
             "in [0, 1)",
         ),

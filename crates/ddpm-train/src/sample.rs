@@ -1,6 +1,7 @@
 //! Drawing samples: the reverse process from reproducible noise, in batches.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ddpm_kernels::keep_packed_weights;
 use ddpm_process::{Clamped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
 use ddpm_schedule::Objective;
 
@@ -49,6 +50,7 @@ pub fn sample<const D: usize, N: Network<D>>(
     device: &Device,
     mut seen: impl FnMut(usize, Samples),
 ) -> Samples {
+    let _packed = keep_packed_weights();
     let row: usize = request.shape.iter().product();
     let mut values = Vec::with_capacity(request.count * row);
     for first in (0..request.count).step_by(BATCH) {

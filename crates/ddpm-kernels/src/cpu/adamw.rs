@@ -39,7 +39,7 @@ pub struct AdamW {
     pub step: u64,
     /// Decay of the moving average, d.
     pub ema_decay: f64,
-    /// Factor of the gradients, as [`clip_scale`] gives it.
+    /// Factor of the gradients, which clips them; 1 leaves them as they are.
     pub clip: f64,
 }
 
@@ -51,69 +51,39 @@ pub struct Parameter<'a> {
     /// Their gradient, g.
     pub gradient: &'a [f32],
     /// Mean of the gradients, m.
-    pub mean: &'a mut [f32],
+    pub exp_avg: &'a mut [f32],
     /// Mean of their squares, v.
-    pub square: &'a mut [f32],
-    /// Moving average of the values, where there is one.
-    pub ema: Option<&'a mut [f32]>,
+    pub exp_avg_sq: &'a mut [f32],
+    /// Moving average of the values.
+    pub ema: &'a mut [f32],
 }
 
-impl Parameter<'_> {
-    /// The first `len` elements and the others.
-    fn split_at(self, len: usize) -> (Self, Self) {
-        let (value, values) = self.value.split_at_mut(len);
-        let (gradient, gradients) = self.gradient.split_at(len);
-        let (mean, means) = self.mean.split_at_mut(len);
-        let (square, squares) = self.square.split_at_mut(len);
-        let (ema, emas) = self.ema.map(|ema| ema.split_at_mut(len)).unzip();
-        (
-            Self {
-                value,
-                gradient,
-                mean,
-                square,
-                ema,
-            },
-            Self {
-                value: values,
-                gradient: gradients,
-                mean: means,
-                square: squares,
-                ema: emas,
-            },
-        )
-    }
-
-    fn check(&self) {
-        let n = self.value.len();
-        let lengths = [self.gradient.len(), self.mean.len(), self.square.len()];
-        assert!(
-            lengths == [n; 3] && self.ema.as_ref().is_none_or(|ema| ema.len() == n),
-            "AdamW: {n} parameters with {lengths:?} gradients, means and squares"
-        );
-    }
-}
-
-/// Takes the step, for all parameters of a model.
+/// Takes the step.
 ///
 /// # Panics
 ///
-/// If a parameter's slices differ in length.
-pub fn update(isa: Isa, adamw: &AdamW, parameters: Vec<Parameter<'_>>) {
-    let mut tasks = Vec::new();
-    for mut rest in parameters {
-        rest.check();
-        while rest.value.len() > TASK {
-            let (task, others) = rest.split_at(TASK);
-            tasks.push(task);
-            rest = others;
-        }
-        tasks.push(rest);
-    }
+/// If the parameter's slices differ in length.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the parameter is borrowed already"
+)]
+pub fn update(isa: Isa, adamw: &AdamW, parameter: Parameter<'_>) {
     let coefficients = Coefficients::new(adamw);
-    tasks.into_par_iter().for_each(|parameter| {
-        isa.dispatch(Update(&coefficients, parameter));
-    });
+    (parameter.value.par_chunks_mut(TASK))
+        .zip_eq(parameter.gradient.par_chunks(TASK))
+        .zip_eq(parameter.exp_avg.par_chunks_mut(TASK))
+        .zip_eq(parameter.exp_avg_sq.par_chunks_mut(TASK))
+        .zip_eq(parameter.ema.par_chunks_mut(TASK))
+        .for_each(|((((value, gradient), exp_avg), exp_avg_sq), ema)| {
+            let parameter = Parameter {
+                value,
+                gradient,
+                exp_avg,
+                exp_avg_sq,
+                ema,
+            };
+            isa.dispatch(Update(&coefficients, parameter));
+        });
 }
 
 /// The factors of the formulas, rounded to f32 at last.
@@ -168,13 +138,7 @@ impl WithSimd for Update<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self(c, parameter) = self;
         let (p, g) = (parameter.value, parameter.gradient);
-        let (m, v) = (parameter.mean, parameter.square);
-        let Some(ema) = parameter.ema else {
-            vector::zip!(S, simd, [g], [p, m, v], |[g], [p, m, v]| {
-                step(simd, c, [g, p, m, v])
-            });
-            return;
-        };
+        let (m, v, ema) = (parameter.exp_avg, parameter.exp_avg_sq, parameter.ema);
         vector::zip!(S, simd, [g], [p, m, v, ema], |[g], [p, m, v, ema]| {
             let [p, m, v] = step(simd, c, [g, p, m, v]);
             let toward = simd.sub_f32s(p, ema);
@@ -184,8 +148,8 @@ impl WithSimd for Update<'_> {
     }
 }
 
-/// √Σg² over all gradients: runs of f32 sums, added in f64 in the order of the slices.
-pub fn global_norm(isa: Isa, gradients: &[&[f32]]) -> f64 {
+/// Σx²: runs of f32 sums, added in f64 in their order.
+pub fn square_sum(isa: Isa, x: &[f32]) -> f64 {
     struct Squares<'a>(&'a [f32]);
     impl WithSimd for Squares<'_> {
         type Output = f64;
@@ -197,30 +161,24 @@ pub fn global_norm(isa: Isa, gradients: &[&[f32]]) -> f64 {
                 let mut sums = [simd.splat_f32s(0.0); 4];
                 let (blocks, rest) = vectors.as_chunks::<4>();
                 for block in blocks {
-                    for (sum, &g) in sums.iter_mut().zip(block) {
-                        *sum = simd.mul_add_e_f32s(g, g, *sum);
+                    for (sum, &x) in sums.iter_mut().zip(block) {
+                        *sum = simd.mul_add_e_f32s(x, x, *sum);
                     }
                 }
-                for (sum, &g) in sums.iter_mut().zip(rest) {
-                    *sum = simd.mul_add_e_f32s(g, g, *sum);
+                for (sum, &x) in sums.iter_mut().zip(rest) {
+                    *sum = simd.mul_add_e_f32s(x, x, *sum);
                 }
                 let [a, b, c, d] = sums;
                 let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
-                let tail: f32 = tail.iter().map(|g| g * g).sum();
+                let tail: f32 = tail.iter().map(|x| x * x).sum();
                 total += f64::from(simd.reduce_sum_f32s(sum)) + f64::from(tail);
             }
             total
         }
     }
-    let tasks: Vec<&[f32]> = gradients.iter().flat_map(|g| g.chunks(TASK)).collect();
-    let squares: Vec<f64> = (tasks.into_par_iter())
-        .map(|g| isa.dispatch(Squares(g)))
+    let sums: Vec<f64> = x
+        .par_chunks(TASK)
+        .map(|x| isa.dispatch(Squares(x)))
         .collect();
-    squares.iter().sum::<f64>().sqrt()
-}
-
-/// The factor that brings gradients of this norm down to at most `max_norm`, as PyTorch's
-/// `clip_grad_norm_` has it: min(1, max_norm/(norm + 1e-6)).
-pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
-    (max_norm / (norm + 1e-6)).min(1.0)
+    sums.iter().sum()
 }

@@ -1,15 +1,13 @@
 //! Kernels on `&[f32]`: images are `[batch, height, width, channels]`, contiguous.
 
-pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod conv;
 mod disjoint;
 mod gemm;
 pub mod isa;
-pub mod linear;
 pub mod norm;
 mod scratch;
-mod vector;
+pub(crate) mod vector;
 
 pub use isa::Isa;

@@ -204,3 +204,6 @@ macro_rules! zip {
     }};
 }
 pub(crate) use zip;
+
+#[cfg(test)]
+mod tests;

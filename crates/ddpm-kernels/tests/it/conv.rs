@@ -183,7 +183,8 @@ impl Case {
         let packed = self.conv.pack_transpose(isa, algorithm, &self.w);
         self.conv
             .input_gradient(&packed, &self.dy, [Some(dx), Some(dx2)]);
-        self.conv.weight_gradient(isa, x, &self.dy, &mut results.dw);
+        self.conv
+            .weight_gradient(isa, algorithm, x, &self.dy, &mut results.dw);
         results
     }
 
@@ -208,7 +209,7 @@ impl Case {
         for (dx, actual) in dx.iter().zip(&results.dx) {
             dx.check_within(factor, "dx", actual);
         }
-        dw.check("dw", &results.dw);
+        dw.check_within(factor, "dw", &results.dw);
         let channels = shape.out_channels;
         let image = self.dy.len() / self.batch;
         for at in 0..self.dy.len() {

@@ -1,11 +1,9 @@
 //! Every kernel against a naive f64 reference, on every instruction set of this machine; the
 //! operations on tensors against Burn's own.
 
-mod activation;
 mod adamw;
 mod attention;
 mod burn;
 mod conv;
-mod linear;
 mod norm;
 mod reference;

@@ -1,11 +1,11 @@
 //! Every compiled backend computes what Flex computes, with this project's kernels and without.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{NoiseStream, Predictor, Reverse, training_loss};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Sampler, Trajectory, Weighting};
 use ddpm_train::device::Backend;
+use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim};
 use ddpm_train::params;
 
@@ -41,6 +41,7 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
         epsilon: 1e-8,
         weight_decay: 0.01,
     });
+    let mut ema = Ema::new(&model, 0.9);
     let mut last = (0.0, Vec::new());
     for step in 0..3 {
         let noise = |row| stream.normal(&[row, row + 1], step, SHAPE, &training);
@@ -51,9 +52,9 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
             .values()
             .flat_map(|g| g.to_data().iter::<f32>().collect::<Vec<_>>());
         last = (loss.into_scalar::<f32>(), flat.collect());
-        model = optim.step(model, gradients, 1e-3);
+        model = optim.step(model, &mut ema, gradients, 1.0, 1e-3);
     }
-    let model = model.valid();
+    let model = ema.module(&model);
     let predictor = Predictor {
         network: |x: Tensor<4>, t| model.forward(x, t, None, None),
         objective: &objective,

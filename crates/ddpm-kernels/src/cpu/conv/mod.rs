@@ -25,7 +25,7 @@ use winograd::{Filters, Tile};
 use crate::cpu::Isa;
 
 /// The sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Rows and columns of the input, before upsampling.
     pub size: [usize; 2],
@@ -288,7 +288,17 @@ impl Conv {
     }
 
     /// The gradient of the weights, `[out, in, kernel height, kernel width]`.
-    pub fn weight_gradient(&self, isa: Isa, inputs: [&[f32]; 2], dy: &[f32], dw: &mut [f32]) {
+    ///
+    /// # Panics
+    /// If a slice has another length than its tensor.
+    pub fn weight_gradient(
+        &self,
+        isa: Isa,
+        algorithm: Algorithm,
+        inputs: [&[f32]; 2],
+        dy: &[f32],
+        dw: &mut [f32],
+    ) {
         let batch = self.batch(dy.len());
         self.check_inputs(batch, inputs.map(<[f32]>::len));
         self.check_weights(dw);
@@ -296,8 +306,11 @@ impl Conv {
             images: inputs,
             channels: self.shape.in_channels,
         };
+        let [first, second] = self.shape.in_channels;
+        let channels = [first, second, self.shape.out_channels];
         weight::gradient(
             isa,
+            tile(isa, algorithm, &self.axes, channels),
             &self.axes,
             batch,
             source,

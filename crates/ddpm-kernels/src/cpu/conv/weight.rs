@@ -13,6 +13,7 @@ use super::axis::{Axis, Tap};
 use super::gather::Source;
 use super::pack::{Block, blocks, lanes, pairs, taps};
 use super::tile::{Lattice, max_rows, outer_products, with_rows};
+use super::winograd;
 use crate::cpu::Isa;
 use crate::cpu::scratch::Scratch;
 
@@ -22,13 +23,17 @@ const TASKS: usize = 16;
 const SHARE: usize = 512;
 /// At most so many blocks of output channels to a task, which copies its input once.
 const GROUP: usize = 4;
+/// At least so many of Winograd's tiles to a share, likewise.
+const TILES: usize = 96;
 /// About so many pixels between two visits to the same sums.
 const BAND: usize = 256;
 
-/// Writes `dw`, whose floats lie `strides` (kernel row, input channel, output channel) apart.
+/// Writes `dw`, whose floats lie `strides` (kernel row, input channel, output channel) apart;
+/// with a `tile`, by Winograd's transforms.
 #[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
 pub(crate) fn gradient(
     isa: Isa,
+    tile: Option<winograd::Tile>,
     axes: &[Axis; 2],
     batch: usize,
     source: Source,
@@ -38,9 +43,6 @@ pub(crate) fn gradient(
     strides: [usize; 3],
 ) {
     let blocks = blocks(isa, channels);
-    let groups = blocks.len().div_ceil(GROUP);
-    let pixels = batch * axes[0].output * axes[1].output;
-    let shares = TASKS.div_ceil(groups).min(batch).min(pixels / SHARE).max(1);
     let inputs = source.channels[0] + source.channels[1];
     let width = 2 * lanes(isa);
     let size = phases(axes)
@@ -48,26 +50,53 @@ pub(crate) fn gradient(
         .sum::<usize>()
         * inputs
         * width;
-    let mut partial = Scratch::take(shares * blocks.len() * size);
-    let mut rest = &mut partial[..];
-    let mut tasks = Vec::with_capacity(shares * groups);
-    for share in 0..shares {
-        for blocks in blocks.chunks(GROUP) {
-            let (sums, others) = rest.split_at_mut(blocks.len() * size);
-            rest = others;
-            let images = batch * share / shares..batch * (share + 1) / shares;
-            tasks.push(Task {
+    let partial = if let Some(tile) = tile {
+        let grid = [0, 1].map(|k| axes[k].output.div_ceil(tile.outputs()));
+        let tiles = batch * grid[0] * grid[1];
+        // Even, for an even load of two, four, … cores.
+        let shares = (tiles / TILES).clamp(1, TASKS);
+        let shares = (shares - shares % 2).max(1);
+        let mut partial = Scratch::take(shares * blocks.len() * size);
+        let tasks: Vec<_> = (partial.chunks_exact_mut(blocks.len() * size).enumerate())
+            .map(|(share, sums)| winograd::Share {
+                tile,
                 axes,
                 source,
                 dy,
                 channels,
-                blocks,
-                images,
+                blocks: &blocks,
+                tiles: tiles * share / shares..tiles * (share + 1) / shares,
                 sums,
-            });
+            })
+            .collect();
+        tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+        partial
+    } else {
+        let groups = blocks.len().div_ceil(GROUP);
+        let pixels = batch * axes[0].output * axes[1].output;
+        let shares = TASKS.div_ceil(groups).min(batch).min(pixels / SHARE).max(1);
+        let mut partial = Scratch::take(shares * blocks.len() * size);
+        let mut rest = &mut partial[..];
+        let mut tasks = Vec::with_capacity(shares * groups);
+        for share in 0..shares {
+            for blocks in blocks.chunks(GROUP) {
+                let (sums, others) = rest.split_at_mut(blocks.len() * size);
+                rest = others;
+                let images = batch * share / shares..batch * (share + 1) / shares;
+                tasks.push(Task {
+                    axes,
+                    source,
+                    dy,
+                    channels,
+                    blocks,
+                    images,
+                    sums,
+                });
+            }
         }
-    }
-    tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+        tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+        partial
+    };
     let mut rest = dw;
     let mut filters = Vec::with_capacity(blocks.len());
     for block in &blocks {

@@ -36,29 +36,34 @@ fn winograd_matches_the_definition() {
     }
 }
 
-/// The error of each algorithm as documented: root mean square, relative to the result's.
+/// The error of each algorithm as documented: root mean square, relative to the result's, of the
+/// output and of the weight gradient.
 #[test]
 fn errors_are_as_documented() {
     let case = Case::new(plain([16, 16], 64, 64, 3), 2, 11);
-    let mut exact = vec![0.0; case.dy.len()];
+    let mut exact = [vec![0.0; case.dy.len()], vec![0.0; case.w.len()]];
     terms(case.conv.shape(), case.conv.output_size(), 2, |term| {
-        exact[term.y] += f64::from(case.x[0][term.x.1]) * f64::from(case.w[term.w]);
+        let x = f64::from(case.x[0][term.x.1]);
+        exact[0][term.y] += x * f64::from(case.w[term.w]);
+        exact[1][term.w] += x * f64::from(case.dy[term.y]);
     });
-    let norm: f64 = exact.iter().map(|y| y * y).sum();
-    for (algorithm, limit) in [
-        (Algorithm::Direct, 6e-7),
-        (Algorithm::Winograd2, 6e-7),
-        (Algorithm::Winograd4, 3e-6),
-        (Algorithm::Fastest, 3e-6),
+    let error = |found: &[f32], exact: &[f64]| {
+        let norm: f64 = exact.iter().map(|y| y * y).sum();
+        let pairs = found.iter().zip(exact);
+        let error: f64 = pairs.map(|(&y, e)| (f64::from(y) - e).powi(2)).sum();
+        (error / norm).sqrt()
+    };
+    for (algorithm, limits) in [
+        (Algorithm::Direct, [6e-7, 6e-7]),
+        (Algorithm::Winograd2, [6e-7, 6e-7]),
+        (Algorithm::Winograd4, [3e-6, 3e-6]),
+        (Algorithm::Fastest, [3e-6, 3e-6]),
     ] {
-        let y = case.run(Isa::detect(), algorithm).plain;
-        let error: f64 = y
-            .iter()
-            .zip(&exact)
-            .map(|(&y, e)| (f64::from(y) - e).powi(2))
-            .sum();
-        let error = (error / norm).sqrt();
-        println!("{algorithm:?}: {error:.1e}");
-        assert!(error < limit, "{algorithm:?}: {error:.1e}");
+        let found = case.run(Isa::detect(), algorithm);
+        let errors = [error(&found.plain, &exact[0]), error(&found.dw, &exact[1])];
+        println!("{algorithm:?}: {errors:.1?}");
+        for (error, limit) in errors.into_iter().zip(limits) {
+            assert!(error < limit, "{algorithm:?}: {error:.1e}");
+        }
     }
 }

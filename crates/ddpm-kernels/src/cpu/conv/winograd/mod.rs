@@ -13,6 +13,7 @@
 
 mod filters;
 mod transform;
+mod weight;
 
 use std::ops::Range;
 
@@ -24,13 +25,14 @@ use super::gather::{Epilogue, Source, load, store};
 use super::tile::{max_rows, rows_times_matrix, with_rows};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::scratch::Scratch;
-use transform::{Four, Transform, Two, both_axes};
+use transform::{Four, Linear, Transform, Two, both_axes};
 
 /// Bytes of transformed input that a task holds, about half of a core's second-level cache.
 const HELD: usize = 256 << 10;
 
 pub(crate) use filters::{Filters, applies};
 pub(crate) use transform::Tile;
+pub(crate) use weight::Share;
 
 /// As [`super::gather::gather`].
 pub(crate) fn gather(
@@ -124,10 +126,12 @@ impl Task<'_> {
         let count = self.tiles.len();
         let mut transformed = Scratch::take(points * count * inputs);
         let mut products = Scratch::take(points * count * 2 * S::F32_LANES);
+        let (axes, zeros) = (self.map.axes, self.map.zeros);
+        let place = |tile| place(self.map.grid, tile, T::OUTPUTS);
         for (k, tile) in self.tiles.clone().enumerate() {
             let mut to = k * inputs;
             for (images, channels) in std::iter::zip(self.map.source.images, channels) {
-                let pixels = self.pixels::<S, T>(tile, images, channels);
+                let pixels = inputs_of::<S, T>(axes, images, channels, zeros, place(tile));
                 for first in (0..channels).step_by(S::F32_LANES) {
                     let mut d = [[simd.splat_f32s(0.0); 6]; 6];
                     for y in 0..T::OUTPUTS + 2 {
@@ -135,7 +139,7 @@ impl Task<'_> {
                             d[y][x] = load(simd, &pixels[y][x][first..][..S::F32_LANES]);
                         }
                     }
-                    let d = both_axes::<S, T, false>(simd, d);
+                    let d = both_axes::<S, T::Input>(simd, d);
                     scatter::<S, T>(&mut transformed[to..], count * inputs, &d);
                     to += S::F32_LANES;
                 }
@@ -157,47 +161,11 @@ impl Task<'_> {
                 for first in (0..block.width).step_by(S::F32_LANES) {
                     let from = &products[k * block.width + first..];
                     let sums = collect::<S, T>(simd, from, count * block.width);
-                    let y = both_axes::<S, T, true>(simd, sums);
-                    self.write::<S, T>(simd, tile, block.first + first, &y);
+                    let y = both_axes::<S, T::Output>(simd, sums);
+                    self.write::<S, T>(simd, place(tile), block.first + first, &y);
                 }
             }
         }
-    }
-
-    /// The image of a tile and its first output row and column.
-    #[inline(always)]
-    fn place(&self, tile: usize, outputs: usize) -> (usize, [usize; 2]) {
-        let [rows, cols] = self.map.grid;
-        let (image, tile) = (tile / (rows * cols), tile % (rows * cols));
-        (image, [tile / cols * outputs, tile % cols * outputs])
-    }
-
-    /// The pixels of a tile's inputs, zeros outside the image.
-    #[inline(always)]
-    fn pixels<'b, S: Simd, T: Transform<S>>(
-        &'b self,
-        tile: usize,
-        images: &'b [f32],
-        channels: usize,
-    ) -> [[&'b [f32]; 6]; 6] {
-        let axes = self.map.axes;
-        let (image, [top, left]) = self.place(tile, T::OUTPUTS);
-        let top = top.wrapping_add_signed(axes[0].phases[0][0].offset);
-        let left = left.wrapping_add_signed(axes[1].phases[0][0].offset);
-        let image = image * axes[0].source;
-        let zeros: &[f32] = self.map.zeros;
-        let mut pixels = [[&zeros[..channels]; 6]; 6];
-        for (y, pixels) in pixels.iter_mut().enumerate() {
-            let row = top.wrapping_add(y);
-            for (x, to) in pixels.iter_mut().enumerate() {
-                let col = left.wrapping_add(x);
-                if row < axes[0].source && col < axes[1].source {
-                    let pixel = (image + row) * axes[1].source + col;
-                    *to = &images[pixel * channels..][..channels];
-                }
-            }
-        }
-        pixels
     }
 
     /// Stores a tile's outputs, those inside the image.
@@ -205,12 +173,11 @@ impl Task<'_> {
     fn write<S: Simd, T: Transform<S>>(
         &self,
         simd: S,
-        tile: usize,
+        (image, [top, left]): Place,
         first: usize,
         y: &[[S::f32s; 6]; 6],
     ) {
         let axes = self.map.axes;
-        let (image, [top, left]) = self.place(tile, T::OUTPUTS);
         let channels = self.map.channels;
         for (row, y) in (top..axes[0].output).zip(&y[..T::OUTPUTS]) {
             for (col, &y) in (left..axes[1].output).zip(&y[..T::OUTPUTS]) {
@@ -228,6 +195,61 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// The image of a tile and its first output row and column.
+type Place = (usize, [usize; 2]);
+
+/// Where tile number `tile` lies, if an image has `rows`·`cols` of them.
+#[inline(always)]
+fn place([rows, cols]: [usize; 2], tile: usize, outputs: usize) -> Place {
+    let (image, tile) = (tile / (rows * cols), tile % (rows * cols));
+    (image, [tile / cols * outputs, tile % cols * outputs])
+}
+
+/// The pixels of a tile's inputs, zeros outside the image.
+#[inline(always)]
+fn inputs_of<'a, S: Simd, T: Transform<S>>(
+    axes: &[Axis; 2],
+    images: &'a [f32],
+    channels: usize,
+    zeros: &'a [f32],
+    (image, start): Place,
+) -> [[&'a [f32]; 6]; 6] {
+    let first = [0, 1].map(|k| start[k].wrapping_add_signed(axes[k].phases[0][0].offset));
+    let size = [axes[0].source, axes[1].source];
+    pixels(
+        T::Input::FROM,
+        images,
+        size,
+        channels,
+        zeros,
+        (image, first),
+    )
+}
+
+/// `n`×`n` pixels of an image, zeros outside it.
+#[inline(always)]
+fn pixels<'a>(
+    n: usize,
+    images: &'a [f32],
+    size: [usize; 2],
+    channels: usize,
+    zeros: &'a [f32],
+    (image, [top, left]): Place,
+) -> [[&'a [f32]; 6]; 6] {
+    let mut pixels = [[&zeros[..channels]; 6]; 6];
+    for (y, pixels) in pixels.iter_mut().take(n).enumerate() {
+        let row = top.wrapping_add(y);
+        for (x, to) in pixels.iter_mut().take(n).enumerate() {
+            let col = left.wrapping_add(x);
+            if row < size[0] && col < size[1] {
+                let pixel = (image * size[0] + row) * size[1] + col;
+                *to = &images[pixel * channels..][..channels];
+            }
+        }
+    }
+    pixels
 }
 
 /// Stores a tile's points `stride` floats apart.

@@ -56,14 +56,28 @@ impl Tile {
     }
 }
 
-/// The one-dimensional transforms on vectors, in place.
+/// A linear map of vectors along an axis; unused places are 0 or anything.
+pub(super) trait Linear<S: Simd> {
+    /// Vectors it takes.
+    const FROM: usize;
+    /// Vectors it gives.
+    const TO: usize;
+    /// Applies it.
+    fn apply(simd: S, v: [S::f32s; 6]) -> [S::f32s; 6];
+}
+
+/// The one-dimensional transforms of a tile size.
 pub(super) trait Transform<S: Simd> {
     /// Outputs of a tile along an axis.
     const OUTPUTS: usize;
     /// d ↦ Bᵀd.
-    fn input(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6];
+    type Input: Linear<S>;
     /// m ↦ Aᵀm.
-    fn output(simd: S, m: [S::f32s; 6]) -> [S::f32s; 6];
+    type Output: Linear<S>;
+    /// dy ↦ A dy, the transpose of [`Self::Output`].
+    type Slope: Linear<S>;
+    /// u ↦ Gᵀu, the transpose of the filters' transform.
+    type Filter: Linear<S>;
 }
 
 /// F(2×2, 3×3)
@@ -73,95 +87,147 @@ pub(super) struct Four;
 
 impl<S: Simd> Transform<S> for Two {
     const OUTPUTS: usize = 2;
-
-    #[inline(always)]
-    fn input(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [a, b, c, e, ..] = d;
-        let zero = simd.splat_f32s(0.0);
-        [
-            simd.sub_f32s(a, c),
-            simd.add_f32s(b, c),
-            simd.sub_f32s(c, b),
-            simd.sub_f32s(b, e),
-            zero,
-            zero,
-        ]
-    }
-
-    #[inline(always)]
-    fn output(simd: S, m: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [a, b, c, e, ..] = m;
-        let zero = simd.splat_f32s(0.0);
-        let first = simd.add_f32s(simd.add_f32s(a, b), c);
-        let second = simd.sub_f32s(simd.sub_f32s(b, c), e);
-        [first, second, zero, zero, zero, zero]
-    }
+    type Input = TwoInput;
+    type Output = TwoOutput;
+    type Slope = TwoSlope;
+    type Filter = TwoFilter;
 }
 
 impl<S: Simd> Transform<S> for Four {
     const OUTPUTS: usize = 4;
-
-    #[inline(always)]
-    fn input(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [four, five] = [simd.splat_f32s(4.0), simd.splat_f32s(-5.0)];
-        let minus_four = simd.splat_f32s(-4.0);
-        let even = simd.mul_add_e_f32s(minus_four, d[2], d[4]);
-        let odd = simd.mul_add_e_f32s(minus_four, d[1], d[3]);
-        let near = simd.sub_f32s(d[4], d[2]);
-        let far = simd.sub_f32s(d[3], d[1]);
-        let far = simd.add_f32s(far, far);
-        [
-            simd.mul_add_e_f32s(four, d[0], simd.mul_add_e_f32s(five, d[2], d[4])),
-            simd.add_f32s(even, odd),
-            simd.sub_f32s(even, odd),
-            simd.add_f32s(near, far),
-            simd.sub_f32s(near, far),
-            simd.mul_add_e_f32s(four, d[1], simd.mul_add_e_f32s(five, d[3], d[5])),
-        ]
-    }
-
-    #[inline(always)]
-    fn output(simd: S, m: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [four, eight] = [simd.splat_f32s(4.0), simd.splat_f32s(8.0)];
-        let sum = simd.add_f32s(m[1], m[2]);
-        let difference = simd.sub_f32s(m[1], m[2]);
-        let far_sum = simd.add_f32s(m[3], m[4]);
-        let far = simd.sub_f32s(m[3], m[4]);
-        let zero = simd.splat_f32s(0.0);
-        [
-            simd.add_f32s(simd.add_f32s(m[0], sum), far_sum),
-            simd.add_f32s(simd.add_f32s(far, far), difference),
-            simd.mul_add_e_f32s(four, far_sum, sum),
-            simd.add_f32s(simd.mul_add_e_f32s(eight, far, difference), m[5]),
-            zero,
-            zero,
-        ]
-    }
+    type Input = FourInput;
+    type Output = FourOutput;
+    type Slope = FourSlope;
+    type Filter = FourFilter;
 }
 
-/// Bᵀ d B, or with `BACK` Aᵀ d A.
+/// Defines a transform: its name, how many vectors it takes and gives, and the map.
+macro_rules! linear {
+    ($name:ident: $from:literal -> $to:literal, |$simd:ident, [$($v:pat),*]| $body:expr) => {
+        pub(super) struct $name;
+        impl<S: Simd> Linear<S> for $name {
+            const FROM: usize = $from;
+            const TO: usize = $to;
+            #[inline(always)]
+            fn apply($simd: S, [$($v),*]: [S::f32s; 6]) -> [S::f32s; 6] {
+                let zero = $simd.splat_f32s(0.0);
+                let mut out = [zero; 6];
+                for (out, v) in out.iter_mut().zip($body) {
+                    *out = v;
+                }
+                out
+            }
+        }
+    };
+}
+
+linear!(TwoInput: 4 -> 4, |simd, [a, b, c, d, _, _]| [
+    simd.sub_f32s(a, c),
+    simd.add_f32s(b, c),
+    simd.sub_f32s(c, b),
+    simd.sub_f32s(b, d),
+]);
+
+linear!(TwoOutput: 4 -> 2, |simd, [a, b, c, d, _, _]| [
+    simd.add_f32s(simd.add_f32s(a, b), c),
+    simd.sub_f32s(simd.sub_f32s(b, c), d),
+]);
+
+linear!(TwoSlope: 2 -> 4, |simd, [a, b, _, _, _, _]| [
+    a,
+    simd.add_f32s(a, b),
+    simd.sub_f32s(a, b),
+    simd.neg_f32s(b),
+]);
+
+linear!(TwoFilter: 4 -> 3, |simd, [a, b, c, d, _, _]| {
+    let half = simd.splat_f32s(0.5);
+    let sum = simd.mul_f32s(half, simd.add_f32s(b, c));
+    [
+        simd.add_f32s(a, sum),
+        simd.mul_f32s(half, simd.sub_f32s(b, c)),
+        simd.add_f32s(sum, d),
+    ]
+});
+
+linear!(FourInput: 6 -> 6, |simd, [a, b, c, d, e, f]| {
+    let [four, five] = [simd.splat_f32s(4.0), simd.splat_f32s(-5.0)];
+    let minus_four = simd.splat_f32s(-4.0);
+    let even = simd.mul_add_e_f32s(minus_four, c, e);
+    let odd = simd.mul_add_e_f32s(minus_four, b, d);
+    let near = simd.sub_f32s(e, c);
+    let far = simd.sub_f32s(d, b);
+    let far = simd.add_f32s(far, far);
+    [
+        simd.mul_add_e_f32s(four, a, simd.mul_add_e_f32s(five, c, e)),
+        simd.add_f32s(even, odd),
+        simd.sub_f32s(even, odd),
+        simd.add_f32s(near, far),
+        simd.sub_f32s(near, far),
+        simd.mul_add_e_f32s(four, b, simd.mul_add_e_f32s(five, d, f)),
+    ]
+});
+
+linear!(FourOutput: 6 -> 4, |simd, [a, b, c, d, e, f]| {
+    let [four, eight] = [simd.splat_f32s(4.0), simd.splat_f32s(8.0)];
+    let sum = simd.add_f32s(b, c);
+    let difference = simd.sub_f32s(b, c);
+    let far_sum = simd.add_f32s(d, e);
+    let far = simd.sub_f32s(d, e);
+    [
+        simd.add_f32s(simd.add_f32s(a, sum), far_sum),
+        simd.add_f32s(simd.add_f32s(far, far), difference),
+        simd.mul_add_e_f32s(four, far_sum, sum),
+        simd.add_f32s(simd.mul_add_e_f32s(eight, far, difference), f),
+    ]
+});
+
+linear!(FourSlope: 4 -> 6, |simd, [a, b, c, d, _, _]| {
+    let [two, four, eight] = [2.0, 4.0, 8.0].map(|x| simd.splat_f32s(x));
+    let [even, odd] = [simd.add_f32s(a, c), simd.add_f32s(b, d)];
+    let far_even = simd.mul_add_e_f32s(four, c, a);
+    let far_odd = simd.mul_add_e_f32s(eight, d, simd.mul_f32s(two, b));
+    [
+        a,
+        simd.add_f32s(even, odd),
+        simd.sub_f32s(even, odd),
+        simd.add_f32s(far_even, far_odd),
+        simd.sub_f32s(far_even, far_odd),
+        d,
+    ]
+});
+
+linear!(FourFilter: 6 -> 3, |simd, [a, b, c, d, e, f]| {
+    let [quarter, sixth] = [0.25, 1.0 / 6.0].map(|x| simd.splat_f32s(x));
+    let [twelfth, last] = [1.0 / 12.0, 1.0 / 24.0].map(|x| simd.splat_f32s(x));
+    let sum = simd.mul_f32s(sixth, simd.add_f32s(b, c));
+    let difference = simd.mul_f32s(sixth, simd.sub_f32s(c, b));
+    let far_sum = simd.add_f32s(d, e);
+    let far = simd.sub_f32s(d, e);
+    let first = simd.sub_f32s(simd.mul_f32s(quarter, a), sum);
+    let third = simd.sub_f32s(f, sum);
+    [
+        simd.mul_add_e_f32s(last, far_sum, first),
+        simd.mul_add_e_f32s(twelfth, far, difference),
+        simd.mul_add_e_f32s(sixth, far_sum, third),
+    ]
+});
+
+/// `L` along the rows, then along the columns.
 ///
 /// The transforms are named here, not passed: what is called through a function value is compiled
 /// without the instruction set.
 #[inline(always)]
-pub(super) fn both_axes<S: Simd, T: Transform<S>, const BACK: bool>(
+pub(super) fn both_axes<S: Simd, L: Linear<S>>(
     simd: S,
     mut d: [[S::f32s; 6]; 6],
 ) -> [[S::f32s; 6]; 6] {
-    for y in 0..T::OUTPUTS + 2 {
-        d[y] = if BACK {
-            T::output(simd, d[y])
-        } else {
-            T::input(simd, d[y])
-        };
+    for y in 0..L::FROM {
+        d[y] = L::apply(simd, d[y]);
     }
-    for x in 0..if BACK { T::OUTPUTS } else { T::OUTPUTS + 2 } {
+    for x in 0..L::TO {
         let column = [d[0][x], d[1][x], d[2][x], d[3][x], d[4][x], d[5][x]];
-        let column = if BACK {
-            T::output(simd, column)
-        } else {
-            T::input(simd, column)
-        };
+        let column = L::apply(simd, column);
         for y in 0..6 {
             d[y][x] = column[y];
         }
