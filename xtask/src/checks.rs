@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check a change must pass, as people and CI both run it.
 
-use crate::{Refusal, cargo, root};
+use crate::{Refusal, cargo, root, told_by_cargo};
 use anyhow::anyhow;
 use lexopt::ValueExt as _;
 use std::{
@@ -84,6 +84,7 @@ impl Step {
         let cargo = cargo();
         let arguments = self.arguments.split_whitespace();
         let command = cmd!(shell, "{cargo} {arguments...}");
+        let command = told_by_cargo().fold(command, xshell::Cmd::env_remove);
         let variables = self.variable.iter().map(|(name, value)| (name, value));
         let outcome = command.envs(variables).quiet().run();
         outcome.map_err(|_| anyhow!("{} failed, see above", self.name))

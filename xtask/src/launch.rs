@@ -1,6 +1,6 @@
 //! Commands that need Burn: cargo compiles the program for the chosen backend, then it runs.
 
-use crate::{Refusal, backend, backend::Backend, cargo, llvm};
+use crate::{Refusal, backend, backend::Backend, cargo_command, llvm};
 use anyhow::Context as _;
 use std::{
     ffi::OsString,
@@ -12,9 +12,9 @@ use std::{
 pub(crate) fn ddpm(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let choice = backend::choose(arguments)?;
     let program = ["--release", "--package", "ddpm-train", "--bin", "ddpm"];
-    let mut build = Command::new(cargo());
+    let mut build = cargo_command();
     build.arg("build").args(program);
-    let mut run = Command::new(cargo());
+    let mut run = cargo_command();
     run.args(["run", "--quiet"]).args(program);
     run.args(choice.backend.cargo_arguments());
     run.arg("--").arg(command).args(arguments);
@@ -26,9 +26,9 @@ pub(crate) fn ddpm(command: &str, arguments: &[OsString]) -> anyhow::Result<Exit
 pub(crate) fn bench(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let choice = backend::choose(arguments)?;
     let program = ["bench", "--package", "ddpm-benches"];
-    let mut build = Command::new(cargo());
+    let mut build = cargo_command();
     build.args(program).arg("--no-run");
-    let mut run = Command::new(cargo());
+    let mut run = cargo_command();
     run.args(program);
     run.args(choice.backend.cargo_arguments());
     run.arg("--").args(choice.rest);

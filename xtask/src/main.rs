@@ -15,7 +15,7 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 /// What `cargo xtask help` prints: one screenful of 80 columns.
@@ -104,6 +104,24 @@ fn root() -> PathBuf {
 /// The cargo that runs this program.
 fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// A command of the cargo that runs this program, in the environment of a shell: with what cargo
+/// tells this program about itself, build scripts would run again that ran for a shell.
+fn cargo_command() -> Command {
+    let mut command = Command::new(cargo());
+    for name in told_by_cargo() {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The variables that describe this program's package.
+fn told_by_cargo() -> impl Iterator<Item = OsString> {
+    env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod load;
 mod peers;
 mod table;
 
-use crate::{Refusal, cargo, root};
+use crate::{Refusal, cargo_command, root};
 use anyhow::{Context as _, bail};
 use lexopt::ValueExt as _;
 use std::{
@@ -128,7 +128,7 @@ fn known(what: &str, name: &str, names: &[&str]) -> Result<usize, Refusal> {
 
 /// Compiles our side.
 fn build(target: &Path) -> anyhow::Result<PathBuf> {
-    let status = Command::new(cargo())
+    let status = cargo_command()
         .args(["build", "--release", "--package", "ddpm-benches"])
         .args(["--example", "step"])
         .current_dir(root())
