@@ -4,6 +4,7 @@
 //! step FOLDER NETWORK write BATCH          weights, a batch and what we make of it, into FOLDER
 //! step FOLDER NETWORK train BATCH STEPS    with the weights from there
 //! step FOLDER NETWORK sample BATCH STEPS   the first steps of DDIM-50, without autodiff
+//! step FOLDER NETWORK product N STEPS      Burn's product of two N×N matrices: the yardstick
 //! ```
 //!
 //! A line holds the `step`, counted from 1, its milliseconds `ms` and the process's peak resident
@@ -16,7 +17,7 @@ use std::time::Instant;
 use std::{env, fs};
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_kernels::keep_packed_weights;
 use ddpm_model::{UNet, UNetConfig};
@@ -49,7 +50,10 @@ fn main() -> Outcome<()> {
         [folder, network, "sample", batch, steps] => {
             race(folder, network)?.sample(batch.parse()?, steps.parse()?)
         }
-        _ => Err("usage: step FOLDER mnist|cifar10 write|train|sample BATCH [STEPS]".into()),
+        [folder, network, "product", n, steps] => {
+            race(folder, network)?.product(n.parse()?, steps.parse()?)
+        }
+        _ => Err("usage: step FOLDER mnist|cifar10 write|train|sample|product N [STEPS]".into()),
     }
 }
 
@@ -232,6 +236,20 @@ impl Race {
                 return Err(format!("the trajectory has no step {step}").into());
             }
             self.device.sync()?;
+            report(step, start);
+        }
+        Ok(())
+    }
+
+    /// Products of square matrices.
+    fn product(&self, n: usize, steps: u64) -> Outcome<()> {
+        let matrix = || Tensor::<2>::random([n, n], Distribution::Default, &self.device);
+        let (a, b) = (matrix(), matrix());
+        for step in 1..=steps {
+            let start = Instant::now();
+            let product = a.clone().matmul(b.clone());
+            self.device.sync()?;
+            drop(product);
             report(step, start);
         }
         Ok(())

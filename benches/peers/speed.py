@@ -3,9 +3,11 @@
     speed.py FOLDER NETWORK VARIANT check BATCH
     speed.py FOLDER NETWORK VARIANT train BATCH STEPS
     speed.py FOLDER NETWORK VARIANT sample BATCH STEPS
+    speed.py FOLDER NETWORK VARIANT product N STEPS
 
 FOLDER is what `step FOLDER NETWORK write BATCH` left (benches/examples/step.rs): the weights go into
-diffusers' U-Net, and `check` compares what the two networks make of one batch. The others print a
+diffusers' U-Net, and `check` compares what the two networks make of one batch and counts
+operations. The others print a
 JSON line a step, as `step` does. VARIANT is eager, channels_last, compile or bf16.
 """
 
@@ -19,6 +21,7 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DModel
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 LAYOUTS = {"channels_last": torch.channels_last}
@@ -140,7 +143,17 @@ class Race:
             failed |= not relative <= limit
             line = dict(compared=name, max_abs=difference, relative=relative, limit=limit)
             print(json.dumps(line), flush=True)
+        self.count()
         sys.exit("the two networks differ" if failed else 0)
+
+    def count(self):
+        """Billions of operations of the direct algorithms, for one image."""
+        with FlopCounterMode(display=False) as counter:
+            loss = self.loss(1)()
+            sample = counter.get_total_flops()
+            loss.backward()
+            train = counter.get_total_flops()
+        print(json.dumps(dict(gflop_sample=sample / 1e9, gflop_train=train / 1e9)), flush=True)
 
     def train(self, batch, steps):
         parameters = list(self.unet.parameters())
@@ -169,6 +182,15 @@ class Race:
                 report(step, start)
 
 
+    def product(self, n, steps):
+        a, b = torch.randn(n, n), torch.randn(n, n)
+        with torch.inference_mode():
+            for step in range(1, steps + 1):
+                start = time.perf_counter()
+                a @ b
+                report(step, start)
+
+
 def report(step, start):
     ms = (time.perf_counter() - start) * 1e3
     print(json.dumps(dict(step=step, ms=round(ms, 3), peak_mib=peak_mib())), flush=True)
@@ -186,7 +208,9 @@ def peak_mib():
 def main():
     folder, network, variant, case, *numbers = sys.argv[1:]
     race = Race(Path(folder), network, variant)
-    cases = dict(check=race.check, train=race.train, sample=race.sample)
+    cases = dict(
+        check=race.check, train=race.train, sample=race.sample, product=race.product
+    )
     cases[case](*map(int, numbers))
 
 

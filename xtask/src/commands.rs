@@ -66,7 +66,7 @@ pub(crate) fn deny(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn no_arguments(arguments: &[OsString]) -> Result<(), lexopt::Error> {
+pub(crate) fn no_arguments(arguments: &[OsString]) -> Result<(), lexopt::Error> {
     match lexopt::Parser::from_args(arguments).next()? {
         Some(argument) => Err(argument.unexpected()),
         None => Ok(()),

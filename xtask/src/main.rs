@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod launch;
 mod llvm;
+mod nightly;
 mod race;
 mod tidy;
 
@@ -36,6 +37,9 @@ Checks:
   tidy                  the house rules that no compiler checks
   package               the published crates, each built from its own archive
   deny                  licenses and advisories, with cargo-deny
+  miri                  the kernels' unsafe code under Miri, in plain Rust
+  fuzz [TARGET]         strangers' input and any shape, with AddressSanitizer
+      --minutes N       for each target (default 30)
 
   help                  this text
 ";
@@ -82,6 +86,8 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "tidy" => commands::tidy(arguments),
         "package" => commands::package(arguments),
         "deny" => commands::deny(arguments),
+        "miri" => nightly::miri(arguments),
+        "fuzz" => nightly::fuzz(arguments),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

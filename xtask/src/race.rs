@@ -21,7 +21,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
-use table::{Contest, Run};
+use table::{Contest, PRODUCT, Run};
 
 /// Threads on both sides.
 const THREADS: &str = "2";
@@ -39,6 +39,10 @@ const WARM_UP: usize = 2;
 
 /// Steps that do.
 const TRAINING_STEPS: usize = 3;
+
+/// Rows of the square matrices whose product is the yardstick, and how many products count.
+const PRODUCT_SIZE: u32 = 2048;
+const PRODUCTS: usize = 10;
 
 /// Batches to sample and, of DDIM's 50 equal steps, how many count.
 const SAMPLING: [(u32, usize); 3] = [(1, 48), (16, 24), (64, 6)];
@@ -70,8 +74,8 @@ pub(crate) fn race(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     };
     let mut contests = Vec::new();
     for &(network, batch) in &request.networks {
-        programs.meet(network, batch)?;
-        contests.extend(programs.contests(&request, network, batch)?);
+        let gflop = programs.meet(network, batch)?;
+        contests.extend(programs.contests(&request, network, batch, gflop)?);
     }
     print!("{}", table::text(&contests));
     let path = programs.folder.join("speed.json");
@@ -157,8 +161,9 @@ impl Programs {
         command
     }
 
-    /// Hands our weights over and compares what both sides make of them.
-    fn meet(&self, network: &str, batch: u32) -> anyhow::Result<()> {
+    /// Hands our weights over and compares what both sides make of them. Returns the billions of
+    /// operations of an image's training and sampling step, as PyTorch counts them.
+    fn meet(&self, network: &str, batch: u32) -> anyhow::Result<[f64; 2]> {
         eprintln!("{network}: the same weights, the same outputs?");
         let size = batch.to_string();
         let write = self.ours(network).args(["write", &size]).status();
@@ -166,11 +171,17 @@ impl Programs {
             bail!("{network}: our side failed, see above");
         }
         let mut check = self.theirs(network, VARIANTS[0]);
-        let check = check.args(["check", &size]).status();
-        if !check.context("cannot start PyTorch")?.success() {
+        check.args(["check", &size]).stderr(Stdio::inherit());
+        let check = check.output().context("cannot start PyTorch")?;
+        let lines = String::from_utf8_lossy(&check.stdout);
+        eprint!("{lines}");
+        if !check.status.success() {
             bail!("{network}: PyTorch does not agree with us, see above");
         }
-        Ok(())
+        let counted = |key| lines.lines().find_map(|line| number(line, key));
+        (counted("gflop_train").zip(counted("gflop_sample")))
+            .map(|(train, sample)| [train, sample])
+            .with_context(|| format!("{network}: PyTorch did not count its operations"))
     }
 
     /// Every case of a network, all sides in turns.
@@ -179,11 +190,15 @@ impl Programs {
         request: &Request,
         network: &'static str,
         batch: u32,
+        [train, sample]: [f64; 2],
     ) -> anyhow::Result<Vec<Contest>> {
-        let training = ("train", batch, TRAINING_STEPS);
-        let sampling = SAMPLING.map(|(batch, steps)| ("sample", batch, steps));
+        let n = f64::from(PRODUCT_SIZE);
+        let product = (PRODUCT, PRODUCT_SIZE, PRODUCTS, 2.0 * n.powi(3) / 1e9);
+        let training = ("train", batch, TRAINING_STEPS, train * f64::from(batch));
+        let sampling =
+            SAMPLING.map(|(batch, steps)| ("sample", batch, steps, sample * f64::from(batch)));
         let mut contests = Vec::new();
-        for (case, batch, steps) in [training].into_iter().chain(sampling) {
+        for (case, batch, steps, gflop) in [product, training].into_iter().chain(sampling) {
             let sides = ["ours"].iter().chain(&request.variants);
             let mut runs: Vec<_> = sides.map(|&side| (side, Vec::new())).collect();
             for round in 1..=request.rounds {
@@ -201,6 +216,7 @@ impl Programs {
                 network,
                 case,
                 batch,
+                gflop,
                 runs,
             });
         }

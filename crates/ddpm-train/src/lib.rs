@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 pub mod ema;
 pub mod fit;
+pub mod forward;
 pub mod generate;
 pub mod network;
 pub mod optim;

@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
+use ddpm_schedule::NoiseSchedule;
 use ddpm_train::config::{self, Config, SamplerKind, Schedule, ScheduleKind};
+use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::generate::{Order, generate};
 use ddpm_train::plan::{self, Plan};
-use ddpm_train::{fit, table};
+use ddpm_train::{data, fit, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
 /// which would fault them in again, page by page, in the next operation.
@@ -31,6 +33,8 @@ enum Command {
     Train(Train),
     /// Draw samples from a run.
     Sample(Sample),
+    /// Run the forward process on data, and hold its moments against theory.
+    Forward(Forward),
     /// Show a noise schedule's numbers.
     Schedule(ScheduleArgs),
     /// Print a recipe's TOML, which `train --config` takes.
@@ -148,6 +152,15 @@ Examples:
   ddpm schedule --kind cosine
   ddpm schedule --kind linear --zero-terminal-snr --format svg > linear.svg")]
 struct ScheduleArgs {
+    #[command(flatten)]
+    schedule: ScheduleChoice,
+    /// How to show it.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(clap::Args)]
+struct ScheduleChoice {
     /// The family.
     #[arg(long, default_value = "linear")]
     kind: ScheduleKind,
@@ -166,9 +179,56 @@ struct ScheduleArgs {
     /// Rescale the schedule to end at zero SNR (Lin et al. 2023).
     #[arg(long)]
     zero_terminal_snr: bool,
-    /// How to show it.
-    #[arg(long, default_value = "table")]
-    format: Format,
+}
+
+impl ScheduleChoice {
+    fn schedule(&self) -> Result<NoiseSchedule> {
+        let schedule = plan::schedule(&Schedule {
+            kind: self.kind,
+            timesteps: self.timesteps,
+            beta_start: self.beta_start,
+            beta_end: self.beta_end,
+            sigma: self.sigma,
+            zero_terminal_snr: self.zero_terminal_snr,
+        });
+        schedule.map_err(anyhow::Error::msg).context("schedule")
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm forward                                 # digits become noise
+  ddpm forward --kind random-walk --data two-moons
+                                               # a walk that never gets there
+
+The chain is run one step at a time. For each t, the table holds the sample
+mean and covariance against a_t·μ and a_t²·Σ + b_t²·I, in standard errors.")]
+struct Forward {
+    #[command(flatten)]
+    schedule: ScheduleChoice,
+    /// What to start from.
+    #[arg(long, default_value = "digits")]
+    data: Toy,
+    /// Rows, drawn from the data with replacement.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    rows: usize,
+    /// Seed of rows and noise.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Where forward.png and moments.svg go.
+    #[arg(long, value_name = "DIR", default_value = "forward")]
+    out: PathBuf,
+    /// flex, ndarray, cuda or vulkan.
+    #[arg(long, value_name = "NAME", default_value = "flex")]
+    backend: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Toy {
+    Digits,
+    TwoMoons,
+    SwissRoll,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -195,6 +255,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(args) => train(args),
         Command::Sample(args) => sample(args),
+        Command::Forward(args) => forward(&args),
         Command::Schedule(args) => schedule(&args),
         Command::Recipe { name } => {
             print(config::recipe(&name)?);
@@ -265,16 +326,24 @@ fn sample(args: Sample) -> Result<()> {
     Ok(())
 }
 
+fn forward(args: &Forward) -> Result<()> {
+    let device = args.backend.parse::<Backend>()?.device()?;
+    let points = 10_000;
+    let source = match args.data {
+        Toy::Digits => Source::Digits,
+        Toy::TwoMoons => Source::TwoMoons { points, seed: 0 },
+        Toy::SwissRoll => Source::SwissRoll { points, seed: 0 },
+    };
+    let data = data::load(&source)?;
+    let schedule = args.schedule.schedule()?;
+    let table = forward::show(&data, &schedule, args.rows, args.seed, &args.out, &device)?;
+    print(&table);
+    eprintln!("forward.png and moments.svg in {}", args.out.display());
+    Ok(())
+}
+
 fn schedule(args: &ScheduleArgs) -> Result<()> {
-    let schedule = plan::schedule(&Schedule {
-        kind: args.kind,
-        timesteps: args.timesteps,
-        beta_start: args.beta_start,
-        beta_end: args.beta_end,
-        sigma: args.sigma,
-        zero_terminal_snr: args.zero_terminal_snr,
-    });
-    let schedule = schedule.map_err(anyhow::Error::msg).context("schedule")?;
+    let schedule = args.schedule.schedule()?;
     match args.format {
         Format::Table => print(&table::table(&schedule)),
         Format::Csv => print(&table::csv(&schedule)),

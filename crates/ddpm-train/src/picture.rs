@@ -101,6 +101,21 @@ impl Samples {
     }
 }
 
+/// Pictures from left to right, a little apart.
+pub fn side_by_side(pictures: &[RgbImage]) -> RgbImage {
+    const GAP: u32 = 6;
+    let width = pictures.iter().map(|p| p.width() + GAP).sum::<u32>();
+    let height = pictures.iter().map(RgbImage::height).max().unwrap_or(1);
+    let size = (width.saturating_sub(GAP).max(1), height);
+    let mut all = RgbImage::from_pixel(size.0, size.1, Rgb([128, 128, 128]));
+    let mut left = 0;
+    for picture in pictures {
+        image::imageops::replace(&mut all, picture, i64::from(left), 0);
+        left += picture.width() + GAP;
+    }
+    all
+}
+
 /// Writes frames as a GIF that loops and rests on its last frame.
 ///
 /// # Errors

@@ -101,6 +101,12 @@ fn assert_exact(case: &Case, tolerance: f64) {
     }
 }
 
+/// What Miri can bear.
+#[test]
+fn tiny() {
+    assert_exact(&Case::new(1, [1, 3, 2, 2]), 3e-6);
+}
+
 /// One token, one channel, sizes around the tiles' and the strips', several heads.
 #[test]
 fn of_any_size() {

@@ -277,6 +277,32 @@ fn network_shapes_match_the_definition() {
 }
 
 /// A shape with every feature at random.
+/// What Miri can bear.
+#[test]
+fn tiny() {
+    let strided = Shape {
+        in_channels: [2, 1],
+        stride: 2,
+        padding: [[0, 1], [0, 1]],
+        ..plain([3, 4], 0, 2, 3)
+    };
+    let upsampled = Shape {
+        upsample: 2,
+        ..plain([2, 2], 2, 1, 3)
+    };
+    for shape in [plain([5, 2], 2, 3, 3), strided, upsampled] {
+        for algorithm in [
+            Algorithm::Direct,
+            Algorithm::Winograd2,
+            Algorithm::Winograd4,
+        ] {
+            let case = Case::new(shape, 1, 1);
+            // The bound of the least exact of the three, as Winograd's tests have it.
+            case.check_within(20.0, Isa::Portable, algorithm);
+        }
+    }
+}
+
 fn random(numbers: &mut Numbers) -> (Shape, usize) {
     let shape = Shape {
         size: [(); 2].map(|()| numbers.one(&[1, 2, 3, 4, 5, 7, 8, 11])),

@@ -5,6 +5,7 @@ mod backends;
 mod data;
 mod descent;
 mod diverged;
+mod forward;
 mod guidance;
 mod init_noise;
 mod points;

@@ -1,0 +1,109 @@
+//! The checks that need a nightly compiler: Miri and fuzzing.
+
+use crate::{Refusal, commands::no_arguments, root, told_by_cargo};
+use anyhow::{Context as _, bail};
+use lexopt::ValueExt as _;
+use std::{
+    ffi::OsString,
+    fs,
+    num::NonZeroU32,
+    process::{Command, ExitCode, Stdio},
+};
+
+/// The kernels on shapes that Miri can bear: plain Rust, for Miri knows no vector instructions.
+pub(crate) fn miri(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    no_arguments(arguments)?;
+    needs(
+        &["miri", "--version"],
+        "rustup component add miri --toolchain nightly",
+    )?;
+    let mut test = cargo(&[
+        "miri",
+        "test",
+        "--package",
+        "ddpm-kernels",
+        "--test",
+        "it",
+        "tiny",
+    ]);
+    // Rayon's threads ask for the number of cores and outlive the test.
+    test.env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks");
+    succeed(test)
+}
+
+/// Every target of `fuzz`, or the one named, for some minutes: `fuzz [TARGET] [--minutes N]`.
+pub(crate) fn fuzz(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let known = targets()?;
+    let (mut chosen, mut minutes) = (Vec::new(), NonZeroU32::new(30).unwrap_or(NonZeroU32::MIN));
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            lexopt::Arg::Long("minutes") => minutes = parser.value()?.parse()?,
+            lexopt::Arg::Value(name) => {
+                let name = name.string()?;
+                if !known.contains(&name) {
+                    let known = known.join(", ");
+                    return Err(Refusal(format!("unknown target `{name}`; known: {known}")).into());
+                }
+                chosen.push(name);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    needs(&["fuzz", "--version"], "cargo install --locked cargo-fuzz")?;
+    let seconds = 60 * u64::from(minutes.get());
+    for target in if chosen.is_empty() { known } else { chosen } {
+        let limit = format!("-max_total_time={seconds}");
+        succeed(cargo(&["fuzz", "run", &target, "--", &limit]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The names of the fuzz targets.
+fn targets() -> anyhow::Result<Vec<String>> {
+    let folder = root().join("fuzz/fuzz_targets");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        names.extend(
+            path.file_stem()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Cargo of the nightly toolchain.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).args(arguments);
+    command.current_dir(root());
+    for name in told_by_cargo() {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A refusal that names `install` unless the tool answers.
+fn needs(question: &[&str], install: &str) -> Result<(), Refusal> {
+    let mut command = cargo(question);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    if command.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    let tool = question[0];
+    Err(Refusal(format!(
+        "nothing was checked: a nightly toolchain with cargo-{tool} is needed \
+         (rustup toolchain install nightly; {install})"
+    )))
+}
+
+fn succeed(mut command: Command) -> anyhow::Result<ExitCode> {
+    let status = command.status().context("cannot start rustup")?;
+    if !status.success() {
+        bail!("{command:?} failed, see above");
+    }
+    Ok(ExitCode::SUCCESS)
+}
