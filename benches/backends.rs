@@ -135,7 +135,7 @@ fn operations(criterion: &mut Criterion, backend: &str, device: &Device) {
         let (weight, bias) = (channels.clone(), channels.clone());
         group_norm(images.clone(), weight, bias, None, options).sum()
     });
-    let tokens = images.clone().reshape([BATCH, 196, 64]);
+    let tokens = random([BATCH, 196, 64], &device);
     operation("attention", &|| {
         attention(tokens.clone(), tokens.clone(), tokens.clone(), 1).sum()
     });

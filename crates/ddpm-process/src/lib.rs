@@ -10,6 +10,7 @@
 //! | x_t = (a_t/a_s)·x_s + σ·z | [`transition`] |
 //! | E‖target − f(x_t, t)‖² | [`training_loss`] |
 //! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clamped`], [`Guided`] |
+//! | E\[x₀ given x_t\] of a mixture of Gaussians | [`oracle::Mixture`] |
 //! | x_s = c₀·x̂₀ + c₀'·x̂₀' + c₁·x_t + c₂·z | [`Reverse`] |
 #![doc = ""]
 #![doc = include_str!("../README.md")]
@@ -18,6 +19,7 @@ mod denoiser;
 mod forward;
 mod loss;
 mod noise;
+pub mod oracle;
 mod reverse;
 
 pub use ddpm_schedule as schedule;

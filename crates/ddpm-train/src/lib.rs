@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 pub mod ema;
 pub mod fit;
+pub mod flow;
 pub mod forward;
 pub mod generate;
 pub mod network;

@@ -1,6 +1,7 @@
 //! ddpm-process's tests: examples with exact laws, and properties of random inputs.
 
 mod noise;
+mod oracle;
 mod process;
 mod properties;
 

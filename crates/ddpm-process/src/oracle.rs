@@ -1,0 +1,277 @@
+//! A denoiser that is exactly right: E\[x₀ | x_t\] for a mixture of Gaussians.
+//!
+//! What a sampler does with it is the sampler's own doing, for nothing was learned: the tests of
+//! the samplers stand on it, and so can those of anything that takes a [`Denoiser`].
+
+use std::fmt;
+
+use burn::tensor::{Tensor, TensorData};
+use ddpm_schedule::{NoiseLevel, NoiseSchedule, Timestep};
+
+use crate::Denoiser;
+
+/// One Gaussian of a [`Mixture`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// How often it is drawn, relative to the others; above 0.
+    pub weight: f64,
+    /// μ, d numbers.
+    pub mean: Vec<f64>,
+    /// Σ, d rows of d numbers; symmetric, without negative eigenvalues. Zeros are a point.
+    pub covariance: Vec<f64>,
+}
+
+/// What is wrong with the components of a mixture. The index is that of the component.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MixtureError {
+    /// There is none, or it has no coordinates.
+    Empty,
+    /// A weight is not a positive number.
+    Weight(usize, f64),
+    /// The mean or covariance has another size than the first mean's demands.
+    Size(usize),
+    /// The covariance is not finite, not symmetric, or negative in some direction.
+    Covariance(usize),
+}
+
+impl fmt::Display for MixtureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "a mixture needs a component with a coordinate"),
+            Self::Weight(k, weight) => {
+                write!(f, "component {k}: weight {weight} is not a positive number")
+            }
+            Self::Size(k) => write!(
+                f,
+                "component {k}: a mean of d numbers and a covariance of d·d are needed, d as in \
+                 component 0"
+            ),
+            Self::Covariance(k) => {
+                write!(f, "component {k}: the covariance is that of no Gaussian")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MixtureError {}
+
+/// p(x₀) = Σ_k w_k·N(x₀; μ_k, Σ_k).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixture {
+    components: Vec<Component>,
+}
+
+/// x | k at some level: N(m, C), with C = L·Lᵀ.
+struct Noisy<'a> {
+    component: &'a Component,
+    mean: Vec<f64>,
+    factor: Vec<f64>,
+    /// ln(w_k / √|2πC|).
+    log_weight: f64,
+}
+
+impl Mixture {
+    /// The mixture of these components, their weights divided by the sum.
+    ///
+    /// # Errors
+    ///
+    /// If a component is not a Gaussian with a weight, or they differ in dimension.
+    pub fn new(mut components: Vec<Component>) -> Result<Self, MixtureError> {
+        let d = components.first().map_or(0, |first| first.mean.len());
+        if d == 0 {
+            return Err(MixtureError::Empty);
+        }
+        for (k, component) in components.iter().enumerate() {
+            if !(component.weight > 0.0 && component.weight.is_finite()) {
+                return Err(MixtureError::Weight(k, component.weight));
+            }
+            if (component.mean.len(), component.covariance.len()) != (d, d * d) {
+                return Err(MixtureError::Size(k));
+            }
+            if !is_covariance(&component.covariance, d) {
+                return Err(MixtureError::Covariance(k));
+            }
+        }
+        let sum: f64 = components.iter().map(|c| c.weight).sum();
+        for component in &mut components {
+            component.weight /= sum;
+        }
+        Ok(Self { components })
+    }
+
+    /// The components; their weights sum to 1.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// Coordinates of a row, d.
+    pub fn dimension(&self) -> usize {
+        self.components[0].mean.len()
+    }
+
+    /// The exact denoiser of the mixture on `schedule`; rows may have any shape of d elements.
+    pub fn denoiser<'a>(&'a self, schedule: &'a NoiseSchedule) -> Oracle<'a> {
+        Oracle {
+            mixture: self,
+            schedule,
+        }
+    }
+
+    /// E\[x₀ | x\] for one row at `level`:
+    ///
+    /// Σ_k γ_k·(μ_k + a·Σ_k·C_k⁻¹·(x − a·μ_k)) with C_k = a²·Σ_k + b²·I and γ_k ∝ w_k·N(x; a·μ_k, C_k).
+    ///
+    /// # Panics
+    ///
+    /// If `x` has not d numbers, or the level has no noise, where x is x₀ itself.
+    pub fn posterior_mean(&self, x: &[f64], level: NoiseLevel) -> Vec<f64> {
+        let noisy = self.noisy(level);
+        posterior_mean(&noisy, x, level.signal())
+    }
+
+    /// ln p(x) of the marginal at `level`, in nats.
+    ///
+    /// # Panics
+    ///
+    /// As [`posterior_mean`](Self::posterior_mean).
+    pub fn log_density(&self, x: &[f64], level: NoiseLevel) -> f64 {
+        let noisy = self.noisy(level);
+        log_sum(&noisy.iter().map(|k| k.log_density(x)).collect::<Vec<_>>())
+    }
+
+    fn noisy(&self, level: NoiseLevel) -> Vec<Noisy<'_>> {
+        assert!(
+            level.noise() > 0.0,
+            "without noise there is nothing to denoise"
+        );
+        let components = self.components.iter();
+        components
+            .map(|component| Noisy::new(component, level))
+            .collect()
+    }
+}
+
+impl<'a> Noisy<'a> {
+    fn new(component: &'a Component, level: NoiseLevel) -> Self {
+        let (a, b) = (level.signal(), level.noise());
+        let d = component.mean.len();
+        let mut factor: Vec<f64> = component.covariance.iter().map(|c| a * a * c).collect();
+        for i in 0..d {
+            factor[i * d + i] += b * b;
+        }
+        cholesky(&mut factor, d);
+        let half_log_det: f64 = (0..d).map(|i| libm::log(factor[i * d + i])).sum();
+        let half_log_2pi = 0.5 * libm::log(std::f64::consts::TAU);
+        Self {
+            component,
+            mean: component.mean.iter().map(|m| a * m).collect(),
+            factor,
+            log_weight: libm::log(component.weight) - half_log_det - d as f64 * half_log_2pi,
+        }
+    }
+
+    /// L⁻¹·(x − m).
+    fn whitened(&self, x: &[f64]) -> Vec<f64> {
+        let d = self.mean.len();
+        assert_eq!(x.len(), d, "a row has {d} numbers");
+        let mut y: Vec<f64> = x.iter().zip(&self.mean).map(|(x, m)| x - m).collect();
+        for i in 0..d {
+            let known: f64 = (0..i).map(|j| self.factor[i * d + j] * y[j]).sum();
+            y[i] = (y[i] - known) / self.factor[i * d + i];
+        }
+        y
+    }
+
+    fn log_density(&self, x: &[f64]) -> f64 {
+        self.log_weight - 0.5 * self.whitened(x).iter().map(|y| y * y).sum::<f64>()
+    }
+
+    /// μ + a·Σ·C⁻¹·(x − m).
+    fn posterior_mean(&self, x: &[f64], a: f64) -> Vec<f64> {
+        let d = self.mean.len();
+        let mut y = self.whitened(x);
+        for i in (0..d).rev() {
+            let known: f64 = (i + 1..d).map(|j| self.factor[j * d + i] * y[j]).sum();
+            y[i] = (y[i] - known) / self.factor[i * d + i];
+        }
+        let rows = self.component.covariance.chunks_exact(d);
+        rows.zip(&self.component.mean)
+            .map(|(row, mean)| mean + a * row.iter().zip(&y).map(|(c, y)| c * y).sum::<f64>())
+            .collect()
+    }
+}
+
+fn posterior_mean(noisy: &[Noisy], x: &[f64], a: f64) -> Vec<f64> {
+    let logs: Vec<f64> = noisy.iter().map(|k| k.log_density(x)).collect();
+    let total = log_sum(&logs);
+    let mut mean = vec![0.0; x.len()];
+    for (k, log) in noisy.iter().zip(logs) {
+        let share = libm::exp(log - total);
+        for (mean, own) in mean.iter_mut().zip(k.posterior_mean(x, a)) {
+            *mean += share * own;
+        }
+    }
+    mean
+}
+
+/// ln Σ eˣ.
+fn log_sum(logs: &[f64]) -> f64 {
+    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    most + libm::log(logs.iter().map(|log| libm::exp(log - most)).sum())
+}
+
+/// The lower triangle becomes L of C = L·Lᵀ; false if C is not positive definite.
+fn cholesky(c: &mut [f64], d: usize) -> bool {
+    for i in 0..d {
+        for j in 0..=i {
+            let known: f64 = (0..j).map(|k| c[i * d + k] * c[j * d + k]).sum();
+            let rest = c[i * d + j] - known;
+            if i == j {
+                c[i * d + i] = rest.sqrt();
+            } else {
+                c[i * d + j] = rest / c[j * d + j];
+            }
+        }
+        // NaN, the root of a negative number, is not above 0 either.
+        if c[i * d + i].is_nan() || c[i * d + i] <= 0.0 {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether the matrix is symmetric and, but for rounding, without a negative eigenvalue.
+fn is_covariance(c: &[f64], d: usize) -> bool {
+    let largest = c.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let symmetric = (0..d).all(|i| (0..i).all(|j| c[i * d + j] == c[j * d + i]));
+    let mut shifted = c.to_vec();
+    for i in 0..d {
+        shifted[i * d + i] += 1e-12 * largest.max(f64::MIN_POSITIVE) + f64::MIN_POSITIVE;
+    }
+    symmetric && largest.is_finite() && cholesky(&mut shifted, d)
+}
+
+/// The exact denoiser of a [`Mixture`] on a schedule. It computes on the host, in f64.
+#[derive(Clone, Copy, Debug)]
+pub struct Oracle<'a> {
+    mixture: &'a Mixture,
+    schedule: &'a NoiseSchedule,
+}
+
+impl<const D: usize> Denoiser<D> for Oracle<'_> {
+    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
+        let level = self.schedule.level(t);
+        let noisy = self.mixture.noisy(level);
+        let (shape, device) = (x_t.dims(), x_t.device());
+        let x: Vec<f64> = x_t.into_data().iter().collect();
+        let rows = x.chunks_exact(self.mixture.dimension());
+        // Only the finished expectation is rounded to the tensor's f32.
+        #[allow(clippy::cast_possible_truncation)]
+        let x0: Vec<f32> = rows
+            .flat_map(|row| posterior_mean(&noisy, row, level.signal()))
+            .map(|x0| x0 as f32)
+            .collect();
+        Tensor::from_data(TensorData::new(x0, shape), &device)
+    }
+}
