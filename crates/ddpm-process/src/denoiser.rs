@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use ddpm_schedule::{Objective, Timestep};
 
+use crate::per_row;
+
 /// The expectation E\[x₀ | x_t\], learned or exact. Samplers need nothing else.
 pub trait Denoiser<const D: usize> {
     /// x̂₀ for a batch `x_t: [B, …]` whose rows are all at time `t`; same shape.
@@ -26,19 +28,34 @@ pub struct Predictor<'a, N> {
     pub objective: &'a Objective,
 }
 
+impl<N> Predictor<'_, N> {
+    /// x̂₀ of each row of `x_t: [B, …]` at its own time.
+    ///
+    /// # Panics
+    ///
+    /// If there are not B times.
+    pub fn denoise_each<const D: usize>(&self, x_t: Tensor<D>, t: &[Timestep]) -> Tensor<D>
+    where
+        N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
+    {
+        assert_eq!(x_t.dims()[0], t.len(), "one time per row");
+        let device = x_t.device();
+        let time = per_row(t.iter().map(|t| f64::from(t.network_input())), &device);
+        let output = (self.network)(x_t.clone(), time);
+        let c = |t: &Timestep| self.objective.denoise(*t);
+        let of_x_t = per_row(t.iter().map(|t| c(t).x_t), &device);
+        let of_output = per_row(t.iter().map(|t| c(t).output), &device);
+        x_t * of_x_t + output * of_output
+    }
+}
+
 impl<const D: usize, N> Denoiser<D> for Predictor<'_, N>
 where
     N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
 {
     fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        let time = Tensor::full([x_t.dims()[0]], t.network_input(), &x_t.device());
-        let output = (self.network)(x_t.clone(), time);
-        let c = self.objective.denoise(t);
-        // A coefficient of 0 drops its term: x₀-prediction is the output itself.
-        if c.x_t == 0.0 {
-            return output * c.output;
-        }
-        x_t * c.x_t + output * c.output
+        let times = vec![t; x_t.dims()[0]];
+        self.denoise_each(x_t, &times)
     }
 }
 

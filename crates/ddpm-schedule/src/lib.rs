@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod bound;
 mod level;
 mod objective;
 mod parametrization;
@@ -10,6 +11,7 @@ mod schedule;
 mod trajectory;
 mod weighting;
 
+pub use bound::{Discretized, gaussian_kl};
 pub use level::{LevelError, NoiseLevel, Posterior, Transition};
 pub use objective::{Objective, ObjectiveError};
 pub use parametrization::{Denoise, Parametrization, ParametrizationError, Target};

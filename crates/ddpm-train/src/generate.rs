@@ -8,6 +8,8 @@ use burn::tensor::Device;
 
 use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, SamplerKind};
+use crate::data;
+use crate::evaluate::{self, Question, Report};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
 use crate::plan::{Plan, sampling};
@@ -75,6 +77,52 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
             &shape,
             device,
         ),
+    }
+}
+
+/// What `ddpm eval nll` is asked.
+#[derive(Clone, Debug)]
+pub struct Examination {
+    /// The run, or one of its checkpoints.
+    pub from: PathBuf,
+    /// The data, where it is not what the run was trained on.
+    pub data: Option<PathBuf>,
+    /// The question.
+    pub question: Question,
+}
+
+/// Evaluates a run's averaged weights.
+///
+/// # Errors
+///
+/// If the checkpoint or the data cannot be used, or the question does not fit them.
+pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
+    let path = checkpoint::newest(&examination.from)?;
+    let file = path.join("config.toml");
+    let mut config = Config::read(&file)?;
+    if let Some(data) = &examination.data {
+        config.data.path = Some(data.clone());
+    }
+    let plan = Plan::new(config, &file.display().to_string())?;
+    let data = data::load(&plan.source)?;
+    let shape = checkpoint::row_shape(&path)?;
+    ensure!(
+        data.shape() == shape,
+        "the data has rows of shape {:?}, the network is for {shape:?}",
+        data.shape()
+    );
+    let weights = path.join("ema.safetensors");
+    let (objective, classes) = (&plan.objective, plan.classes());
+    let question = &examination.question;
+    match build(&plan.network, &shape, 0, device)? {
+        AnyNetwork::UNet(network) => {
+            let network = load_module(&weights, *network)?;
+            evaluate::nll::<4, _>(&network, objective, classes, &data, question, device)
+        }
+        AnyNetwork::Mlp(network) => {
+            let network = load_module(&weights, *network)?;
+            evaluate::nll::<2, _>(&network, objective, classes, &data, question, device)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod ema;
+pub mod evaluate;
 pub mod fit;
 pub mod flow;
 pub mod forward;

@@ -10,9 +10,10 @@ use ddpm_schedule::NoiseSchedule;
 use ddpm_train::config::{self, Config, SamplerKind, Schedule, ScheduleKind};
 use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
-use ddpm_train::generate::{Order, generate};
+use ddpm_train::evaluate::{self, Question};
+use ddpm_train::generate::{Examination, Order, examine, generate};
 use ddpm_train::plan::{self, Plan};
-use ddpm_train::{data, fit, forward, table};
+use ddpm_train::{checkpoint, data, fit, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
 /// which would fault them in again, page by page, in the next operation.
@@ -33,6 +34,11 @@ enum Command {
     Train(Train),
     /// Draw samples from a run.
     Sample(Sample),
+    /// Measure a run.
+    Eval {
+        #[command(subcommand)]
+        measure: Measure,
+    },
     /// Run the forward process on data, and hold its moments against theory.
     Forward(Forward),
     /// Show a noise schedule's numbers.
@@ -159,6 +165,47 @@ struct ScheduleArgs {
     format: Format,
 }
 
+#[derive(Subcommand)]
+enum Measure {
+    /// Bits per dimension: the variational bound, with standard errors.
+    Nll(Nll),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm eval nll --from runs/digits
+  ddpm eval nll --from runs/digits --times 20 --flow 50 --json nll.json
+
+With --flow, the density along the probability-flow ODE stands beside the
+bound: Heun's method, the trace by one random probe an image.")]
+struct Nll {
+    /// A run's folder, or one of its checkpoints.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The data [default: what the run was trained on].
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Images, the first of the data.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    num: usize,
+    /// Times drawn for each image [default: all].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    times: Option<u32>,
+    /// Also the probability flow, in so many steps.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
+    flow: Option<u32>,
+    /// Seed of noise, times and probes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Also write everything, each t's term too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// flex, ndarray, cuda or vulkan.
+    #[arg(long, value_name = "NAME", default_value = "flex")]
+    backend: String,
+}
+
 #[derive(clap::Args)]
 struct ScheduleChoice {
     /// The family.
@@ -255,6 +302,9 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(args) => train(args),
         Command::Sample(args) => sample(args),
+        Command::Eval {
+            measure: Measure::Nll(args),
+        } => nll(args),
         Command::Forward(args) => forward(&args),
         Command::Schedule(args) => schedule(&args),
         Command::Recipe { name } => {
@@ -323,6 +373,27 @@ fn sample(args: Sample) -> Result<()> {
     };
     generate(&order, &device)?;
     eprintln!("{} samples in {}", order.num, order.out.display());
+    Ok(())
+}
+
+fn nll(args: Nll) -> Result<()> {
+    let device = args.backend.parse::<Backend>()?.device()?;
+    let examination = Examination {
+        from: args.from,
+        data: args.data,
+        question: Question {
+            images: args.num,
+            times: args.times,
+            flow: args.flow,
+            seed: args.seed,
+        },
+    };
+    let report = examine(&examination, &device)?;
+    print(&evaluate::table(&report));
+    if let Some(path) = args.json {
+        let json = serde_json::to_string_pretty(&report)? + "\n";
+        checkpoint::write_file(&path, json.as_bytes())?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@
     reason = "limits such as zero signal are promised exactly"
 )]
 
+mod bound;
 mod errors;
 mod golden;
 mod levels;

@@ -183,6 +183,15 @@ impl Dataset {
         self.labels.as_ref().map(|labels| labels[i])
     }
 
+    /// Half the distance of neighbouring values, where the source has only some: 1/255 for 8 bits.
+    pub fn half_bin(&self) -> Option<f64> {
+        match &self.values {
+            Values::Bytes { max, .. } => Some(1.0 / f64::from(*max)),
+            Values::Words(_) => Some(1.0 / f64::from(u16::MAX)),
+            Values::Floats(_) => None,
+        }
+    }
+
     /// Writes row `i` in [−1, 1], mirrored left to right if `flip` (points are not).
     ///
     /// # Panics

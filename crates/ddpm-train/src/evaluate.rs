@@ -1,0 +1,380 @@
+//! Bits per dimension: how well a network predicts data it is shown, with error bars.
+//!
+//! The bound is L_T + Σ L_{t−1} + L₀ ([`NoiseLevel::prior_kl`](ddpm_schedule::NoiseLevel::prior_kl),
+//! [`step_kl`](ddpm_schedule::NoiseLevel::step_kl), [`decoder`](ddpm_schedule::NoiseLevel::decoder)),
+//! with all t or with some drawn at random, evenly spread. Beside it stands the density along the
+//! probability-flow ODE ([`crate::flow`]), a bound as well: with x₁ from q(x₁ | x₀),
+//!
+//! ```text
+//! ln P(x₀) ≥ E[ln p(x₁) + ln P(x₀ | x₁) − ln q(x₁ | x₀)].
+//! ```
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use ddpm_process::{NoiseStream, Predictor, diffuse};
+use ddpm_schedule::{Objective, Timestep};
+use serde::Serialize;
+
+use crate::data::Dataset;
+use crate::flow;
+use crate::network::{Network, class_tensor};
+use crate::sample::BATCH;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// The first so many rows of the data.
+    pub images: usize,
+    /// Times drawn for each image; `None` takes all.
+    pub times: Option<u32>,
+    /// Steps of the probability flow; `None` leaves it out.
+    pub flow: Option<u32>,
+    /// Seed of noise and times.
+    pub seed: u64,
+}
+
+/// A mean over images and its standard error, in bits per dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// The standard error of the mean.
+    pub error: f64,
+}
+
+impl Estimate {
+    fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        Self {
+            mean,
+            error: (squares / (n - 1.0) / n).sqrt(),
+        }
+    }
+}
+
+/// The term of one t.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Step {
+    /// t of L_{t−1}.
+    pub t: u32,
+    /// Images it was measured on.
+    pub images: usize,
+    /// Their mean, in bits per dimension.
+    pub mean: f64,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Images.
+    pub images: usize,
+    /// Numbers an image has.
+    pub dimensions: usize,
+    /// Times taken for each image, of L_{t−1}, t ≥ 2.
+    pub times: u32,
+    /// Whether these are all there are.
+    pub exact: bool,
+    /// L_T.
+    pub prior: Estimate,
+    /// Σ L_{t−1}, t from 2 to T.
+    pub steps: Estimate,
+    /// L₀.
+    pub decoder: Estimate,
+    /// The bound, their sum.
+    pub bound: Estimate,
+    /// The probability flow's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Estimate>,
+    /// The terms of Σ L_{t−1}.
+    pub per_t: Vec<Step>,
+}
+
+/// The terms of one image, in nats.
+#[derive(Clone, Copy, Default)]
+struct Terms {
+    prior: f64,
+    steps: f64,
+    decoder: f64,
+    flow: f64,
+}
+
+/// Evaluates a network on the first rows of the data.
+///
+/// # Errors
+///
+/// If fewer than two images are asked for, or more than there are, or the data is not of bins.
+pub fn nll<const D: usize, N: Network<D>>(
+    network: &N,
+    objective: &Objective,
+    classes: Option<usize>,
+    data: &Dataset,
+    question: &Question,
+    device: &Device,
+) -> Result<Report> {
+    let half_bin = data
+        .half_bin()
+        .context("bits are for data of whole numbers; of points there is a density only")?;
+    ensure!(
+        (2..=data.len()).contains(&question.images),
+        "--num {}: 2 to {} images can be evaluated",
+        question.images,
+        data.len()
+    );
+    let evaluation = Evaluation {
+        network,
+        objective,
+        classes,
+        data,
+        question,
+        half_bin,
+        device,
+    };
+    Ok(evaluation.run())
+}
+
+struct Evaluation<'a, N> {
+    network: &'a N,
+    objective: &'a Objective,
+    classes: Option<usize>,
+    data: &'a Dataset,
+    question: &'a Question,
+    half_bin: f64,
+    device: &'a Device,
+}
+
+impl<N> Evaluation<'_, N> {
+    fn run<const D: usize>(&self) -> Report
+    where
+        N: Network<D>,
+    {
+        let schedule = self.objective.schedule();
+        let all = schedule.timesteps() - 1;
+        let times = self.question.times.map_or(all, |times| times.min(all));
+        let mut terms = Vec::new();
+        let mut per_t = vec![(0, 0.0); schedule.timesteps() as usize + 1];
+        let _packed = ddpm_kernels::keep_packed_weights();
+        for first in (0..self.question.images).step_by(BATCH) {
+            let images: Vec<usize> = (first..self.question.images.min(first + BATCH)).collect();
+            terms.extend(self.batch::<D>(&images, times, &mut per_t));
+        }
+        let bits = |nats: f64| nats / (self.data.row_len() as f64 * std::f64::consts::LN_2);
+        let estimate = |of: fn(&Terms) -> f64| {
+            Estimate::of(
+                &terms
+                    .iter()
+                    .map(|terms| bits(of(terms)))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let steps = per_t
+            .iter()
+            .enumerate()
+            .filter(|(_, (images, _))| *images > 0);
+        let step = |(t, &(images, sum)): (usize, &(usize, f64))| Step {
+            t: u32::try_from(t).unwrap_or(u32::MAX),
+            images,
+            mean: bits(sum / images as f64),
+        };
+        Report {
+            images: self.question.images,
+            dimensions: self.data.row_len(),
+            times,
+            exact: times == all,
+            prior: estimate(|terms| terms.prior),
+            steps: estimate(|terms| terms.steps),
+            decoder: estimate(|terms| terms.decoder),
+            bound: estimate(|terms| terms.prior + terms.steps + terms.decoder),
+            flow: self.question.flow.map(|_| estimate(|terms| terms.flow)),
+            per_t: steps.map(step).collect(),
+        }
+    }
+
+    /// The terms of some images; what is random depends on the image and the time alone.
+    fn batch<const D: usize>(
+        &self,
+        images: &[usize],
+        times: u32,
+        per_t: &mut [(usize, f64)],
+    ) -> Vec<Terms>
+    where
+        N: Network<D>,
+    {
+        let schedule = self.objective.schedule();
+        let x0 = self.rows::<D>(images);
+        let last = schedule.level(schedule.last());
+        let mut terms: Vec<Terms> = x0
+            .values
+            .chunks_exact(self.data.row_len())
+            .map(|row| Terms {
+                prior: row.iter().map(|&x| last.prior_kl(f64::from(x))).sum(),
+                ..Terms::default()
+            })
+            .collect();
+        // t of L_{t−1} runs from 2 to T. Evenly spread: one place in each of `times` equal parts.
+        let all = schedule.timesteps() - 1;
+        let place = |image: usize, k: u32| {
+            let u = NoiseStream::new(self.question.seed, "nll-t")
+                .row(image as u64, 0)
+                .uniform();
+            let u = if times == all { 0.5 } else { u };
+            let share = (f64::from(k) + u) / f64::from(times);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let t = 2 + (share * f64::from(all)) as u32;
+            schedule.timestep(t.min(schedule.timesteps()))
+        };
+        for k in 0..times {
+            let t: Vec<Timestep> = images.iter().filter_map(|&i| place(i, k)).collect();
+            let x0_hat = self.denoised::<D>(&x0, &t, images);
+            let rows = x0.values.chunks_exact(self.data.row_len());
+            let found = rows.zip(x0_hat.chunks_exact(self.data.row_len()));
+            for (((x0, x0_hat), &t), terms) in found.zip(&t).zip(&mut terms) {
+                let errors = x0.iter().zip(x0_hat);
+                let squares: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                let (level, s) = (schedule.level(t), schedule.previous(t));
+                let kl = level.step_kl(s, squares.sqrt());
+                terms.steps += kl * f64::from(all) / f64::from(times);
+                let (images, sum) = &mut per_t[t.get() as usize];
+                *images += 1;
+                *sum += kl;
+            }
+        }
+        self.last_step::<D>(&x0, images, &mut terms);
+        terms
+    }
+
+    /// The decoder, and the flow from x₁ if asked for.
+    fn last_step<const D: usize>(&self, x0: &Rows<D>, images: &[usize], terms: &mut [Terms])
+    where
+        N: Network<D>,
+    {
+        let schedule = self.objective.schedule();
+        let Some(first) = schedule.timestep(1) else {
+            return;
+        };
+        let level = schedule.level(first);
+        let row = self.data.row_len();
+        let t = vec![first; images.len()];
+        let x0_hat = self.denoised::<D>(x0, &t, images);
+        let pairs = x0.values.chunks_exact(row).zip(x0_hat.chunks_exact(row));
+        for ((x0, x0_hat), terms) in pairs.zip(&mut *terms) {
+            let pixels = x0.iter().zip(x0_hat);
+            let log = pixels.map(|(&x0, &x0_hat)| {
+                let decoder = level.decoder(f64::from(x0_hat), self.half_bin);
+                decoder.ln_probability(f64::from(x0))
+            });
+            terms.decoder = -log.sum::<f64>();
+        }
+        let Some(steps) = self.question.flow else {
+            return;
+        };
+        let times = flow::times(schedule, steps);
+        let ids: Vec<u64> = images.iter().map(|&i| i as u64).collect();
+        let eps = self.noise::<D>(images, first);
+        let x = diffuse(x0.tensor.clone(), eps.clone(), schedule, &t);
+        let probes = NoiseStream::new(self.question.seed, "nll-probe");
+        let z = flow::signs(probes.normal(&ids, 0, x.dims(), self.device));
+        let class = self.class(images);
+        let training = self.device.clone().autodiff();
+        let network = self.network.clone().to_device(&training);
+        let predictor = Predictor {
+            network: |x, t| network.predict(x, t, class.clone(), None),
+            objective: self.objective,
+        };
+        let log = flow::log_density(&predictor, schedule, &times, x, &z);
+        // −ln q(x₁ | x₀) = ½‖ε‖² + D·ln(b₁√2π).
+        let width = level.noise().ln() + 0.5 * std::f64::consts::TAU.ln();
+        let eps: Vec<f32> = eps.into_data().iter().collect();
+        let log: Vec<f64> = log.into_data().iter().collect();
+        for ((log, eps), terms) in log.iter().zip(eps.chunks_exact(row)).zip(terms) {
+            let squares: f64 = eps.iter().map(|e| f64::from(*e).powi(2)).sum();
+            terms.flow = terms.decoder - log - 0.5 * squares - row as f64 * width;
+        }
+    }
+
+    fn rows<const D: usize>(&self, images: &[usize]) -> Rows<D> {
+        let row = self.data.row_len();
+        let mut values = vec![0.0; images.len() * row];
+        for (&image, out) in images.iter().zip(values.chunks_exact_mut(row)) {
+            self.data.write_row(image, false, out);
+        }
+        let mut shape = [images.len(); D];
+        shape[1..].copy_from_slice(self.data.shape());
+        let tensor = Tensor::from_data(TensorData::new(values.clone(), shape), self.device);
+        Rows { values, tensor }
+    }
+
+    fn noise<const D: usize>(&self, images: &[usize], t: Timestep) -> Tensor<D> {
+        let ids: Vec<u64> = images.iter().map(|&i| i as u64).collect();
+        let mut shape = [images.len(); D];
+        shape[1..].copy_from_slice(self.data.shape());
+        let stream = NoiseStream::new(self.question.seed, "nll");
+        stream.normal(&ids, t.get(), shape, self.device)
+    }
+
+    fn class(&self, images: &[usize]) -> Option<Tensor<1, burn::tensor::Int>> {
+        let null = self.classes?;
+        let label = |&i: &usize| self.data.label(i).unwrap_or(null);
+        let classes: Vec<usize> = images.iter().map(label).collect();
+        Some(class_tensor(&classes, self.device))
+    }
+
+    /// x̂₀ of each image at its own time, clamped as in sampling.
+    fn denoised<const D: usize>(&self, x0: &Rows<D>, t: &[Timestep], images: &[usize]) -> Vec<f32>
+    where
+        N: Network<D>,
+    {
+        let schedule = self.objective.schedule();
+        let noise = images
+            .iter()
+            .zip(t)
+            .map(|(&i, &t)| self.noise::<D>(&[i], t));
+        let eps = Tensor::cat(noise.collect(), 0);
+        let x_t = diffuse(x0.tensor.clone(), eps, schedule, t);
+        let class = self.class(images);
+        let predictor = Predictor {
+            network: |x, t| self.network.predict(x, t, class.clone(), None),
+            objective: self.objective,
+        };
+        let x0_hat = predictor.denoise_each(x_t, t).clamp(-1.0, 1.0);
+        x0_hat.into_data().iter().collect()
+    }
+}
+
+/// Images on the host and on the device.
+struct Rows<const D: usize> {
+    values: Vec<f32>,
+    tensor: Tensor<D>,
+}
+
+/// The report as a table.
+pub fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{:<32}{:>12}{:>12}\n",
+        "bits per dimension", "mean", "std. error"
+    );
+    let how = if report.exact { "all" } else { "drawn" };
+    let steps = format!("Σ L_{{t−1}}, {} t each, {how}", report.times);
+    let rows = [
+        ("prior, L_T".to_owned(), Some(report.prior)),
+        (steps, Some(report.steps)),
+        ("decoder, L₀".to_owned(), Some(report.decoder)),
+        ("bound".to_owned(), Some(report.bound)),
+        ("probability flow".to_owned(), report.flow),
+    ];
+    for (name, estimate) in rows {
+        if let Some(Estimate { mean, error }) = estimate {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name:<32}{mean:>12.5}{error:>12.5}");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "{} images of {} numbers",
+        report.images, report.dimensions
+    );
+    text
+}
