@@ -66,6 +66,25 @@ pub(crate) fn deny(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Renders the book.
+pub(crate) fn book(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    no_arguments(arguments)?;
+    let shell = Shell::new()?;
+    shell.change_dir(root());
+    for tool in ["mdbook", "mdbook-katex"] {
+        if cmd!(shell, "{tool} --version").quiet().output().is_err() {
+            return Err(Refusal(format!(
+                "nothing was rendered: {tool} is not installed \
+                 (cargo install --locked mdbook mdbook-katex)"
+            ))
+            .into());
+        }
+    }
+    cmd!(shell, "mdbook build docs/book --dest-dir ../../target/book").run()?;
+    println!("target/book/index.html");
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn no_arguments(arguments: &[OsString]) -> Result<(), lexopt::Error> {
     match lexopt::Parser::from_args(arguments).next()? {
         Some(argument) => Err(argument.unexpected()),

@@ -29,6 +29,7 @@ Diffusion models; the arguments are the program's own (try `train --help`):
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
   race --speed          PyTorch against us: the same network, the same steps
       --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
+  book                  the derivations, with mdBook, into target/book
 
 Checks:
   test [--only STEP]    everything a change must pass, as CI runs it (alias: ci)
@@ -88,6 +89,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "tidy" => commands::tidy(arguments),
         "package" => commands::package(arguments),
         "deny" => commands::deny(arguments),
+        "book" => commands::book(arguments),
         "miri" => nightly::miri(arguments),
         "fuzz" => nightly::fuzz(arguments),
         "help" | "--help" | "-h" => {

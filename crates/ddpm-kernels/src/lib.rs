@@ -92,11 +92,13 @@ impl From<Tensor<4>> for Images {
 }
 
 thread_local! {
-    static ENABLED: Cell<bool> = const { Cell::new(true) };
+    static ENABLED: Cell<bool> =
+        Cell::new(std::env::var_os("DDPM_KERNELS").is_none_or(|value| value != "off"));
 }
 
 /// Whether the operations called from this thread use the kernels where there are any; for
-/// comparisons. They do by default. A gradient is computed the way its operation was.
+/// comparisons. They do by default, unless the environment says `DDPM_KERNELS=off`. A gradient is
+/// computed the way its operation was.
 pub fn enable(kernels: bool) {
     ENABLED.set(kernels);
 }

@@ -2,7 +2,6 @@
 //!
 #![doc = include_str!("../README.md")]
 
-mod bound;
 mod level;
 mod objective;
 mod parametrization;
@@ -11,7 +10,6 @@ mod schedule;
 mod trajectory;
 mod weighting;
 
-pub use bound::{Discretized, gaussian_kl};
 pub use level::{LevelError, NoiseLevel, Posterior, Transition};
 pub use objective::{Objective, ObjectiveError};
 pub use parametrization::{Denoise, Parametrization, ParametrizationError, Target};

@@ -8,7 +8,7 @@
     reason = "limits such as zero signal are promised exactly"
 )]
 
-mod bound;
+mod entropy;
 mod errors;
 mod golden;
 mod levels;

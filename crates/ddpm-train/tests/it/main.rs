@@ -8,5 +8,6 @@ mod diverged;
 mod forward;
 mod guidance;
 mod init_noise;
+mod likelihood;
 mod points;
 mod run;

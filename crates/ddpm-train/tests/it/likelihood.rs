@@ -1,0 +1,162 @@
+//! Bits per dimension, where they are known.
+
+use std::fs;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use ddpm_model::Masks;
+use ddpm_process::NoiseStream;
+use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Weighting};
+use ddpm_train::data::{self, Dataset, Source};
+use ddpm_train::evaluate::{Question, nll};
+use ddpm_train::network::Network;
+
+const IMAGES: usize = 400;
+const MEAN: f64 = 0.1;
+const VARIANCE: f64 = 0.04;
+
+fn schedule() -> NoiseSchedule {
+    NoiseSchedule::linear(100, 2e-3, 0.2).unwrap()
+}
+
+/// E[x₀ | x_t] for pixels of N(`mean`, `variance`), each for itself.
+#[derive(Module, Debug)]
+struct Ideal {
+    mean: f64,
+    variance: f64,
+}
+
+impl Network<4> for Ideal {
+    fn predict(
+        &self,
+        x_t: Tensor<4>,
+        t: Tensor<1>,
+        _: Option<Tensor<1, Int>>,
+        _: Option<&mut Masks>,
+    ) -> Tensor<4> {
+        let schedule = schedule();
+        let (device, rows) = (x_t.device(), x_t.dims()[0]);
+        let times: Vec<f64> = t.into_data().iter().collect();
+        let levels = times.iter().map(|t| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            schedule.level(schedule.timestep(*t as u32 + 1).unwrap())
+        });
+        let row = |of: &dyn Fn(NoiseLevel) -> f64| -> Tensor<4> {
+            #[allow(clippy::cast_possible_truncation)]
+            let values: Vec<f32> = levels.clone().map(|level| of(level) as f32).collect();
+            Tensor::from_data(TensorData::new(values, [rows, 1, 1, 1]), &device)
+        };
+        let a = row(&NoiseLevel::signal);
+        let gain = row(&|level| level.signal() * unknown(level) / level.noise().powi(2));
+        (x_t - a * self.mean) * gain + self.mean
+    }
+}
+
+/// Var(x₀ | x_t).
+fn unknown(level: NoiseLevel) -> f64 {
+    let (a2, b2) = (level.alpha_bar(), level.noise().powi(2));
+    VARIANCE * b2 / (a2 * VARIANCE + b2)
+}
+
+/// 4×4 images of 8-bit Gaussian pixels, as an IDX file.
+fn gaussian_images() -> Dataset {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = vec![0, 0, 8, 3, 0, 0];
+    bytes.extend([(IMAGES >> 8) as u8, (IMAGES & 255) as u8, 0, 0, 0, 4, 0, 0, 0, 4]);
+    let mut z = vec![0.0; 16 * IMAGES];
+    NoiseStream::new(0, "pixels").row(0, 0).fill_normal(&mut z);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    bytes.extend(z.iter().map(|z| {
+        let x = MEAN + VARIANCE.sqrt() * f64::from(*z);
+        (127.5 * (x + 1.0)).round() as u8
+    }));
+    let path = folder.path().join("train-images-idx3-ubyte");
+    fs::write(&path, bytes).unwrap();
+    data::load(&Source::Idx { path }).unwrap()
+}
+
+/// ½(r − 1 − ln r): the divergence of Gaussians of equal means and variances of ratio r, in bits.
+fn divergence(ratio: f64) -> f64 {
+    0.5 * (ratio - 1.0 - ratio.ln()) / std::f64::consts::LN_2
+}
+
+/// With the ideal denoiser the bound exceeds the entropy by the divergences of the true reverse
+/// process from the model's, step by step, and the flow by that of the decoder alone; all are
+/// Gaussian. The reported standard errors say how far off 400 images may be; bins of 2/255 beside
+/// noise of 0.045 or more are as good as a density, to 1e-3.
+#[test]
+fn gaussian_data_has_its_entropy_within_the_error_bars() {
+    let data = gaussian_images();
+    let schedule = schedule();
+    let objective =
+        Objective::new(schedule.clone(), Parametrization::X0, Weighting::Simple).unwrap();
+    let network = Ideal {
+        mean: MEAN,
+        variance: VARIANCE,
+    };
+    let bin: f64 = 2.0 / 255.0;
+    let spread = (std::f64::consts::TAU * std::f64::consts::E * VARIANCE).sqrt();
+    let entropy = (spread / bin).log2();
+    let first = schedule.level(schedule.timestep(1).unwrap());
+    let last = schedule.level(schedule.last());
+    let decoder = divergence(unknown(first) / first.noise().powi(2));
+    let marginal = last.alpha_bar() * VARIANCE + last.noise().powi(2);
+    let mut gap = decoder + divergence(marginal);
+    for t in schedule.iter().skip(1) {
+        let (level, s) = (schedule.level(t), schedule.previous(t));
+        let q = level.posterior(s);
+        gap += divergence(1.0 + q.x0 * q.x0 * unknown(level) / q.variance);
+    }
+    let ask = |times, flow| {
+        let question = Question {
+            images: IMAGES,
+            times,
+            flow,
+            seed: 1,
+        };
+        nll(&network, &objective, None, &data, &question, &Device::flex()).unwrap()
+    };
+    let exact = ask(None, Some(40));
+    assert!(exact.exact && exact.times == 99 && exact.per_t.len() == 99);
+    let sampled = ask(Some(7), None);
+    assert!(!sampled.exact && sampled.times == 7);
+    let flow = exact.flow.unwrap();
+    for (name, found, expected) in [
+        ("all t", exact.bound, entropy + gap),
+        ("7 t", sampled.bound, entropy + gap),
+        ("flow", flow, entropy + decoder),
+    ] {
+        let off = (found.mean - expected).abs();
+        assert!(off < 5.0 * found.error + 1e-3, "{name}: {found:?}, not {expected}");
+        // An error bar that allows anything says nothing.
+        assert!(found.error < 0.03, "{name}: {found:?}");
+    }
+    // The parts are the whole.
+    let sum = exact.prior.mean + exact.steps.mean + exact.decoder.mean;
+    assert!((sum - exact.bound.mean).abs() < 1e-12);
+    let terms: f64 = exact.per_t.iter().map(|step| step.mean).sum();
+    assert!((terms - exact.steps.mean).abs() < 1e-9);
+    // Fewer times, more error, for the same images.
+    assert!(sampled.steps.error > exact.steps.error);
+}
+
+#[test]
+fn questions_without_an_answer_are_refused() {
+    let objective =
+        Objective::new(schedule(), Parametrization::X0, Weighting::Simple).unwrap();
+    let network = Ideal {
+        mean: MEAN,
+        variance: VARIANCE,
+    };
+    let data = gaussian_images();
+    for images in [0, 1, IMAGES + 1] {
+        let question = Question {
+            images,
+            times: None,
+            flow: None,
+            seed: 0,
+        };
+        let answer = nll(&network, &objective, None, &data, &question, &Device::flex());
+        assert!(answer.unwrap_err().to_string().contains("--num"));
+    }
+}
