@@ -8,8 +8,12 @@
     reason = "limits such as zero signal are promised exactly"
 )]
 
+mod bound;
+mod chains;
 mod errors;
 mod golden;
+mod importance;
+mod learned_variance;
 mod levels;
 mod objectives;
 mod samplers;
