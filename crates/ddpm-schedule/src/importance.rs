@@ -126,7 +126,7 @@ impl LossHistory {
         &self.losses[t.index() - 1].1
     }
 
-    /// p_t ∝ √E[L_t²] over the losses kept, mixed with 0.001 of uniform; uniform alone
+    /// p_t ∝ √E(L_t²) over the losses kept, mixed with 0.001 of uniform; uniform alone
     /// until every t has [`LENGTH`](Self::LENGTH) of them, and where all of them are 0.
     pub fn distribution(&self) -> TimestepDistribution {
         // √E[L²] up to √10, which all t share once they are full. `hypot` squares
