@@ -2,6 +2,9 @@
 //!
 #![doc = include_str!("../README.md")]
 
+pub mod bound;
+mod importance;
+mod learned_variance;
 mod level;
 mod objective;
 mod parametrization;
@@ -10,6 +13,8 @@ mod schedule;
 mod trajectory;
 mod weighting;
 
+pub use importance::{LossHistory, LossHistoryError, TimestepDistribution, stratified};
+pub use learned_variance::LearnedVariance;
 pub use level::{LevelError, NoiseLevel, Posterior, Transition};
 pub use objective::{Objective, ObjectiveError};
 pub use parametrization::{Denoise, Parametrization, ParametrizationError, Target};

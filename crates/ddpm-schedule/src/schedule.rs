@@ -30,7 +30,7 @@ impl Timestep {
         (self.get() - 1) as f32
     }
 
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.get() as usize
     }
 }

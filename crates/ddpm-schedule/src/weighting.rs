@@ -1,6 +1,6 @@
 //! How much the loss of each noise level counts.
 
-use crate::{Denoise, NoiseLevel};
+use crate::{Denoise, NoiseLevel, bound};
 
 /// The weight of a level in the training loss.
 ///
@@ -12,7 +12,7 @@ pub enum Weighting {
     /// 1 on the output (Ho et al. 2020, eq. 14, L_simple).
     Simple,
     /// ½(SNR_s − SNR_t) on x̂₀, s = t−1: one KL term of the variational bound, in nats
-    /// (Kingma et al. 2021). That of t = 1 would be infinite, s being clean;
+    /// (Kingma et al. 2021; [`bound::snr_weight`]). That of t = 1 would be infinite, s being clean;
     /// its place takes the decoder N(x̂₀, b₁²·I), whose weight is ½/b₁².
     Vlb,
     /// min(SNR, γ) on x̂₀ (Hang et al. 2023: γ = 5).
@@ -29,7 +29,7 @@ impl Weighting {
         let on_x0 = match self {
             Self::Simple => return 1.0,
             Self::Vlb if s == NoiseLevel::CLEAN => 0.5 / t.noise().powi(2),
-            Self::Vlb => 0.5 * (s.snr() - t.snr()),
+            Self::Vlb => bound::snr_weight(t, s),
             Self::MinSnr { gamma } => t.snr().min(gamma),
         };
         on_x0 * denoise.output.powi(2)

@@ -1,9 +1,9 @@
 //! Bits per dimension: how well a network predicts data it is shown, with error bars.
 //!
-//! The bound is L_T + Σ L_{t−1} + L₀ ([`NoiseLevel::prior_kl`](ddpm_schedule::NoiseLevel::prior_kl),
-//! [`step_kl`](ddpm_schedule::NoiseLevel::step_kl), [`decoder`](ddpm_schedule::NoiseLevel::decoder)),
-//! with all t or with some drawn at random, evenly spread. Beside it stands the density along the
-//! probability-flow ODE ([`crate::flow`]), a bound as well: with x₁ from q(x₁ | x₀),
+//! The bound is L_T + Σ L_{t−1} + L₀ ([`ddpm_schedule::bound`]) of a model of variance β̃, with all t
+//! or with some drawn at random, evenly spread. Its decoder has the variance β₁. Beside it stands the
+//! density along the probability-flow ODE ([`crate::flow`]), a bound as well: with x₁ from
+//! q(x₁ | x₀),
 //!
 //! ```text
 //! ln P(x₀) ≥ E[ln p(x₁) + ln P(x₀ | x₁) − ln q(x₁ | x₀)].
@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{NoiseStream, Predictor, diffuse};
+use ddpm_schedule::bound::{Gaussian, bits, decoder_nll, prior_kl, snr_weight};
 use ddpm_schedule::{Objective, Timestep};
 use serde::Serialize;
 
@@ -115,8 +116,8 @@ pub fn nll<const D: usize, N: Network<D>>(
     question: &Question,
     device: &Device,
 ) -> Result<Report> {
-    let half_bin = data
-        .half_bin()
+    let max = data
+        .max()
         .context("bits are for data of whole numbers; of points there is a density only")?;
     ensure!(
         (2..=data.len()).contains(&question.images),
@@ -130,7 +131,7 @@ pub fn nll<const D: usize, N: Network<D>>(
         classes,
         data,
         question,
-        half_bin,
+        max,
         device,
     };
     Ok(evaluation.run())
@@ -142,7 +143,8 @@ struct Evaluation<'a, N> {
     classes: Option<usize>,
     data: &'a Dataset,
     question: &'a Question,
-    half_bin: f64,
+    /// Values are 0..=`max`.
+    max: u32,
     device: &'a Device,
 }
 
@@ -161,7 +163,7 @@ impl<N> Evaluation<'_, N> {
             let images: Vec<usize> = (first..self.question.images.min(first + BATCH)).collect();
             terms.extend(self.batch::<D>(&images, times, &mut per_t));
         }
-        let bits = |nats: f64| nats / (self.data.row_len() as f64 * std::f64::consts::LN_2);
+        let bits = |nats: f64| bits(nats / self.data.row_len() as f64);
         let estimate = |of: fn(&Terms) -> f64| {
             Estimate::of(
                 &terms
@@ -210,7 +212,7 @@ impl<N> Evaluation<'_, N> {
             .values
             .chunks_exact(self.data.row_len())
             .map(|row| Terms {
-                prior: row.iter().map(|&x| last.prior_kl(f64::from(x))).sum(),
+                prior: row.iter().map(|&x| prior_kl(f64::from(x), last)).sum(),
                 ..Terms::default()
             })
             .collect();
@@ -234,8 +236,7 @@ impl<N> Evaluation<'_, N> {
             for (((x0, x0_hat), &t), terms) in found.zip(&t).zip(&mut terms) {
                 let errors = x0.iter().zip(x0_hat);
                 let squares: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
-                let (level, s) = (schedule.level(t), schedule.previous(t));
-                let kl = level.step_kl(s, squares.sqrt());
+                let kl = squares * snr_weight(schedule.level(t), schedule.previous(t));
                 terms.steps += kl * f64::from(all) / f64::from(times);
                 let (images, sum) = &mut per_t[t.get() as usize];
                 *images += 1;
@@ -256,17 +257,24 @@ impl<N> Evaluation<'_, N> {
             return;
         };
         let level = schedule.level(first);
+        let log_variance = schedule.beta(first).ln();
+        // Rows are 2·value/max − 1.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let value = |x0: f32| (0.5 * (f64::from(x0) + 1.0) * f64::from(self.max)).round() as u32;
         let row = self.data.row_len();
         let t = vec![first; images.len()];
         let x0_hat = self.denoised::<D>(x0, &t, images);
         let pairs = x0.values.chunks_exact(row).zip(x0_hat.chunks_exact(row));
         for ((x0, x0_hat), terms) in pairs.zip(&mut *terms) {
             let pixels = x0.iter().zip(x0_hat);
-            let log = pixels.map(|(&x0, &x0_hat)| {
-                let decoder = level.decoder(f64::from(x0_hat), self.half_bin);
-                decoder.ln_probability(f64::from(x0))
+            let nll = pixels.map(|(&x0, &x0_hat)| {
+                let decoder = Gaussian {
+                    mean: f64::from(x0_hat),
+                    log_variance,
+                };
+                decoder_nll(value(x0), self.max, decoder)
             });
-            terms.decoder = -log.sum::<f64>();
+            terms.decoder = nll.sum();
         }
         let Some(steps) = self.question.flow else {
             return;

@@ -110,15 +110,6 @@ proptest! {
         assert_relative(variance, t.noise().powi(2), ROUNDING);
     }
 
-    /// Two transitions make the one across both.
-    #[test]
-    fn transitions_compose([u, s, t] in levels()) {
-        let (first, second, both) = (s.transition(u), t.transition(s), t.transition(u));
-        assert_relative(second.signal * first.signal, both.signal, ROUNDING);
-        let variance = second.signal.powi(2) * first.variance + second.variance;
-        assert_relative(variance, both.variance, ROUNDING_OVER_DELTA);
-    }
-
     /// The posterior is the product of q(x_s | x₀) and q(x_t | x_s) as functions of x_s:
     /// precisions add, and the mean weighs by precision.
     #[test]

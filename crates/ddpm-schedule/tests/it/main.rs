@@ -8,11 +8,17 @@
     reason = "limits such as zero signal are promised exactly"
 )]
 
+mod bound;
+mod chains;
 mod entropy;
 mod errors;
 mod golden;
+mod importance;
+mod laws;
+mod learned_variance;
 mod levels;
 mod objectives;
+mod properties;
 mod samplers;
 mod schedules;
 mod trajectories;

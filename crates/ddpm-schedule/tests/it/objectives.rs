@@ -3,9 +3,8 @@
 use ddpm_schedule::{
     NoiseLevel, NoiseSchedule, Objective, ObjectiveError, Parametrization, Weighting,
 };
-use proptest::prelude::*;
 
-use crate::{assert_close, assert_relative, levels};
+use crate::{assert_close, assert_relative};
 
 /// Rounding of λ over the smallest Δ of the schedules here, 10⁻³.
 const TOLERANCE: f64 = 1e-10;
@@ -176,21 +175,5 @@ fn an_objective_denoises_as_its_parametrization_does() {
     for t in objective.schedule().iter() {
         let denoise = Parametrization::V.denoise(objective.schedule().level(t));
         assert_eq!(denoise, Some(objective.denoise(t)));
-    }
-}
-
-proptest! {
-    #[test]
-    fn denoising_the_target_gives_x0([level] in levels(), x0 in -3.0..3.0, eps in -3.0..3.0) {
-        let x_t = level.signal() * x0 + level.noise() * eps;
-        for parametrization in Parametrization::ALL {
-            let target = parametrization.target(level);
-            let output = target.x0 * x0 + target.eps * eps;
-            let denoise = parametrization.denoise(level).unwrap();
-            let terms = (denoise.x_t * x_t, denoise.output * output);
-            // ε near pure noise is a difference of large terms: allow each its rounding.
-            let scale = f64::abs(terms.0) + f64::abs(terms.1) + 1.0;
-            assert_close(terms.0 + terms.1, x0, 1e-14 * scale);
-        }
     }
 }

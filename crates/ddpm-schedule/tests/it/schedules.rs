@@ -173,24 +173,6 @@ proptest! {
         }
     }
 
-    /// x_t made by t steps of the process has the marginal of t, in both processes.
-    #[test]
-    fn steps_add_up_to_the_marginal(betas in betas(), sigma in 0.01..10.0) {
-        let walk = NoiseSchedule::random_walk(u32::try_from(betas.len()).unwrap(), sigma);
-        for schedule in [NoiseSchedule::from_betas(betas), walk] {
-            let schedule = schedule.unwrap();
-            let (mut signal, mut variance) = (1.0, 0.0);
-            for t in schedule.iter() {
-                let step = schedule.level(t).transition(schedule.previous(t));
-                signal *= step.signal;
-                variance = step.signal.powi(2) * variance + schedule.beta(t);
-                // Sixty steps, each with the rounding of λ: |λ| < 60.
-                assert_relative(signal, schedule.level(t).signal(), 1e-12);
-                assert_relative(variance, schedule.level(t).noise().powi(2), 1e-12);
-            }
-        }
-    }
-
     /// Lin et al. 2023, algorithm 1, written as there.
     #[test]
     fn rescaling_ends_at_zero_snr_and_keeps_the_start(mut betas in betas()) {

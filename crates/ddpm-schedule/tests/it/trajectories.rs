@@ -3,8 +3,6 @@
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Spacing, Trajectory};
 use proptest::prelude::*;
 
-use crate::assert_relative;
-
 fn walk(timesteps: u32) -> NoiseSchedule {
     NoiseSchedule::random_walk(timesteps, 1.0).unwrap()
 }
@@ -103,26 +101,6 @@ proptest! {
         assert!(times(&full).into_iter().eq((1..=timesteps).rev()));
         for spacing in Spacing::ALL {
             assert_eq!(spacing.trajectory(&schedule, timesteps).unwrap(), full);
-        }
-    }
-
-    /// A respaced process has the ᾱ of the one it was made from, and its one step is
-    /// the product of the steps it leaps over.
-    #[test]
-    fn respacing_keeps_alpha_bar(n in 2_u32..=50) {
-        let schedule = NoiseSchedule::linear(50, 1e-3, 0.2).unwrap();
-        let trajectory = Trajectory::linspace(&schedule, n).unwrap();
-        let levels = trajectory.timesteps().iter().rev().map(|&t| schedule.level(t));
-        let respaced = NoiseSchedule::from_levels(levels).unwrap();
-        for (new, old) in respaced.iter().rev().zip(trajectory.pairs(&schedule)) {
-            let (t, level, s) = old;
-            assert_eq!(respaced.level(new).alpha_bar(), schedule.level(t).alpha_bar());
-            assert_eq!(respaced.previous(new), s);
-            let alphas = schedule.iter().filter(|&u| u <= t && schedule.level(u).log_snr() < s.log_snr());
-            let alpha: f64 = alphas.map(|u| 1.0 - schedule.beta(u)).product();
-            // Up to fifty factors, each with the rounding of λ.
-            assert_relative(level.transition(s).signal.powi(2), alpha, 1e-12);
-            assert_relative(respaced.beta(new), 1.0 - alpha, 1e-10);
         }
     }
 }

@@ -183,11 +183,11 @@ impl Dataset {
         self.labels.as_ref().map(|labels| labels[i])
     }
 
-    /// Half the distance of neighbouring values, where the source has only some: 1/255 for 8 bits.
-    pub fn half_bin(&self) -> Option<f64> {
+    /// The largest value of a source of whole numbers, 255 for 8 bits: white.
+    pub fn max(&self) -> Option<u32> {
         match &self.values {
-            Values::Bytes { max, .. } => Some(1.0 / f64::from(*max)),
-            Values::Words(_) => Some(1.0 / f64::from(u16::MAX)),
+            Values::Bytes { max, .. } => Some((*max).into()),
+            Values::Words(_) => Some(u16::MAX.into()),
             Values::Floats(_) => None,
         }
     }

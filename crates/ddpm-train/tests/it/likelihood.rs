@@ -11,7 +11,7 @@ use ddpm_train::data::{self, Dataset, Source};
 use ddpm_train::evaluate::{Question, nll};
 use ddpm_train::network::Network;
 
-const IMAGES: usize = 400;
+const IMAGES: u16 = 400;
 const MEAN: f64 = 0.1;
 const VARIANCE: f64 = 0.04;
 
@@ -62,8 +62,9 @@ fn unknown(level: NoiseLevel) -> f64 {
 fn gaussian_images() -> Dataset {
     let folder = tempfile::tempdir().unwrap();
     let mut bytes = vec![0, 0, 8, 3, 0, 0];
-    bytes.extend([(IMAGES >> 8) as u8, (IMAGES & 255) as u8, 0, 0, 0, 4, 0, 0, 0, 4]);
-    let mut z = vec![0.0; 16 * IMAGES];
+    bytes.extend(IMAGES.to_be_bytes());
+    bytes.extend([0, 0, 0, 4, 0, 0, 0, 4]);
+    let mut z = vec![0.0; 16 * usize::from(IMAGES)];
     NoiseStream::new(0, "pixels").row(0, 0).fill_normal(&mut z);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     bytes.extend(z.iter().map(|z| {
@@ -109,12 +110,20 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
     }
     let ask = |times, flow| {
         let question = Question {
-            images: IMAGES,
+            images: IMAGES.into(),
             times,
             flow,
             seed: 1,
         };
-        nll(&network, &objective, None, &data, &question, &Device::flex()).unwrap()
+        nll(
+            &network,
+            &objective,
+            None,
+            &data,
+            &question,
+            &Device::flex(),
+        )
+        .unwrap()
     };
     let exact = ask(None, Some(40));
     assert!(exact.exact && exact.times == 99 && exact.per_t.len() == 99);
@@ -127,7 +136,10 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
         ("flow", flow, entropy + decoder),
     ] {
         let off = (found.mean - expected).abs();
-        assert!(off < 5.0 * found.error + 1e-3, "{name}: {found:?}, not {expected}");
+        assert!(
+            off < 5.0 * found.error + 1e-3,
+            "{name}: {found:?}, not {expected}"
+        );
         // An error bar that allows anything says nothing.
         assert!(found.error < 0.03, "{name}: {found:?}");
     }
@@ -142,21 +154,27 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
 
 #[test]
 fn questions_without_an_answer_are_refused() {
-    let objective =
-        Objective::new(schedule(), Parametrization::X0, Weighting::Simple).unwrap();
+    let objective = Objective::new(schedule(), Parametrization::X0, Weighting::Simple).unwrap();
     let network = Ideal {
         mean: MEAN,
         variance: VARIANCE,
     };
     let data = gaussian_images();
-    for images in [0, 1, IMAGES + 1] {
+    for images in [0, 1, usize::from(IMAGES) + 1] {
         let question = Question {
             images,
             times: None,
             flow: None,
             seed: 0,
         };
-        let answer = nll(&network, &objective, None, &data, &question, &Device::flex());
+        let answer = nll(
+            &network,
+            &objective,
+            None,
+            &data,
+            &question,
+            &Device::flex(),
+        );
         assert!(answer.unwrap_err().to_string().contains("--num"));
     }
 }
