@@ -59,13 +59,12 @@ pub struct Moments {
     pub covariance: Vec<Moment>,
 }
 
-/// Mean and covariance of rows of `d` values, and the standard deviation of a row's own
-/// contribution to each, in f64.
+/// Mean and covariance of rows of `d` values, and the variance of a row's own contribution to each
+/// covariance, in f64.
 struct Statistics {
     mean: Vec<f64>,
-    mean_spread: Vec<f64>,
     covariance: Vec<f64>,
-    covariance_spread: Vec<f64>,
+    product_variance: Vec<f64>,
 }
 
 impl Statistics {
@@ -92,14 +91,12 @@ impl Statistics {
             }
         }
         let covariance: Vec<f64> = sum.iter().map(|s| s / n).collect();
-        let spread = |(square, mean): (&f64, &f64)| (square / n - mean * mean).max(0.0).sqrt();
-        let covariance_spread = squares.iter().zip(&covariance).map(spread).collect();
-        let mean_spread = diagonal(d).map(|k| covariance[k].sqrt()).collect();
+        let variance = |(square, mean): (&f64, &f64)| square / n - mean * mean;
+        let product_variance = squares.iter().zip(&covariance).map(variance).collect();
         Self {
             mean,
-            mean_spread,
             covariance,
-            covariance_spread,
+            product_variance,
         }
     }
 }
@@ -167,20 +164,31 @@ pub fn run(
     moments
 }
 
+/// The standard errors follow from the data and the level alone. With c = x₀ − μ, of mean 0, and
+/// independent ε, a row's (a·c_i + b·ε_i)·(a·c_j + b·ε_j) has the variance
+/// a⁴·Var(c_i·c_j) + a²b²·(Σ_ii + Σ_jj) + b⁴, and for i = j twice the last two.
 fn compare(t: u32, level: NoiseLevel, truth: &Statistics, found: &Statistics, n: usize) -> Moments {
     let d = truth.mean.len();
-    let (a, b) = (level.signal(), level.noise());
-    let moment = |measured: f64, expected: f64, spread: f64| Moment {
+    let (a2, b2) = (level.alpha_bar(), level.noise().powi(2));
+    let variances: Vec<f64> = diagonal(d).map(|k| truth.covariance[k]).collect();
+    let moment = |measured: f64, expected: f64, variance: f64| Moment {
         measured,
         expected,
-        error: (spread / (n as f64).sqrt()).hypot(ROUNDING * expected.abs().max(1.0)),
+        error: (variance / n as f64)
+            .sqrt()
+            .hypot(ROUNDING * expected.abs().max(1.0)),
     };
-    let mean = (0..d).map(|i| moment(found.mean[i], a * truth.mean[i], found.mean_spread[i]));
-    let mut noise = vec![0.0; truth.covariance.len()];
-    diagonal(d).for_each(|k| noise[k] = b * b);
-    let covariance = (0..noise.len()).map(|k| {
-        let expected = a * a * truth.covariance[k] + noise[k];
-        moment(found.covariance[k], expected, found.covariance_spread[k])
+    let mean = (0..d).map(|i| {
+        let expected = level.signal() * truth.mean[i];
+        moment(found.mean[i], expected, a2 * variances[i] + b2)
+    });
+    let pairs = (0..d).flat_map(|i| (i..d).map(move |j| (i, j)));
+    let covariance = pairs.enumerate().map(|(k, (i, j))| {
+        let same = if i == j { 1.0 } else { 0.0 };
+        let expected = a2 * truth.covariance[k] + same * b2;
+        let noise = a2 * b2 * (variances[i] + variances[j]) + b2 * b2;
+        let variance = a2 * a2 * truth.product_variance[k] + (1.0 + same) * noise;
+        moment(found.covariance[k], expected, variance)
     });
     Moments {
         t,

@@ -6,7 +6,8 @@ use ddpm_train::data::{self, Source};
 use ddpm_train::forward::{Moment, run};
 
 /// Runs of both processes on data that is far from Gaussian: every moment within five standard
-/// errors, of which chance exceeds one in two million.
+/// errors, of which chance exceeds one in two million. A pixel that is black in all but one of 1797
+/// digits has no such law until noise has come to it.
 #[test]
 fn both_processes_have_the_moments_of_the_closed_form() {
     let points = 2000;
@@ -14,10 +15,12 @@ fn both_processes_have_the_moments_of_the_closed_form() {
     let digits = data::load(&Source::Digits).unwrap();
     let vp = NoiseSchedule::linear(50, 2e-3, 0.4).unwrap();
     let walk = NoiseSchedule::random_walk(50, 0.3).unwrap();
-    for (data, rows) in [(&moons, 4000), (&digits, 1000)] {
+    for (data, rows, at) in [
+        (&moons, 4000, &[0, 1, 25, 50][..]),
+        (&digits, 1000, &[25, 50]),
+    ] {
         for schedule in [&vp, &walk] {
-            let at = [0, 1, 25, 50];
-            let moments = run(data, schedule, rows, 1, &at, &Device::flex(), |_, _| ());
+            let moments = run(data, schedule, rows, 1, at, &Device::flex(), |_, _| ());
             assert_eq!(moments.len(), at.len());
             for moments in &moments {
                 for moment in moments.mean.iter().chain(&moments.covariance) {
@@ -46,7 +49,7 @@ fn the_walk_ends_elsewhere_than_ddpm() {
         let variance = |i: usize| moments[i].covariance[0].expected;
         let mean = |i: usize| moments[i].mean[0].expected;
         // The first pixel of every digit is black.
-        assert_eq!([mean(0), variance(0)], [-1.0, 0.0]);
+        assert!((mean(0) + 1.0).abs() < 1e-12 && variance(0) < 1e-12);
         [mean(1), variance(1)]
     };
     let walk = last(&NoiseSchedule::random_walk(50, 0.3).unwrap());

@@ -141,7 +141,7 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
             "{name}: {found:?}, not {expected}"
         );
         // An error bar that allows anything says nothing.
-        assert!(found.error < 0.03, "{name}: {found:?}");
+        assert!(found.error < 0.05, "{name}: {found:?}");
     }
     // The parts are the whole.
     let sum = exact.prior.mean + exact.steps.mean + exact.decoder.mean;
