@@ -127,7 +127,11 @@ fn one_step_law(data: Law, start: Law, levels: &[NoiseLevel], eta: f64, fixed_la
         let sigma2 = eta * eta * b2_s / b2_t * beta;
         let total = a_t * a_t * data.variance + b2_t;
         let k = (a_s * a_t * data.variance + ((b2_s - sigma2) * b2_t).sqrt()) / total;
-        let z2 = if fixed_large && b2_s > 0.0 { beta } else { sigma2 };
+        let z2 = if fixed_large && b2_s > 0.0 {
+            beta
+        } else {
+            sigma2
+        };
         factor *= k;
         variance = k * k * variance + z2;
     }
@@ -202,7 +206,10 @@ fn every_sampler_has_the_law_of_its_recursion() {
 /// Ho et al. 2020, algorithm 2, in its α and β: x_{t−1} = (x_t − β/√(1−ᾱ)·ε̂)/√α + σ·z.
 #[test]
 fn ancestral_sampling_is_algorithm_2() {
-    let data = Law { mean: 0.8, variance: 0.25 };
+    let data = Law {
+        mean: 0.8,
+        variance: 0.25,
+    };
     let schedule = NoiseSchedule::linear(100, 1e-3, 0.2).unwrap();
     let betas = |t: u32| 1e-3 + (0.2 - 1e-3) * f64::from(t - 1) / 99.0;
     let alpha_bar = |t: u32| (1..=t).map(|t| 1.0 - betas(t)).product::<f64>();
@@ -304,4 +311,3 @@ fn errors_fall_at_the_order_of_the_sampler() {
         }
     }
 }
-
