@@ -1,9 +1,10 @@
 //! `cargo xtask tidy`: the house rules that neither the compiler nor clippy knows.
 //!
 //! Every violation is listed with its file and line, not only the first. The rules are pure
-//! functions of a file's text, in [`source`], [`manifest`], [`links`] and [`examples`]; this file reads the
-//! tree and asks cargo and git about `Cargo.lock`.
+//! functions of a file's text, in [`source`], [`manifest`], [`links`], [`examples`] and [`equations`];
+//! this file reads the tree and asks cargo and git about `Cargo.lock`.
 
+mod equations;
 mod examples;
 mod links;
 mod manifest;
@@ -82,6 +83,8 @@ fn findings(root: &Path, file: &Path) -> anyhow::Result<Vec<Finding>> {
         });
         if file == Path::new("README.md") {
             findings.extend(examples::findings(&read()?, &crate_readmes(root)?));
+        } else if file.parent() == Some(Path::new(equations::CHAPTERS)) {
+            findings.extend(book(root, &name.to_string_lossy(), &read()?));
         }
         findings
     } else if name == "Cargo.toml" {
@@ -90,6 +93,36 @@ fn findings(root: &Path, file: &Path) -> anyhow::Result<Vec<Finding>> {
     } else {
         Vec::new()
     })
+}
+
+/// The rules for the book's file `name`.
+fn book(root: &Path, name: &str, text: &str) -> Vec<Finding> {
+    if name == equations::TABLE {
+        return equations::table(text, &Checkout(root));
+    }
+    let table = root.join(equations::CHAPTERS).join(equations::TABLE);
+    let table = fs::read_to_string(table).unwrap_or_default();
+    equations::chapter(name, text, &table)
+}
+
+/// The tree below a root, as the book's rules ask for it: what cannot be read is not there.
+struct Checkout<'a>(&'a Path);
+
+impl equations::Tree for Checkout<'_> {
+    fn text(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.0.join(path)).ok()
+    }
+
+    fn sources(&self, name: &str) -> Vec<(PathBuf, String)> {
+        let folder = self.0.join("crates").join(name).join("src");
+        let files = files(&folder).unwrap_or_default().into_iter();
+        files
+            .filter_map(|file| {
+                let text = fs::read_to_string(&file).ok()?;
+                Some((file.strip_prefix(&folder).ok()?.to_owned(), text))
+            })
+            .collect()
+    }
 }
 
 /// The READMEs of the library crates, whose examples are doctests.
