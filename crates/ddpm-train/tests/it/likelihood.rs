@@ -130,10 +130,11 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
     let sampled = ask(Some(7), None);
     assert!(!sampled.exact && sampled.times == 7);
     let flow = exact.flow.unwrap();
-    for (name, found, expected) in [
-        ("all t", exact.bound, entropy + gap),
-        ("7 t", sampled.bound, entropy + gap),
-        ("flow", flow, entropy + decoder),
+    // The bound's terms differ so much from t to t that seven of them tell little.
+    for (name, found, expected, largest_error) in [
+        ("all t", exact.bound, entropy + gap, 0.05),
+        ("7 t", sampled.bound, entropy + gap, 0.3),
+        ("flow", flow, entropy + decoder, 0.05),
     ] {
         let off = (found.mean - expected).abs();
         assert!(
@@ -141,7 +142,7 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
             "{name}: {found:?}, not {expected}"
         );
         // An error bar that allows anything says nothing.
-        assert!(found.error < 0.05, "{name}: {found:?}");
+        assert!(found.error < largest_error, "{name}: {found:?}");
     }
     // The parts are the whole.
     let sum = exact.prior.mean + exact.steps.mean + exact.decoder.mean;
