@@ -26,8 +26,10 @@ pub(crate) fn miri(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "it",
         "tiny",
     ]);
-    // Rayon's threads ask for the number of cores and outlive the test.
-    test.env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks");
+    // Rayon's threads ask for the number of cores and outlive the test; its queues fit the newer of
+    // Miri's two models of borrowing.
+    let flags = "-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows";
+    test.env("MIRIFLAGS", flags);
     succeed(test)
 }
 
