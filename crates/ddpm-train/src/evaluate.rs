@@ -125,6 +125,10 @@ pub fn nll<const D: usize, N: Network<D>>(
         question.images,
         data.len()
     );
+    ensure!(
+        question.flow.is_none() || !flow::times(objective.schedule(), 1).is_empty(),
+        "--flow: the schedule has no time with signal left"
+    );
     let evaluation = Evaluation {
         network,
         objective,
@@ -284,7 +288,7 @@ impl<N> Evaluation<'_, N> {
         let eps = self.noise::<D>(images, first);
         let x = diffuse(x0.tensor.clone(), eps.clone(), schedule, &t);
         let probes = NoiseStream::new(self.question.seed, "nll-probe");
-        let z = flow::signs(probes.normal(&ids, 0, x.dims(), self.device));
+        let z = probes.normal(&ids, 0, x.dims(), self.device).sign();
         let class = self.class(images);
         let training = self.device.clone().autodiff();
         let network = self.network.clone().to_device(&training);

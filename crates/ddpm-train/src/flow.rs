@@ -118,11 +118,6 @@ pub fn times(schedule: &NoiseSchedule, steps: u32) -> Vec<Timestep> {
     times
 }
 
-/// Independent ±1, the signs of `normal`.
-pub fn signs<const D: usize>(normal: Tensor<D>) -> Tensor<D> {
-    normal.sign()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +145,7 @@ mod tests {
         let variance = a * a * s2 + b * b;
         let stream = NoiseStream::new(0, "flow");
         let rows = [0, 1, 2, 3];
-        let z = signs(stream.normal(&rows, 1, [4, 20], &device));
+        let z = stream.normal(&rows, 1, [4, 20], &device).sign();
         let x = stream.normal(&rows, 0, [4, 20], &device) * variance.sqrt() + a * m;
         let found = log_density(&denoiser, &schedule, &times, x.clone(), &z);
         let squares = per_row((x - a * m).square());
