@@ -3,12 +3,30 @@
 use burn::tensor::Tensor;
 use ddpm_schedule::{Objective, Timestep};
 
-use crate::per_row;
+use crate::{heads, per_row};
 
-/// The expectation E\[x₀ | x_t\], learned or exact. Samplers need nothing else.
+/// The expectation E\[x₀ | x_t\], learned or exact. Samplers of fixed variance need nothing else.
 pub trait Denoiser<const D: usize> {
     /// x̂₀ for a batch `x_t: [B, …]` whose rows are all at time `t`; same shape.
     fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D>;
+
+    /// x̂₀, and what the denoiser has to say of the variance: by default nothing.
+    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
+        Prediction {
+            x0: self.denoise(x_t, t),
+            share: None,
+        }
+    }
+}
+
+/// All that a network tells of the step from x_t.
+#[derive(Clone, Debug)]
+pub struct Prediction<const D: usize> {
+    /// x̂₀, shaped like x_t.
+    pub x0: Tensor<D>,
+    /// v, the share of ln β in the step's ln σ² = v·ln β + (1−v)·ln β̃, shaped like x_t and
+    /// about in [0, 1] (Nichol & Dhariwal 2021, eq. 15); `None` of a network that does not choose.
+    pub share: Option<Tensor<D>>,
 }
 
 impl<const D: usize, F: Fn(Tensor<D>, Timestep) -> Tensor<D>> Denoiser<D> for F {
@@ -18,6 +36,9 @@ impl<const D: usize, F: Fn(Tensor<D>, Timestep) -> Tensor<D>> Denoiser<D> for F 
 }
 
 /// A network together with what its output means.
+///
+/// An output with twice the channels of x_t (axis 1) has a variance head: the first half is the
+/// prediction, the second o = 2v − 1 with v the [`share`](Prediction::share).
 #[derive(Clone, Copy, Debug)]
 pub struct Predictor<'a, N> {
     /// f(x_t, t) with `x_t: [B, …]` and `t: [B]` holding t − 1, as in
@@ -29,23 +50,26 @@ pub struct Predictor<'a, N> {
 }
 
 impl<N> Predictor<'_, N> {
-    /// x̂₀ of each row of `x_t: [B, …]` at its own time.
+    /// x̂₀ and v of each row of `x_t: [B, …]` at its own time.
     ///
     /// # Panics
     ///
     /// If there are not B times.
-    pub fn denoise_each<const D: usize>(&self, x_t: Tensor<D>, t: &[Timestep]) -> Tensor<D>
+    pub fn predict_each<const D: usize>(&self, x_t: Tensor<D>, t: &[Timestep]) -> Prediction<D>
     where
         N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
     {
         assert_eq!(x_t.dims()[0], t.len(), "one time per row");
         let device = x_t.device();
         let time = per_row(t.iter().map(|t| f64::from(t.network_input())), &device);
-        let output = (self.network)(x_t.clone(), time);
+        let (output, share) = heads((self.network)(x_t.clone(), time), &x_t);
         let c = |t: &Timestep| self.objective.denoise(*t);
         let of_x_t = per_row(t.iter().map(|t| c(t).x_t), &device);
         let of_output = per_row(t.iter().map(|t| c(t).output), &device);
-        x_t * of_x_t + output * of_output
+        Prediction {
+            x0: x_t * of_x_t + output * of_output,
+            share,
+        }
     }
 }
 
@@ -54,8 +78,12 @@ where
     N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
 {
     fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
+        self.predict(x_t, t).x0
+    }
+
+    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
         let times = vec![t; x_t.dims()[0]];
-        self.denoise_each(x_t, &times)
+        self.predict_each(x_t, &times)
     }
 }
 
@@ -68,14 +96,23 @@ pub struct Clamped<M>(
 
 impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Clamped<M> {
     fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        self.0.denoise(x_t, t).clamp(-1.0, 1.0)
+        self.predict(x_t, t).x0
+    }
+
+    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
+        let Prediction { x0, share } = self.0.predict(x_t, t);
+        Prediction {
+            x0: x0.clamp(-1.0, 1.0),
+            share,
+        }
     }
 }
 
 /// Classifier-free guidance (Ho & Salimans 2022): x̂₀ = base + w·(conditional − base).
 ///
 /// `weight` 0 is the base alone, 1 the conditional alone, above 1 exaggerates the difference. x̂₀
-/// is affine in the network's output at fixed x_t, so guiding x̂₀ is guiding ε or v.
+/// is affine in the network's output at fixed x_t, so guiding x̂₀ is guiding ε or v. The variance is
+/// the conditional's.
 #[derive(Clone, Copy, Debug)]
 pub struct Guided<C, B> {
     /// The denoiser that knows the condition.
@@ -88,8 +125,15 @@ pub struct Guided<C, B> {
 
 impl<const D: usize, C: Denoiser<D>, B: Denoiser<D>> Denoiser<D> for Guided<C, B> {
     fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
+        self.predict(x_t, t).x0
+    }
+
+    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
         let base = self.base.denoise(x_t.clone(), t);
-        let conditional = self.conditional.denoise(x_t, t);
-        base.clone() + (conditional - base) * self.weight
+        let Prediction { x0, share } = self.conditional.predict(x_t, t);
+        Prediction {
+            x0: base.clone() + (x0 - base) * self.weight,
+            share,
+        }
     }
 }

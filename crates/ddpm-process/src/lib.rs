@@ -9,6 +9,7 @@
 //! | x_t = a_t·x₀ + b_t·ε | [`diffuse`] |
 //! | x_t = (a_t/a_s)·x_s + σ·z | [`transition`] |
 //! | E‖target − f(x_t, t)‖² | [`training_loss`] |
+//! | L_simple + 0.001·L_vlb | [`hybrid_loss`] |
 //! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clamped`], [`Guided`] |
 //! | E\[x₀ given x_t\] of a mixture of Gaussians | [`oracle::Mixture`] |
 //! | x_s = c₀·x̂₀ + c₀'·x̂₀' + c₁·x_t + c₂·z | [`Reverse`] |
@@ -17,17 +18,21 @@
 
 mod denoiser;
 mod forward;
+mod hybrid;
 mod loss;
 mod noise;
 pub mod oracle;
 mod reverse;
 
 pub use ddpm_schedule as schedule;
-pub use denoiser::{Clamped, Denoiser, Guided, Predictor};
+pub use denoiser::{Clamped, Denoiser, Guided, Prediction, Predictor};
 pub use forward::{diffuse, transition};
+pub use hybrid::{Decoder, hybrid_loss};
 pub use loss::training_loss;
 pub use noise::{NoiseStream, RowRng};
 pub use reverse::{Reverse, State};
+
+use hybrid::heads;
 
 use burn::tensor::{Device, Tensor, TensorData};
 

@@ -27,21 +27,36 @@ pub fn training_loss<const D: usize>(
     eps: Tensor<D>,
     t: &[Timestep],
 ) -> Tensor<1> {
+    let x_t = diffuse(x0.clone(), eps.clone(), objective.schedule(), t);
+    let output = network(x_t, network_time(t, &x0));
+    regression(objective, output, x0, eps, t)
+}
+
+/// t − 1 of each row, on the device of `like`.
+pub(crate) fn network_time<const D: usize>(t: &[Timestep], like: &Tensor<D>) -> Tensor<1> {
+    let inputs = t.iter().map(|t| f64::from(t.network_input()));
+    per_row(inputs, &like.device())
+}
+
+/// w_t · mean((p·x₀ + q·ε − output)²) of each row.
+pub(crate) fn regression<const D: usize>(
+    objective: &Objective,
+    output: Tensor<D>,
+    x0: Tensor<D>,
+    eps: Tensor<D>,
+    t: &[Timestep],
+) -> Tensor<1> {
     let device = x0.device();
     let schedule = objective.schedule();
     let target = |t: &Timestep| objective.parametrization().target(schedule.level(*t));
     let p = per_row(t.iter().map(|t| target(t).x0), &device);
     let q = per_row(t.iter().map(|t| target(t).eps), &device);
     let weight = per_row::<1>(t.iter().map(|&t| objective.weight(t)), &device);
-    let time = per_row::<1>(t.iter().map(|t| f64::from(t.network_input())), &device);
-
-    let x_t = diffuse(x0.clone(), eps.clone(), schedule, t);
-    let output = network(x_t, time);
     let error = x0 * p + eps * q - output;
-    error
-        .square()
-        .flatten::<2>(1, -1)
-        .mean_dim(1)
-        .squeeze_dim(1)
-        * weight
+    row_mean(error.square()) * weight
+}
+
+/// The mean of each row: `[B, …]` to `[B]`.
+pub(crate) fn row_mean<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    x.flatten::<2>(1, -1).mean_dim(1).squeeze_dim(1)
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Sampler, Timestep, Trajectory};
 
-use crate::Denoiser;
+use crate::{Denoiser, Prediction};
 
 /// What one reverse step leaves behind.
 #[derive(Clone, Debug)]
@@ -44,7 +44,9 @@ where
     ///
     /// # Panics
     ///
-    /// If `x` is on an autodiff device: sampling there would record a graph of every step.
+    /// If `x` is on an autodiff device: sampling there would record a graph of every step. While
+    /// iterating, if the sampler is [`Sampler::AncestralLearned`] and the denoiser gives no
+    /// [`share`](Prediction::share).
     pub fn new(
         denoiser: M,
         sampler: Sampler,
@@ -80,7 +82,7 @@ where
     fn next(&mut self) -> Option<State<D>> {
         let (t, level, s) = self.pairs.next()?;
         self.step += 1;
-        let x0 = self.denoiser.denoise(self.x.clone(), t);
+        let Prediction { x0, share } = self.denoiser.predict(self.x.clone(), t);
         let previous = self.previous.replace((level, x0.clone()));
         let c = self
             .sampler
@@ -95,7 +97,12 @@ where
             x = x + x0_prev * c.x0_prev;
         }
         if c.z != 0.0 {
-            x = x + (self.noise)(self.step) * c.z;
+            let mut z = (self.noise)(self.step) * c.z;
+            if c.z_span != 0.0 {
+                let share = share.expect("the sampler needs a network that chooses the variance");
+                z = z * (share * c.z_span).exp();
+            }
+            x = x + z;
         }
         self.x = x.clone();
         Some(State { t, x0, x })

@@ -40,6 +40,11 @@ impl LearnedVariance {
         let v = 0.5 * (output + 1.0);
         v * self.log_beta + (1.0 - v) * self.log_beta_tilde
     }
+
+    /// ln β − ln β̃, never negative: how far the network can go.
+    pub fn span(self) -> f64 {
+        self.log_beta - self.log_beta_tilde
+    }
 }
 
 impl NoiseSchedule {

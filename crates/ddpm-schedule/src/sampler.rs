@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::NoiseLevel;
+use crate::{LearnedVariance, NoiseLevel};
 
 /// How much of the posterior's noise a DDIM step adds, in [0, 1].
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -50,6 +50,10 @@ pub enum Sampler {
     /// DDPM with variance β: the posterior's mean, and noise of the variance of
     /// q(x_t | x_s), except on the step to clean data (Ho et al. 2020, §3.2).
     AncestralBeta,
+    /// DDPM with a variance between β̃ and β that the network chooses for each element
+    /// (Nichol & Dhariwal 2021, eq. 15; [`LearnedVariance`]), except on the step to clean
+    /// data, which adds no noise.
+    AncestralLearned,
     /// DPM-Solver++(2M), the second order multistep ODE solver
     /// (Lu et al. 2022, algorithm 2). A step is of first order, and so DDIM's, where
     /// the extrapolation from two x̂₀ has no finite weights: the first step, the one
@@ -57,7 +61,8 @@ pub enum Sampler {
     DpmPp2M,
 }
 
-/// x_s = `x0`·x̂₀ + `x0_prev`·x̂₀' + `x_t`·x_t + `z`·z with z ~ N(0, I).
+/// x_s = `x0`·x̂₀ + `x0_prev`·x̂₀' + `x_t`·x_t + `z`·e^(`z_span`·v)·z with z ~ N(0, I), where
+/// v is the network's own share of β, if it has a say.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Step {
     /// The factor of x̂₀, the denoiser's answer for x_t.
@@ -66,8 +71,11 @@ pub struct Step {
     pub x0_prev: f64,
     /// The factor of x_t.
     pub x_t: f64,
-    /// The factor of the noise z, its standard deviation.
+    /// The factor of the noise z, its standard deviation where v = 0.
     pub z: f64,
+    /// ln of how much larger that is where v = 1: ½ ln(β/β̃) for
+    /// [`Sampler::AncestralLearned`], 0 for every other sampler, whatever v is.
+    pub z_span: f64,
 }
 
 impl Sampler {
@@ -87,6 +95,7 @@ impl Sampler {
         match self {
             Self::Ddim { eta } => ddim(eta, t, s),
             Self::AncestralBeta => ancestral_beta(t, s),
+            Self::AncestralLearned => ancestral_learned(t, s),
             Self::DpmPp2M => dpm_pp_2m(gap_prev, t, s),
         }
     }
@@ -103,21 +112,26 @@ fn ddim(Eta(eta): Eta, t: NoiseLevel, s: NoiseLevel) -> Step {
         x0_prev: 0.0,
         x_t: s.noise() / t.noise() * keep.sqrt(),
         z: eta * t.posterior(s).variance.sqrt(),
+        z_span: 0.0,
     }
 }
 
 fn ancestral_beta(t: NoiseLevel, s: NoiseLevel) -> Step {
-    let posterior = t.posterior(s);
     let to_clean = s.log_snr() == f64::INFINITY;
     Step {
-        x0: posterior.x0,
-        x0_prev: 0.0,
-        x_t: posterior.x_t,
         z: if to_clean {
             0.0
         } else {
             t.transition(s).variance.sqrt()
         },
+        ..ddim(Eta::ONE, t, s)
+    }
+}
+
+fn ancestral_learned(t: NoiseLevel, s: NoiseLevel) -> Step {
+    Step {
+        z_span: 0.5 * LearnedVariance::between(t, s).span(),
+        ..ddim(Eta::ONE, t, s)
     }
 }
 
@@ -136,5 +150,6 @@ fn dpm_pp_2m(gap_prev: Option<f64>, t: NoiseLevel, s: NoiseLevel) -> Step {
         x0_prev: -extrapolation * x0,
         x_t: s.noise() / t.noise(),
         z: 0.0,
+        z_span: 0.0,
     }
 }

@@ -320,7 +320,7 @@ proptest! {
             let steps = u32::try_from(times.len()).unwrap();
             let noisy = match sampler {
                 Sampler::Ddim { .. } => eta > 0.0,
-                Sampler::AncestralBeta => true,
+                Sampler::AncestralBeta | Sampler::AncestralLearned => true,
                 Sampler::DpmPp2M => false,
             };
             // Step i leads from the i-th time; the last one, to clean data, is never noisy.

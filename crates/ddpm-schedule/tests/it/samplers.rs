@@ -11,10 +11,11 @@ const ROUNDING: f64 = 1e-13;
 const ROUNDING_OVER_DELTA: f64 = 1e-10;
 
 const DDIM: Sampler = Sampler::Ddim { eta: Eta::ZERO };
-const ALL: [Sampler; 4] = [
+const ALL: [Sampler; 5] = [
     DDIM,
     Sampler::ANCESTRAL,
     Sampler::AncestralBeta,
+    Sampler::AncestralLearned,
     Sampler::DpmPp2M,
 ];
 
@@ -26,6 +27,7 @@ fn the_step_to_clean_data_returns_x0() {
         x0_prev: 0.0,
         x_t: 0.0,
         z: 0.0,
+        z_span: 0.0,
     };
     for sampler in ALL {
         for process in Process::ALL {
@@ -38,23 +40,31 @@ fn the_step_to_clean_data_returns_x0() {
     }
 }
 
+/// The variance that a learned step adds, by the network's share v.
+fn learned_variance(t: NoiseLevel, s: NoiseLevel) -> impl Fn(f64) -> f64 {
+    let step = Sampler::AncestralLearned.step(None, t, s);
+    move |v| (step.z * (step.z_span * v).exp()).powi(2)
+}
+
 #[test]
 fn the_step_from_pure_noise_has_its_limits() {
     let [noise, s] =
         [0.0, 0.36].map(|alpha_bar| NoiseLevel::variance_preserving(alpha_bar).unwrap());
-    // (x₀, x_t, z): DDIM turns x_t into the noise of x_s, DDPM replaces it, and the
-    // variance of the whole forward step is 1.
+    // (x₀, x_t, z, z_span): DDIM turns x_t into the noise of x_s, DDPM replaces it, the
+    // variance of the whole forward step is 1, and a network may choose between the two.
     let expected = [
-        (0.6, 0.8, 0.0),
-        (0.6, 0.0, 0.8),
-        (0.6, 0.0, 1.0),
-        (0.6, 0.8, 0.0),
+        (0.6, 0.8, 0.0, 0.0),
+        (0.6, 0.0, 0.8, 0.0),
+        (0.6, 0.0, 1.0, 0.0),
+        (0.6, 0.0, 0.8, f64::ln(1.0 / 0.8)),
+        (0.6, 0.8, 0.0, 0.0),
     ];
-    for (sampler, (x0, x_t, z)) in ALL.into_iter().zip(expected) {
+    for (sampler, (x0, x_t, z, z_span)) in ALL.into_iter().zip(expected) {
         let step = sampler.step(None, noise, s);
         assert_close(step.x0, x0, ROUNDING);
         assert_close(step.x_t, x_t, ROUNDING);
         assert_close(step.z, z, ROUNDING);
+        assert_close(step.z_span, z_span, ROUNDING);
         assert_eq!(step.x0_prev, 0.0);
     }
 }
@@ -115,7 +125,13 @@ proptest! {
             assert_relative(step.x_t, x_t, ROUNDING_OVER_DELTA);
             assert_relative(step.z.powi(2), variance, ROUNDING_OVER_DELTA);
             assert_eq!(step.x0_prev, 0.0);
+            assert_eq!(step.z_span, 0.0);
         }
+        // What a network may choose from: v = 0 is β̃, v = 1 is β.
+        let learned = learned_variance(t, s);
+        assert_relative(learned(0.0), beta_tilde, ROUNDING_OVER_DELTA);
+        assert_relative(learned(1.0), beta, ROUNDING_OVER_DELTA);
+        assert_relative(learned(0.5), (beta * beta_tilde).sqrt(), ROUNDING_OVER_DELTA);
     }
 
     /// Lu et al. 2022, algorithm 2, line by line, in their half log-SNR λ = ln(a/b).

@@ -1,0 +1,156 @@
+//! Learned variance: the second output of a network, and the loss that trains it.
+
+use std::f64::consts::{SQRT_2, TAU};
+
+use burn::tensor::Tensor;
+use ddpm_schedule::{NoiseLevel, Objective, Timestep, bound};
+
+use crate::loss::{network_time, regression, row_mean};
+use crate::{diffuse, per_row};
+
+/// The weight of L_vlb in L_hybrid (Nichol & Dhariwal 2021, §3.1).
+const LAMBDA: f64 = 0.001;
+
+/// Below this the probability of a bin, a difference in f32, has lost too many of its digits.
+const SMALL: f32 = 1e-5;
+
+/// What the last step's Gaussian gives its data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decoder {
+    /// A density, for data of real numbers.
+    Density,
+    /// The probability of one of the values 2·k/`max` − 1, k = 0..=`max`: pixels of 8 bits have
+    /// `max` 255 (Ho et al. 2020, eq. 13).
+    Bins {
+        /// The largest value, above 0.
+        max: u32,
+    },
+}
+
+/// L_hybrid = L_simple + 0.001·L_vlb of each row, shape `[B]` (Nichol & Dhariwal 2021, eq. 16).
+///
+/// L_simple is the [`training_loss`](crate::training_loss) of the output's first half, with
+/// whatever weighting the objective has. L_vlb is T times the term of the bound at t, in nats a
+/// number, and trains the second half alone: x̂₀ is held constant in it. (The authors' code
+/// counts it in bits, which makes its factor 0.00144.)
+///
+/// * `network`: as in [`training_loss`](crate::training_loss), but its output has twice the
+///   channels of `x_t` (axis 1); the second half is o of
+///   [`LearnedVariance`](ddpm_schedule::LearnedVariance);
+/// * `decoder`: what the term of t = 1 measures.
+///
+/// # Panics
+///
+/// If shapes disagree or there are not B times.
+pub fn hybrid_loss<const D: usize>(
+    network: impl FnOnce(Tensor<D>, Tensor<1>) -> Tensor<D>,
+    objective: &Objective,
+    decoder: Decoder,
+    x0: Tensor<D>,
+    eps: Tensor<D>,
+    t: &[Timestep],
+) -> Tensor<1> {
+    let schedule = objective.schedule();
+    let x_t = diffuse(x0.clone(), eps.clone(), schedule, t);
+    let output = network(x_t.clone(), network_time(t, &x0));
+    let (output, share) = heads(output, &x_t);
+    let share = share.expect("the network has no variance head");
+
+    let device = x0.device();
+    let c = |t: &Timestep| objective.denoise(*t);
+    let of_x_t = per_row(t.iter().map(|t| c(t).x_t), &device);
+    let of_output = per_row(t.iter().map(|t| c(t).output), &device);
+    let x0_hat = x_t * of_x_t + output.clone().detach() * of_output;
+    let vlb = bound_terms(objective, decoder, x0.clone(), x0_hat, share, t);
+    let timesteps = f64::from(schedule.timesteps());
+    regression(objective, output, x0, eps, t) + vlb * (LAMBDA * timesteps)
+}
+
+/// The two halves of a network's output for `x_t`: the prediction, and v = (o + 1)/2 if there is a
+/// second half.
+pub(crate) fn heads<const D: usize>(
+    output: Tensor<D>,
+    x_t: &Tensor<D>,
+) -> (Tensor<D>, Option<Tensor<D>>) {
+    let channels = x_t.dims().get(1).copied();
+    let Some(channels) = channels.filter(|c| output.dims()[1] == 2 * c) else {
+        return (output, None);
+    };
+    let o = output.clone().narrow(1, channels, channels);
+    (output.narrow(1, 0, channels), Some((o + 1.0) * 0.5))
+}
+
+/// L_{t−1} of each row, and L₀ where t = 1: the mean over its numbers, in nats.
+///
+/// With r = ln β − ln β̃ the variance is ln σ² = ln β̃ + v·r, and
+/// KL = ½(e^{−vr} − 1 + vr) + ½(SNR_s − SNR_t)·(x₀ − x̂₀)²·e^{−vr}.
+fn bound_terms<const D: usize>(
+    objective: &Objective,
+    decoder: Decoder,
+    x0: Tensor<D>,
+    x0_hat: Tensor<D>,
+    share: Tensor<D>,
+    t: &[Timestep],
+) -> Tensor<1> {
+    let device = x0.device();
+    let schedule = objective.schedule();
+    let is_first = |t: &Timestep| schedule.previous(*t) == NoiseLevel::CLEAN;
+    let span = t.iter().map(|&t| schedule.learned_variance(t).span());
+    // The weight at t = 1, where s is clean, would be infinite; its row is replaced below.
+    let weight = t.iter().map(|t| match schedule.previous(*t) {
+        NoiseLevel::CLEAN => 0.0,
+        s => bound::snr_weight(schedule.level(*t), s),
+    });
+    let growth = share * per_row(span, &device);
+    let error = x0.clone() - x0_hat;
+    let shrink = growth.clone().neg().exp();
+    let spread = (shrink.clone() - 1.0 + growth.clone()) * 0.5;
+    let shift = error.clone().square() * per_row(weight, &device) * shrink;
+    let kl = row_mean(spread + shift);
+    if !t.iter().any(is_first) {
+        return kl;
+    }
+
+    let start = t
+        .iter()
+        .map(|&t| schedule.learned_variance(t).log_beta_tilde);
+    let log_variance = growth + per_row(start, &device);
+    let nll = row_mean(decoder.nll(x0, error, log_variance));
+    let first = t.iter().map(|t| f64::from(u8::from(is_first(t))));
+    let first = per_row::<1>(first, &device);
+    kl * (first.clone().neg() + 1.0) + nll * first
+}
+
+impl Decoder {
+    /// −ln p(x₀ | x₁) of each element, for N(x̂₀, e^`log_variance`) and `error` = x₀ − x̂₀.
+    ///
+    /// Where a bin's probability is below 10⁻⁵ it is taken for its width times the density in
+    /// its middle, which has a gradient where the difference of two Φ in f32 has none.
+    fn nll<const D: usize>(
+        self,
+        x0: Tensor<D>,
+        error: Tensor<D>,
+        log_variance: Tensor<D>,
+    ) -> Tensor<D> {
+        let precision = (log_variance.clone() * -0.5).exp();
+        let z = error * precision.clone();
+        let density = (z.clone().square() + log_variance + TAU.ln()) * 0.5;
+        let Self::Bins { max } = self else {
+            return density;
+        };
+        let half = f64::from(max).recip();
+        let reach = precision * half;
+        // Φ at x₀ ± 1/max, which the first and the last value extend to ∓∞.
+        let phi = |z: Tensor<D>| ((z * SQRT_2.recip()).erf() + 1.0) * 0.5;
+        let (first, last) = (
+            x0.clone().lower_elem(half - 1.0),
+            x0.greater_elem(1.0 - half),
+        );
+        let below = phi(z.clone() - reach.clone()).mask_fill(first, 0.0);
+        let above = phi(z + reach).mask_fill(last, 1.0);
+        let probability = above - below;
+        let small = probability.clone().lower_elem(SMALL);
+        let bin = probability.clamp_min(SMALL).log().neg();
+        bin.mask_where(small, density - (2.0 * half).ln())
+    }
+}
