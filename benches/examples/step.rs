@@ -199,6 +199,7 @@ impl Race {
             model,
             ema: plain,
             optim: optim(),
+            losses: Vec::new(),
         };
         checkpoint::save(&self.folder, &snapshot, "")?;
         Ok(checkpoint::write_file(

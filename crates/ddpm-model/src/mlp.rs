@@ -13,6 +13,8 @@ use crate::{ModelError, positive};
 pub struct MlpConfig {
     /// Coordinates of a point.
     pub features: usize,
+    /// Numbers of the output; those of a point unless the variance is predicted too.
+    pub out_features: usize,
     /// Width of the hidden layers; even.
     pub hidden: usize,
     /// Number of residual blocks.
@@ -27,6 +29,7 @@ impl MlpConfig {
     /// If a count is zero or `hidden` is odd or below 4.
     pub fn check(&self) -> Result<(), ModelError> {
         positive("features", self.features)?;
+        positive("out_features", self.out_features)?;
         positive("layers", self.layers)?;
         if !self.hidden.is_multiple_of(2) || self.hidden < 4 {
             return Err(ModelError::Range {
@@ -56,7 +59,7 @@ impl MlpConfig {
                     linear_2: init.zero_linear(self.hidden, self.hidden),
                 })
                 .collect(),
-            linear_out: init.zero_linear(self.hidden, self.features),
+            linear_out: init.zero_linear(self.hidden, self.out_features),
         })
     }
 }
@@ -81,7 +84,7 @@ struct MlpBlock {
 impl Mlp {
     /// * `x`: `[B, features]`;
     /// * `t`: `[B]`, what published checkpoints call the timestep, 0..T;
-    /// * returns `[B, features]`.
+    /// * returns `[B, out_features]`.
     ///
     /// # Panics
     ///

@@ -159,6 +159,7 @@ fn what_cannot_be_built_is_refused_by_name() {
     );
     let mlp = MlpConfig {
         features: 2,
+        out_features: 2,
         hidden: 5,
         layers: 1,
     };

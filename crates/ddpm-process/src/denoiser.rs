@@ -129,6 +129,10 @@ impl<const D: usize, C: Denoiser<D>, B: Denoiser<D>> Denoiser<D> for Guided<C, B
     }
 
     fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
+        // At w = 1 the base cancels; there is no need to ask for it.
+        if self.weight == 1.0 {
+            return self.conditional.predict(x_t, t);
+        }
         let base = self.base.denoise(x_t.clone(), t);
         let Prediction { x0, share } = self.conditional.predict(x_t, t);
         Prediction {

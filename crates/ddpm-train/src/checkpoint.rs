@@ -1,8 +1,9 @@
 //! Checkpoints: a directory a step, whole or absent.
 //!
 //! `model.safetensors` and `ema.safetensors` hold the weights in PyTorch's layout,
-//! `optimizer.safetensors` the moments (`exp_avg.NAME`, `exp_avg_sq.NAME`, flat), `state.json` the
-//! step, `config.toml` the configuration. The directory is written under a temporary name, synced
+//! `optimizer.safetensors` the moments (`exp_avg.NAME`, `exp_avg_sq.NAME`, flat),
+//! `losses.safetensors` the last losses of each t (`losses`, `[T, 10]`, NaN where there is none),
+//! `state.json` the step, `config.toml` the configuration. The directory is written under a temporary name, synced
 //! and renamed.
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
 use burn::tensor::{Device, Tensor, TensorData};
+use ddpm_schedule::LossHistory;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +77,8 @@ pub struct Snapshot<M> {
     pub ema: M,
     /// The optimizer and its moments.
     pub optim: Optim,
+    /// The last losses of t = 1, 2, …, T, where times are drawn by them; otherwise empty.
+    pub losses: Vec<Vec<f64>>,
 }
 
 /// Writes a file so that it is either as it was or as it should be.
@@ -132,6 +136,7 @@ pub fn save<M: Module>(
         ("model.safetensors", module_bytes(&snapshot.model)),
         ("ema.safetensors", module_bytes(&snapshot.ema)),
         ("optimizer.safetensors", optim_bytes(&snapshot.optim)),
+        ("losses.safetensors", losses_bytes(&snapshot.losses)),
         ("state.json", Ok(state)),
         ("config.toml", Ok(config.as_bytes().to_vec())),
     ];
@@ -186,6 +191,7 @@ pub fn load<M: Module>(
     let state = read_state(path)?;
     let ema = load_module(&path.join("ema.safetensors"), model.valid())?;
     let model = load_module(&path.join("model.safetensors"), model)?;
+    let losses = load_losses(&path.join("losses.safetensors"))?;
     let path = path.join("optimizer.safetensors");
     let optim = load_optim(&path, optim, state.updates, device)?;
     let lengths = |named: &Named| -> Vec<(String, usize)> {
@@ -208,6 +214,7 @@ pub fn load<M: Module>(
         model,
         ema,
         optim,
+        losses,
     })
 }
 
@@ -278,6 +285,35 @@ fn optim_bytes(optim: &Optim) -> Result<Vec<u8>, String> {
             .iter()
             .map(|(name, values)| (name.as_str(), vec![values.len()], values.as_slice())),
     )
+}
+
+/// The losses were f32 when they were made.
+#[allow(clippy::cast_possible_truncation)]
+fn losses_bytes(losses: &[Vec<f64>]) -> Result<Vec<u8>, String> {
+    let row = |losses: &Vec<f64>| {
+        let mut row = [f32::NAN; LossHistory::LENGTH];
+        for (out, &loss) in row.iter_mut().zip(losses) {
+            *out = loss as f32;
+        }
+        row
+    };
+    let values: Vec<f32> = losses.iter().flat_map(row).collect();
+    let shape = vec![losses.len(), LossHistory::LENGTH];
+    tensor_bytes(std::iter::once(("losses", shape, values.as_slice())))
+}
+
+fn load_losses(path: &Path) -> Result<Vec<Vec<f64>>, CheckpointError> {
+    let (shape, values) = read_tensor(path, "losses")?;
+    if !matches!(shape[..], [_, LossHistory::LENGTH]) {
+        let reason = format!("losses has shape {shape:?}, not [T, 10]");
+        return Err(CheckpointError::content(path, reason));
+    }
+    let rows = values.chunks_exact(LossHistory::LENGTH);
+    let losses = rows.map(|row| {
+        let kept = row.iter().filter(|loss| !loss.is_nan());
+        kept.map(|&loss| f64::from(loss)).collect()
+    });
+    Ok(losses.collect())
 }
 
 /// Named f32 tensors as a safetensors file.

@@ -190,6 +190,15 @@ pub struct Objective {
     /// Probability of training a row without its class, for classifier-free guidance.
     #[serde(default)]
     pub class_dropout: f64,
+    /// Whether the network chooses the variance of the reverse step, trained by `L_hybrid`.
+    #[serde(default)]
+    pub learned_variance: bool,
+    /// Whether times are drawn by the size of their last losses.
+    #[serde(default)]
+    pub importance_sampling: bool,
+    /// Whether the times of a batch are spread evenly.
+    #[serde(default)]
+    pub stratified: bool,
 }
 
 /// `objective.parametrization`
@@ -315,6 +324,7 @@ pub struct Sampling {
 pub enum SamplerKind {
     Ancestral,
     AncestralBeta,
+    AncestralLearned,
     Ddim,
     #[serde(rename = "dpmpp-2m")]
     #[value(name = "dpmpp-2m")]

@@ -1,7 +1,8 @@
 //! Bits per dimension: how well a network predicts data it is shown, with error bars.
 //!
 //! The bound is L_T + Σ L_{t−1} + L₀ ([`ddpm_schedule::bound`]) of a model of variance β̃, with all t
-//! or with some drawn at random, evenly spread. Its decoder has the variance β₁. Beside it stands the
+//! or with some drawn at random, evenly spread, and its decoder has the variance β₁; a network that
+//! chooses its variances has them everywhere. Beside it stands the
 //! density along the probability-flow ODE ([`crate::flow`]), a bound as well: with x₁ from
 //! q(x₁ | x₀),
 //!
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{NoiseStream, Predictor, diffuse};
-use ddpm_schedule::bound::{Gaussian, bits, decoder_nll, prior_kl, snr_weight};
+use ddpm_schedule::bound::{Gaussian, bits, decoder_nll, model_kl, prior_kl, snr_weight};
 use ddpm_schedule::{Objective, Timestep};
 use serde::Serialize;
 
@@ -234,13 +235,9 @@ impl<N> Evaluation<'_, N> {
         };
         for k in 0..times {
             let t: Vec<Timestep> = images.iter().filter_map(|&i| place(i, k)).collect();
-            let x0_hat = self.denoised::<D>(&x0, &t, images);
-            let rows = x0.values.chunks_exact(self.data.row_len());
-            let found = rows.zip(x0_hat.chunks_exact(self.data.row_len()));
-            for (((x0, x0_hat), &t), terms) in found.zip(&t).zip(&mut terms) {
-                let errors = x0.iter().zip(x0_hat);
-                let squares: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
-                let kl = squares * snr_weight(schedule.level(t), schedule.previous(t));
+            let model = self.predicted::<D>(&x0, &t, images);
+            for (((row, x0), &t), terms) in x0.each().enumerate().zip(&t).zip(&mut terms) {
+                let kl = self.kl(x0, &model, row, t);
                 terms.steps += kl * f64::from(all) / f64::from(times);
                 let (images, sum) = &mut per_t[t.get() as usize];
                 *images += 1;
@@ -261,20 +258,19 @@ impl<N> Evaluation<'_, N> {
             return;
         };
         let level = schedule.level(first);
-        let log_variance = schedule.beta(first).ln();
+        let choice = schedule.learned_variance(first);
         // Rows are 2·value/max − 1.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let value = |x0: f32| (0.5 * (f64::from(x0) + 1.0) * f64::from(self.max)).round() as u32;
         let row = self.data.row_len();
         let t = vec![first; images.len()];
-        let x0_hat = self.denoised::<D>(x0, &t, images);
-        let pairs = x0.values.chunks_exact(row).zip(x0_hat.chunks_exact(row));
-        for ((x0, x0_hat), terms) in pairs.zip(&mut *terms) {
-            let pixels = x0.iter().zip(x0_hat);
-            let nll = pixels.map(|(&x0, &x0_hat)| {
+        let model = self.predicted::<D>(x0, &t, images);
+        for ((i, x0), terms) in x0.each().enumerate().zip(&mut *terms) {
+            let pixels = x0.iter().zip(model.row(i));
+            let nll = pixels.map(|(&x0, (x0_hat, output))| {
                 let decoder = Gaussian {
                     mean: f64::from(x0_hat),
-                    log_variance,
+                    log_variance: output.map_or(choice.log_beta, |o| choice.log_variance(o)),
                 };
                 decoder_nll(value(x0), self.max, decoder)
             });
@@ -316,7 +312,11 @@ impl<N> Evaluation<'_, N> {
         let mut shape = [images.len(); D];
         shape[1..].copy_from_slice(self.data.shape());
         let tensor = Tensor::from_data(TensorData::new(values.clone(), shape), self.device);
-        Rows { values, tensor }
+        Rows {
+            values,
+            tensor,
+            row,
+        }
     }
 
     fn noise<const D: usize>(&self, images: &[usize], t: Timestep) -> Tensor<D> {
@@ -334,8 +334,25 @@ impl<N> Evaluation<'_, N> {
         Some(class_tensor(&classes, self.device))
     }
 
-    /// x̂₀ of each image at its own time, clamped as in sampling.
-    fn denoised<const D: usize>(&self, x0: &Rows<D>, t: &[Timestep], images: &[usize]) -> Vec<f32>
+    /// L_{t−1} of an image, t ≥ 2, in nats.
+    fn kl(&self, x0: &[f32], model: &Predicted, row: usize, t: Timestep) -> f64 {
+        let schedule = self.objective.schedule();
+        let choice = schedule.learned_variance(t);
+        let (t, s) = (schedule.level(t), schedule.previous(t));
+        let weight = snr_weight(t, s);
+        let pixels = x0.iter().zip(model.row(row));
+        let terms = pixels.map(|(&x0, (x0_hat, output))| {
+            let (x0, x0_hat) = (f64::from(x0), f64::from(x0_hat));
+            match output {
+                None => weight * (x0 - x0_hat).powi(2),
+                Some(o) => model_kl(x0, x0_hat, choice.log_variance(o), t, s),
+            }
+        });
+        terms.sum()
+    }
+
+    /// What the network says of each image at its own time, x̂₀ clamped as in sampling.
+    fn predicted<const D: usize>(&self, x0: &Rows<D>, t: &[Timestep], images: &[usize]) -> Predicted
     where
         N: Network<D>,
     {
@@ -351,8 +368,13 @@ impl<N> Evaluation<'_, N> {
             network: |x, t| self.network.predict(x, t, class.clone(), None),
             objective: self.objective,
         };
-        let x0_hat = predictor.denoise_each(x_t, t).clamp(-1.0, 1.0);
-        x0_hat.into_data().iter().collect()
+        let found = predictor.predict_each(x_t, t);
+        let host = |x: Tensor<D>| x.into_data().iter().collect();
+        Predicted {
+            x0: host(found.x0.clamp(-1.0, 1.0)),
+            share: found.share.map(host),
+            row: self.data.row_len(),
+        }
     }
 }
 
@@ -360,6 +382,32 @@ impl<N> Evaluation<'_, N> {
 struct Rows<const D: usize> {
     values: Vec<f32>,
     tensor: Tensor<D>,
+    row: usize,
+}
+
+impl<const D: usize> Rows<D> {
+    fn each(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.row)
+    }
+}
+
+/// What a network says of some images, on the host.
+struct Predicted {
+    x0: Vec<f32>,
+    share: Option<Vec<f32>>,
+    row: usize,
+}
+
+impl Predicted {
+    /// x̂₀ of each number of an image, and o = 2v − 1 if the network chooses its variance.
+    fn row(&self, i: usize) -> impl Iterator<Item = (f32, Option<f64>)> {
+        let numbers = i * self.row..(i + 1) * self.row;
+        let output = |i: usize| {
+            let share = self.share.as_ref()?;
+            Some(2.0 * f64::from(share[i]) - 1.0)
+        };
+        numbers.map(move |i| (self.x0[i], output(i)))
+    }
 }
 
 /// The report as a table.

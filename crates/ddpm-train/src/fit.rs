@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{NoiseStream, training_loss};
-use ddpm_schedule::Timestep;
+use ddpm_process::{Decoder, NoiseStream, hybrid_loss, training_loss};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Snapshot};
@@ -22,6 +21,7 @@ use crate::plan::Plan;
 use crate::plot::{self, Line, Scale};
 use crate::progress::Progress;
 use crate::sample::{Request, sample};
+use crate::times::{Drawn, Times};
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -48,7 +48,14 @@ pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<(
     check_classes(plan, &dataset)?;
     prepare_folder(plan, out, resume)?;
     let training = device.clone().autodiff();
-    match build(&plan.network, dataset.shape(), plan.config.seed, &training)? {
+    let learned = plan.config.objective.learned_variance;
+    match build(
+        &plan.network,
+        learned,
+        dataset.shape(),
+        plan.config.seed,
+        &training,
+    )? {
         AnyNetwork::UNet(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<4>(),
         AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<2>(),
     }
@@ -92,6 +99,7 @@ struct Run<'a, M> {
     model: M,
     ema: Ema,
     optim: Optim,
+    times: Times,
     device: Device,
 }
 
@@ -105,6 +113,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         resume: bool,
     ) -> Result<Self> {
         let decay = plan.config.ema.decay;
+        let schedule = plan.objective.schedule();
         let mut run = Self {
             plan,
             out: out.to_owned(),
@@ -113,6 +122,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             ema: Ema::new(&model, decay),
             model,
             optim: Optim::new(plan.adamw),
+            times: Times::new(&plan.config.objective, schedule, plan.config.seed),
             device: device.clone(),
         };
         if resume {
@@ -122,6 +132,8 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             run.model = snapshot.model;
             run.optim = snapshot.optim;
             run.ema = Ema::new(&snapshot.ema, decay);
+            (run.times.restore(schedule, snapshot.losses))
+                .with_context(|| path.join("losses.safetensors").display().to_string())?;
         }
         Ok(run)
     }
@@ -194,9 +206,16 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let part = config.batch_size / config.accumulate;
         let mut gradients = Named::new();
         let mut loss = 0.0;
+        let drawn = self.times.draw(&batch.samples);
+        let mut losses = Vec::new();
         for rows in (0..config.accumulate).map(|i| i * part..(i + 1) * part) {
+            let each = self.losses::<D>(batch, &drawn, rows.clone());
+            if self.times.remembers() {
+                losses.extend(each.clone().inner().into_data().iter::<f64>());
+            }
             // Each part weighs 1/k, so the sum is the mean over the whole batch.
-            let mean = self.loss::<D>(batch, rows) / config.accumulate as f64;
+            let mean = (each * row_weights(&drawn.weight[rows], &self.device)).mean()
+                / config.accumulate as f64;
             let found = params::gradients(&self.model, &mean.backward());
             params::add(&mut gradients, found);
             loss += mean.into_scalar::<f64>();
@@ -210,6 +229,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             norm.is_finite(),
             "the gradients' norm is {norm} at step {step}; the run stops here"
         );
+        self.times.record(&drawn.t, &losses)?;
         let lr = self.plan.learning_rate.at(step, config.steps);
         let clip = clip(norm, config.optimizer.clip);
         self.model = (self.optim).step(self.model, &mut self.ema, gradients, clip, lr);
@@ -217,8 +237,13 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         Ok((self, loss, lr, norm))
     }
 
-    /// The mean loss of some rows of the batch; everything random is keyed by the rows' positions.
-    fn loss<const D: usize>(&self, batch: &Batch, rows: std::ops::Range<usize>) -> Tensor<1>
+    /// The losses of some rows of the batch; everything random is keyed by the rows' positions.
+    fn losses<const D: usize>(
+        &self,
+        batch: &Batch,
+        drawn: &Drawn,
+        rows: std::ops::Range<usize>,
+    ) -> Tensor<1>
     where
         M: Network<D>,
     {
@@ -231,7 +256,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let values = batch.rows[rows.start * row..rows.end * row].to_vec();
         let x0 = Tensor::<D>::from_data(TensorData::new(values, shape), &device);
         let eps = NoiseStream::new(seed, "eps").normal(samples, 0, shape, &device);
-        let t = self.times(samples);
+        let t = &drawn.t[rows.clone()];
         let class = self.classes(batch, rows).map(|c| class_tensor(&c, &device));
 
         let dropout = NoiseStream::new(seed, "dropout");
@@ -246,17 +271,15 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             Tensor::from_data(TensorData::new(values, shape), &device)
         };
         let network = |x_t, t| self.model.predict(x_t, t, class, Some(&mut masks));
-        training_loss(network, &self.plan.objective, x0, eps, &t).mean()
-    }
-
-    fn times(&self, samples: &[u64]) -> Vec<Timestep> {
-        let schedule = self.plan.objective.schedule();
-        let stream = NoiseStream::new(self.plan.config.seed, "t");
-        samples
-            .iter()
-            .map(|&k| stream.row(k, 0).one_to(schedule.timesteps()))
-            .filter_map(|t| schedule.timestep(t))
-            .collect()
+        let objective = &self.plan.objective;
+        if !self.plan.config.objective.learned_variance {
+            return training_loss(network, objective, x0, eps, t);
+        }
+        let decoder = match self.dataset.max() {
+            Some(max) => Decoder::Bins { max },
+            None => Decoder::Density,
+        };
+        hybrid_loss(network, objective, decoder, x0, eps, t)
     }
 
     /// The rows' classes, some replaced by the null class.
@@ -313,11 +336,21 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             model: self.model.clone(),
             ema: self.ema.module(&self.model),
             optim: self.optim.clone(),
+            losses: (self.times.losses(self.plan.objective.schedule()))
+                .map(<[f64]>::to_vec)
+                .collect(),
         };
         let config = toml::to_string(&self.plan.config)?;
         checkpoint::save(&self.out.join("checkpoints"), &snapshot, &config)?;
         Ok(())
     }
+}
+
+/// The rows' weights as a tensor of shape `[B]`.
+#[allow(clippy::cast_possible_truncation)]
+fn row_weights(weights: &[f64], device: &Device) -> Tensor<1> {
+    let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
+    Tensor::from_data(weights.as_slice(), &device.clone().autodiff())
 }
 
 /// Opens the metrics for appending, without the lines of steps that will be done again.

@@ -12,7 +12,7 @@ use crate::data;
 use crate::evaluate::{self, Question, Report};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
-use crate::plan::{Plan, sampling};
+use crate::plan::{Plan, check_variance, sampling};
 use crate::sample::{Request, sample};
 
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
@@ -62,7 +62,8 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
     );
     let weights = path.join("ema.safetensors");
     let shape = checkpoint::row_shape(&path)?;
-    match build(&plan.network, &shape, 0, device)? {
+    let learned = plan.config.objective.learned_variance;
+    match build(&plan.network, learned, &shape, 0, device)? {
         AnyNetwork::UNet(network) => draw::<4, _>(
             order,
             &plan,
@@ -114,7 +115,8 @@ pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
     let weights = path.join("ema.safetensors");
     let (objective, classes) = (&plan.objective, plan.classes());
     let question = &examination.question;
-    match build(&plan.network, &shape, 0, device)? {
+    let learned = plan.config.objective.learned_variance;
+    match build(&plan.network, learned, &shape, 0, device)? {
         AnyNetwork::UNet(network) => {
             let network = load_module(&weights, *network)?;
             evaluate::nll::<4, _>(&network, objective, classes, &data, question, device)
@@ -139,6 +141,8 @@ fn draw<const D: usize, N: Network<D>>(
     let eta = order.eta.unwrap_or(config.eta);
     let sampling =
         sampling(kind, eta, Some(steps), plan.objective.schedule()).map_err(anyhow::Error::msg)?;
+    check_variance(&sampling, plan.config.objective.learned_variance)
+        .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
     let classes = classes(order, plan)?;
     let init_noise = match &order.init_noise {
         Some(path) => Some(read_noise(path, order.num, shape)?),

@@ -25,3 +25,4 @@ pub mod plot;
 pub mod progress;
 pub mod sample;
 pub mod table;
+pub mod times;

@@ -2,13 +2,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ddpm_model::{Masks, Mlp, ModelError, UNet};
+use ddpm_model::{Masks, Mlp, MlpConfig, ModelError, UNet};
 
 use crate::plan::NetworkPlan;
 
 /// A network on `[B, …]` tensors of rank `D`.
 pub trait Network<const D: usize>: Module + Sync + 'static {
-    /// The output for `x_t` at times `t: [B]` (holding t − 1), shaped like `x_t`.
+    /// The output for `x_t` at times `t: [B]` (holding t − 1), shaped like `x_t` or with twice the
+    /// channels.
     ///
     /// `class` is one class a row, for conditional networks; `masks` gives dropout masks, `None`
     /// in evaluation.
@@ -65,25 +66,32 @@ pub enum NetworkError {
     Kind(Vec<usize>),
 }
 
-/// The network of a plan for rows of `shape`, its weights drawn from `seed`.
+/// The network of a plan for rows of `shape`, its weights drawn from `seed`; with a second output
+/// of the same shape if the variance is learned.
 ///
 /// # Errors
 ///
 /// If the plan's network does not fit rows of this shape.
 pub fn build(
     plan: &NetworkPlan,
+    learned_variance: bool,
     shape: &[usize],
     seed: u64,
     device: &Device,
 ) -> Result<AnyNetwork, NetworkError> {
+    let outputs = if learned_variance { 2 } else { 1 };
     match (plan, shape) {
         (NetworkPlan::UNet(config), &[channels, height, width]) => {
             config.check_image_size(height, width)?;
             let mut config = config.clone();
-            (config.in_channels, config.out_channels) = (channels, channels);
+            (config.in_channels, config.out_channels) = (channels, outputs * channels);
             Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
         }
         (NetworkPlan::Mlp(config), &[features]) if features == config.features => {
+            let config = MlpConfig {
+                out_features: outputs * features,
+                ..config.clone()
+            };
             Ok(AnyNetwork::Mlp(Box::new(config.init(seed, device)?)))
         }
         (_, shape) => Err(NetworkError::Kind(shape.to_vec())),

@@ -17,7 +17,7 @@ use crate::optim::{AdamWSettings, LearningRate};
 pub enum NetworkPlan {
     /// For images; `in_channels` and `out_channels` are still to be set.
     UNet(UNetConfig),
-    /// For points; `features` is still to be set.
+    /// For points; `out_features` is still to be set.
     Mlp(MlpConfig),
 }
 
@@ -71,6 +71,8 @@ impl Plan {
             &schedule,
         )
         .map_err(|reason| bad("sampling", reason))?;
+        check_variance(&sampling, config.objective.learned_variance)
+            .map_err(|reason| bad("sampling.sampler", reason))?;
         let objective = objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
         let network = network(&config.model);
         check_network(&network).map_err(|reason| bad("model", reason))?;
@@ -309,6 +311,7 @@ pub fn sampling(
     let sampler = match kind {
         SamplerKind::Ancestral => Sampler::ANCESTRAL,
         SamplerKind::AncestralBeta => Sampler::AncestralBeta,
+        SamplerKind::AncestralLearned => Sampler::AncestralLearned,
         SamplerKind::Ddim => Sampler::Ddim { eta },
         SamplerKind::DpmPp2M => Sampler::DpmPp2M,
     };
@@ -322,6 +325,19 @@ pub fn sampling(
         sampler,
         trajectory,
     })
+}
+
+/// Whether the sampler can have its variance: only a network trained for it chooses one.
+///
+/// # Errors
+///
+/// If the sampler asks for a variance that the network does not give.
+pub fn check_variance(plan: &SamplingPlan, learned: bool) -> Result<(), String> {
+    if plan.sampler == Sampler::AncestralLearned && !learned {
+        let reason = "\"ancestral-learned\" is for networks of objective.learned_variance = true";
+        return Err(reason.to_owned());
+    }
+    Ok(())
 }
 
 fn objective(config: &Config, schedule: NoiseSchedule) -> Result<Objective, String> {
@@ -376,6 +392,7 @@ fn network(model: &Model) -> NetworkPlan {
         }),
         Model::Mlp { hidden, layers } => NetworkPlan::Mlp(MlpConfig {
             features: 2,
+            out_features: 2,
             hidden,
             layers,
         }),

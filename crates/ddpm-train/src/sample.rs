@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_kernels::keep_packed_weights;
 use ddpm_process::{Clamped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
-use ddpm_schedule::Objective;
+use ddpm_schedule::{NoiseSchedule, Objective};
 
 use crate::network::{Network, class_tensor};
 use crate::picture::Samples;
@@ -85,7 +85,7 @@ fn draw<const D: usize, N: Network<D>>(
     request: &Request,
     ids: &[u64],
     device: &Device,
-    mut seen: impl FnMut(usize, Tensor<D>),
+    seen: impl FnMut(usize, Tensor<D>),
 ) -> Tensor<D> {
     let mut shape = [ids.len(); D];
     shape[1..].copy_from_slice(request.shape);
@@ -106,27 +106,11 @@ fn draw<const D: usize, N: Network<D>>(
     let null = request.null_class.map(|null| vec![null; ids.len()]);
     let conditional = predict(classes);
     let base = predict(null);
-    let guided = |x: Tensor<D>, t| {
-        // At w = 1 the base cancels; there is no need to ask for it.
-        if request.guidance == 1.0 {
-            return conditional.denoise(x, t);
-        }
-        Guided {
-            conditional: |x, t| conditional.denoise(x, t),
-            base: |x, t| base.denoise(x, t),
-            weight: request.guidance,
-        }
-        .denoise(x, t)
+    let guided = Guided {
+        conditional,
+        base,
+        weight: request.guidance,
     };
-    let images = request.shape.len() == 3;
-    let denoiser = |x, t| {
-        if images {
-            Clamped(&guided).denoise(x, t)
-        } else {
-            guided(x, t)
-        }
-    };
-
     let first = plan.trajectory.timesteps()[0];
     let std = objective.schedule().level(first).prior_std();
     let z = match request.init_noise {
@@ -134,8 +118,23 @@ fn draw<const D: usize, N: Network<D>>(
         None => stream.normal(ids, 0, shape, device),
     };
     let noise = |step| stream.normal(ids, step, shape, device);
-    let mut x = z * std;
-    let schedule = objective.schedule();
+    let (x, schedule) = (z * std, objective.schedule());
+    if request.shape.len() == 3 {
+        walk(Clamped(guided), plan, schedule, x, noise, seen)
+    } else {
+        walk(guided, plan, schedule, x, noise, seen)
+    }
+}
+
+/// The whole reverse process from `x`; `seen` is shown each state.
+fn walk<const D: usize>(
+    denoiser: impl Denoiser<D>,
+    plan: &SamplingPlan,
+    schedule: &NoiseSchedule,
+    mut x: Tensor<D>,
+    noise: impl FnMut(u32) -> Tensor<D>,
+    mut seen: impl FnMut(usize, Tensor<D>),
+) -> Tensor<D> {
     let reverse = Reverse::new(
         denoiser,
         plan.sampler,

@@ -17,6 +17,7 @@ fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>) -> Run<'a, Mlp> {
     let device = Device::flex();
     let network = MlpConfig {
         features: 2,
+        out_features: 2,
         hidden: 4,
         layers: 1,
     };
@@ -56,6 +57,58 @@ fn classes_are_dropped_with_their_probability() {
         let error = (p * (1.0 - p) / n as f64).sqrt();
         assert!((fraction - p).abs() <= 5.0 * error, "{fraction} is not {p}");
     }
+}
+
+/// A thousand rows spread evenly visit each of a thousand times once; drawn one by one they miss
+/// a share of (1 − 1/1000)¹⁰⁰⁰, more than a third.
+#[test]
+fn stratified_times_leave_none_out() {
+    let mut config = Config::parse(recipe("digits").unwrap(), "digits").unwrap();
+    let samples: Vec<u64> = (3000..4000).collect();
+    let mut visited = |stratified| {
+        config.objective.stratified = stratified;
+        let plan = Plan::new(config.clone(), "digits").unwrap();
+        let times = Times::new(&config.objective, plan.objective.schedule(), 0);
+        let mut t: Vec<_> = times.draw(&samples).t.iter().map(|t| t.get()).collect();
+        t.sort_unstable();
+        t.dedup();
+        t.len()
+    };
+    assert_eq!(visited(true), 1000);
+    // 632 with a standard error of 10.
+    assert!((582..=682).contains(&visited(false)));
+}
+
+/// Once every t has its losses, the one with large ones is drawn more and weighs less; the weights
+/// keep the mean: Σ p_t·1/(T·p_t) = 1.
+#[test]
+fn large_losses_are_visited_more() {
+    let mut config = Config::parse(recipe("digits").unwrap(), "digits").unwrap();
+    config.objective.importance_sampling = true;
+    config.schedule.timesteps = 2;
+    config.sampling.steps = 1;
+    let plan = Plan::new(config, "digits").unwrap();
+    let schedule = plan.objective.schedule();
+    let mut times = Times::new(&plan.config.objective, schedule, 0);
+    let samples: Vec<u64> = (0..10_000).collect();
+    assert!(
+        times
+            .draw(&samples)
+            .weight
+            .iter()
+            .all(|&w| (w - 1.0).abs() < 1e-12)
+    );
+    for _ in 0..10 {
+        let t: Vec<_> = schedule.iter().collect();
+        times.record(&t, &[3.0, 1.0]).unwrap();
+    }
+    let drawn = times.draw(&samples);
+    let first = drawn.t.iter().filter(|t| t.get() == 1).count();
+    // p₁ = 0.999·3/4 + 0.001/2 = 0.7498, the standard error 43 of 10,000.
+    assert!((7280..=7720).contains(&first), "{first}");
+    let mean = drawn.weight.iter().sum::<f64>() / 10_000.0;
+    // Weights 0.667 and 1.998: a standard deviation of 0.577, 0.0058 of the mean.
+    assert!((mean - 1.0).abs() < 0.029, "{mean}");
 }
 
 /// The draw belongs to the row's position in the run, however batches cut the run and parts cut

@@ -71,26 +71,67 @@ fn every_recipe_is_complete() {
     }
 }
 
-/// Four steps at once, and two, death and two more: on one CPU backend the same bytes.
-#[test]
-fn a_resumed_run_is_the_same_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    tiny(folder);
+/// A whole run, and one that dies after half of its steps and goes on: on one CPU backend the same
+/// bytes.
+fn resumes(folder: &Path, steps: usize) {
     ok(folder, "train --config tiny.toml --out whole");
     ok(folder, "train --config tiny.toml --out halves");
-    // What the run did after its second step is taken away from it.
-    fs::remove_dir_all(folder.join("halves/checkpoints/step-00000004")).unwrap();
+    // What the run did in its second half is taken away from it.
+    let last = format!("checkpoints/step-{steps:08}");
+    fs::remove_dir_all(folder.join("halves").join(&last)).unwrap();
     ok(folder, "train --out halves --resume");
-    for file in ["model", "ema", "optimizer"] {
-        let file = format!("checkpoints/step-00000004/{file}.safetensors");
+    for file in ["model", "ema", "optimizer", "losses"] {
+        let file = format!("{last}/{file}.safetensors");
         let read = |run| fs::read(folder.join(run).join(&file)).unwrap();
         assert_eq!(read("whole"), read("halves"), "{file}");
     }
-    let picture = |run| fs::read(folder.join(run).join("samples/step-00000004.png")).unwrap();
+    let picture = format!("samples/step-{steps:08}.png");
+    let picture = |run| fs::read(folder.join(run).join(&picture)).unwrap();
     assert_eq!(picture("whole"), picture("halves"));
     let metrics = fs::read_to_string(folder.join("halves/metrics.jsonl")).unwrap();
-    assert_eq!(metrics.lines().count(), 4);
+    assert_eq!(metrics.lines().count(), steps);
+}
+
+#[test]
+fn a_resumed_run_is_the_same_run() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    resumes(folder.path(), 4);
+}
+
+/// Times drawn by the losses before, some of them from before the death: with four timesteps and
+/// eight rows a step, all have their ten losses after about six of twelve steps.
+#[test]
+fn a_resumed_run_remembers_its_losses() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let learned = "class_dropout = 0.1\nlearned_variance = true\nimportance_sampling = true\n\
+                   stratified = true";
+    let config = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+    let config = config
+        .replace("class_dropout = 0.1", learned)
+        .replace("timesteps = 1000", "timesteps = 4")
+        .replace("sampler = \"ddim\"", "sampler = \"ancestral-learned\"")
+        .replace("\nsteps = 4", "\nsteps = 12")
+        .replace("every = 2", "every = 6");
+    fs::write(folder.join("tiny.toml"), config).unwrap();
+    resumes(folder, 12);
+    let losses = fs::read(folder.join("whole/checkpoints/step-00000012/losses.safetensors"));
+    let losses = losses.unwrap();
+    let losses = safetensors::SafeTensors::deserialize(&losses).unwrap();
+    let losses = losses.tensor("losses").unwrap();
+    assert_eq!(losses.shape(), [4, 10]);
+    let (values, _) = losses.data().as_chunks::<4>();
+    assert!(
+        values.iter().all(|v| f32::from_le_bytes(*v).is_finite()),
+        "not full"
+    );
+    ok(
+        folder,
+        "sample --from whole --num 2 --sampler dpmpp-2m --out plain",
+    );
+    ok(folder, "eval nll --from whole --num 2");
 }
 
 /// Sample k is a function of the seed and k: the same bytes however many others are drawn.
@@ -147,6 +188,15 @@ fn what_cannot_be_done_is_said() {
         &["data_batch_1.bin"],
     );
     refused(folder, "train --config absent.toml", 1, &["absent.toml"]);
+    let config = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+    let config = config.replace("\"ddim\"", "\"ancestral-learned\"");
+    fs::write(folder.join("learned.toml"), config).unwrap();
+    refused(
+        folder,
+        "train --config learned.toml",
+        1,
+        &["sampling.sampler", "learned_variance"],
+    );
     refused(folder, "train --steps 0", 1, &["steps", "at least 1"]);
     refused(folder, "train --out new --resume", 1, &["new"]);
     refused(folder, "sample --from nowhere", 1, &["nowhere"]);
