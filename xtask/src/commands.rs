@@ -80,7 +80,7 @@ pub(crate) fn book(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             .into());
         }
     }
-    cmd!(shell, "mdbook build docs/book --dest-dir ../../target/book").run()?;
+    cmd!(shell, "mdbook build docs/book").run()?;
     println!("target/book/index.html");
     Ok(ExitCode::SUCCESS)
 }
