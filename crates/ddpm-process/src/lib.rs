@@ -9,12 +9,13 @@
 //! | x_t = a_t·x₀ + b_t·ε | [`diffuse`] |
 //! | x_t = (a_t/a_s)·x_s + σ·z | [`transition`] |
 //! | E‖target − f(x_t, t)‖² | [`training_loss`] |
-//! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clamped`], [`Guided`] |
+//! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clipped`], [`Guided`] |
 //! | E\[x₀ given x_t\] of a mixture of Gaussians | [`oracle::Mixture`] |
 //! | x_s = c₀·x̂₀ + c₀'·x̂₀' + c₁·x_t + c₂·z | [`Reverse`] |
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod clip;
 mod denoiser;
 mod forward;
 mod loss;
@@ -22,8 +23,9 @@ mod noise;
 pub mod oracle;
 mod reverse;
 
+pub use clip::{Clip, ClipError};
 pub use ddpm_schedule as schedule;
-pub use denoiser::{Clamped, Denoiser, Guided, Predictor};
+pub use denoiser::{Clipped, Denoiser, Guided, Predictor};
 pub use forward::{diffuse, transition};
 pub use loss::training_loss;
 pub use noise::{NoiseStream, RowRng};

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{NoiseStream, Predictor, diffuse};
+use ddpm_process::{Clip, NoiseStream, Predictor, diffuse};
 use ddpm_schedule::bound::{Gaussian, bits, decoder_nll, prior_kl, snr_weight};
 use ddpm_schedule::{Objective, Timestep};
 use serde::Serialize;
@@ -351,7 +351,8 @@ impl<N> Evaluation<'_, N> {
             network: |x, t| self.network.predict(x, t, class.clone(), None),
             objective: self.objective,
         };
-        let x0_hat = predictor.denoise_each(x_t, t).clamp(-1.0, 1.0);
+        let at: Vec<_> = t.iter().map(|&t| schedule.visit(t)).collect();
+        let x0_hat = Clip::UNIT.apply(predictor.denoise_each(x_t, &at));
         x0_hat.into_data().iter().collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_kernels::keep_packed_weights;
-use ddpm_process::{Clamped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
+use ddpm_process::{Clip, Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
 use ddpm_schedule::Objective;
 
 use crate::network::{Network, class_tensor};
@@ -121,29 +121,24 @@ fn draw<const D: usize, N: Network<D>>(
     let images = request.shape.len() == 3;
     let denoiser = |x, t| {
         if images {
-            Clamped(&guided).denoise(x, t)
+            let clipped = Clipped {
+                denoiser: &guided,
+                clip: Clip::UNIT,
+            };
+            clipped.denoise(x, t)
         } else {
             guided(x, t)
         }
     };
 
-    let first = plan.trajectory.timesteps()[0];
-    let std = objective.schedule().level(first).prior_std();
+    let std = plan.trajectory.visits()[0].level.prior_std();
     let z = match request.init_noise {
         Some(noise) => given(noise, ids, shape, device),
         None => stream.normal(ids, 0, shape, device),
     };
     let noise = |step| stream.normal(ids, step, shape, device);
     let mut x = z * std;
-    let schedule = objective.schedule();
-    let reverse = Reverse::new(
-        denoiser,
-        plan.sampler,
-        schedule,
-        &plan.trajectory,
-        x.clone(),
-        noise,
-    );
+    let reverse = Reverse::new(denoiser, plan.sampler, &plan.trajectory, x.clone(), noise);
     for (step, state) in reverse.enumerate() {
         x = state.x;
         seen(step + 1, x.clone());
