@@ -57,6 +57,10 @@ impl Clip {
     }
 
     /// `x0: [B, …]`, one sample a row, clipped.
+    ///
+    /// # Panics
+    ///
+    /// By a dynamic clip, if a row has no element.
     pub fn apply<const D: usize>(self, x0: Tensor<D>) -> Tensor<D> {
         match self.0 {
             Rule::Fixed { range } => x0.clamp(-range, range),
@@ -81,8 +85,9 @@ fn check_bound(bound: f64) -> Result<(), ClipError> {
 fn quantile_of_each<const D: usize>(x: Tensor<D>, quantile: f64) -> Tensor<D> {
     let mut shape = [1; D];
     shape[0] = x.dims()[0];
-    let sorted = x.reshape([shape[0] as i32, -1]).sort(1);
-    let last = sorted.dims()[1] - 1;
+    let row: usize = x.dims()[1..].iter().product();
+    let sorted = x.reshape([shape[0], row]).sort(1);
+    let last = row - 1;
     let place = quantile * last as f64;
     #[expect(
         clippy::cast_possible_truncation,

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{Denoiser, Guided, Predictor, Reverse, diffuse, training_loss, transition};
 use ddpm_schedule::{
     Eta, NoiseLevel, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory,
-    Weighting,
+    Visit, Weighting,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;

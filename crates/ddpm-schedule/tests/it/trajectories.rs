@@ -123,11 +123,9 @@ proptest! {
     /// of the level nearest in log-SNR.
     #[test]
     fn spacings_of_levels_are_even_and_told_the_nearest_time(
-        timesteps in 2_u32..400,
-        share in 0.0..1.0,
+        (timesteps, n) in (2_u32..400).prop_flat_map(|timesteps| (Just(timesteps), 2..=timesteps)),
     ) {
         let schedule = NoiseSchedule::linear(timesteps, 1e-3, 0.2 / f64::from(timesteps)).unwrap();
-        let n = 2 + (share * f64::from(timesteps - 1)) as u32;
         for spacing in OF_LEVELS {
             let trajectory = spacing.trajectory(&schedule, n).unwrap();
             let visits = trajectory.visits();
