@@ -56,7 +56,6 @@ impl Spacing {
         if !(1..=timesteps).contains(&n) {
             return Err(TrajectoryError::Length { n, timesteps });
         }
-        let share = |i: u32| share(i, n);
         let span = f64::from(timesteps - 1);
         match self {
             Self::Leading => by_time(schedule, (0..n).map(|i| 1 + i * (timesteps / n))),
@@ -64,13 +63,13 @@ impl Spacing {
                 schedule,
                 (1..=n).map(|i| round(f64::from(timesteps) * f64::from(i) / f64::from(n))),
             ),
-            Self::Linspace => by_time(schedule, (0..n).map(|i| 1 + round(span * share(i)))),
+            Self::Linspace => by_time(schedule, (0..n).map(|i| 1 + round(even(i, n, span)))),
             Self::Quadratic => {
                 let mut previous = 0;
                 by_time(
                     schedule,
                     (0..n).map(|i| {
-                        previous = (1 + round(span * share(i).powi(2))).max(previous + 1);
+                        previous = (1 + round(span * even(i, n, 1.0).powi(2))).max(previous + 1);
                         previous
                     }),
                 )
@@ -87,12 +86,13 @@ impl Spacing {
     }
 }
 
-/// i/(N−1), from 0 to 1. With N = 1 it is 0/0; that one is 1, the noisiest.
-fn share(i: u32, n: u32) -> f64 {
+/// The place i of N from 0 to `span` in equal steps, rounded as NumPy's linspace rounds, for it
+/// decides between two times equally near. Of N = 1 it is the last, the noisiest.
+fn even(i: u32, n: u32, span: f64) -> f64 {
     if n == 1 {
-        1.0
+        span
     } else {
-        f64::from(i) / f64::from(n - 1)
+        f64::from(i) * (span / f64::from(n - 1))
     }
 }
 
@@ -121,7 +121,7 @@ fn by_log_snr(
         return Err(TrajectoryError::NoSignal { t });
     }
     let between = (1..n.saturating_sub(1)).filter_map(|i| {
-        let share = share(i, n);
+        let share = even(i, n, 1.0);
         let place = (1.0 - share) * place(start) + share * place(end);
         schedule.at_log_snr(log_snr(place))
     });

@@ -29,7 +29,7 @@ fn times(trajectory: &Trajectory) -> Vec<u32> {
 #[test]
 fn spacings_have_the_published_tables() {
     use Spacing::{Leading, Linspace, Quadratic, Trailing};
-    let cases: [(Spacing, u32, u32, &[u32]); 13] = [
+    let cases: [(Spacing, u32, u32, &[u32]); 14] = [
         (Leading, 1000, 5, &[801, 601, 401, 201, 1]),
         // 6·142 + 1, not ⌊6000/7⌋ + 1.
         (Leading, 1000, 7, &[853, 711, 569, 427, 285, 143, 1]),
@@ -39,6 +39,13 @@ fn spacings_have_the_published_tables() {
         // 7.5, 5 and 2.5: ties go to the even neighbour, as NumPy's do.
         (Trailing, 10, 4, &[10, 8, 5, 2]),
         (Linspace, 1000, 5, &[1000, 750, 501, 251, 1]),
+        // 29·7/14 = 14.5, which NumPy computes a rounding below.
+        (
+            Linspace,
+            30,
+            15,
+            &[30, 28, 26, 24, 22, 20, 18, 16, 13, 11, 9, 7, 5, 3, 1],
+        ),
         (Linspace, 1000, 2, &[1000, 1]),
         (Linspace, 1000, 1, &[1000]),
         (Quadratic, 1000, 5, &[1000, 563, 251, 63, 1]),

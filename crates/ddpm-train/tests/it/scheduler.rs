@@ -23,6 +23,7 @@ fn text(class: &str, keys: &Value) -> String {
     Value::Object(map).to_string()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn read(class: &str, keys: Value) -> Scheduler {
     Scheduler::parse(&text(class, &keys), "s.json").unwrap()
 }
