@@ -21,7 +21,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_kernels::keep_packed_weights;
 use ddpm_model::{UNet, UNetConfig};
-use ddpm_process::{Clamped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
+use ddpm_process::{Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
 use ddpm_schedule::{
     Eta, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting,
 };
@@ -159,7 +159,11 @@ impl Race {
         // DDIM with η = 0 asks for no noise.
         let still = x.zeros_like();
         let z = move |_| still.clone();
-        let reverse = Reverse::new(Clamped(predictor), sampler, schedule, &trajectory, x, z);
+        let denoiser = Clipped {
+            denoiser: predictor,
+            clip: Clip::UNIT,
+        };
+        let reverse = Reverse::new(denoiser, sampler, &trajectory, x, z);
         Ok(reverse.map(|state| state.x))
     }
 

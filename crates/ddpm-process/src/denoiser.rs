@@ -1,19 +1,19 @@
 //! Denoisers: everything that, shown x_t, says what x₀ it expects.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{Objective, Timestep};
+use ddpm_schedule::{Objective, Visit};
 
-use crate::{heads, per_row};
+use crate::{Clip, heads, per_row};
 
 /// The expectation E\[x₀ | x_t\], learned or exact. Samplers of fixed variance need nothing else.
 pub trait Denoiser<const D: usize> {
-    /// x̂₀ for a batch `x_t: [B, …]` whose rows are all at time `t`; same shape.
-    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D>;
+    /// x̂₀ for a batch `x_t: [B, …]` whose rows all have the level of `at`; same shape.
+    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D>;
 
     /// x̂₀, and what the denoiser has to say of the variance: by default nothing.
-    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
+    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
         Prediction {
-            x0: self.denoise(x_t, t),
+            x0: self.denoise(x_t, at),
             share: None,
         }
     }
@@ -29,9 +29,9 @@ pub struct Prediction<const D: usize> {
     pub share: Option<Tensor<D>>,
 }
 
-impl<const D: usize, F: Fn(Tensor<D>, Timestep) -> Tensor<D>> Denoiser<D> for F {
-    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        self(x_t, t)
+impl<const D: usize, F: Fn(Tensor<D>, Visit) -> Tensor<D>> Denoiser<D> for F {
+    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
+        self(x_t, at)
     }
 }
 
@@ -45,27 +45,30 @@ pub struct Predictor<'a, N> {
     /// [`training_loss`](crate::training_loss). Conditions such as a class are captured by it.
     pub network: N,
     /// What the network was trained to predict, and on which schedule. That an [`Objective`]
-    /// exists means x̂₀ can be recovered at every time.
+    /// exists means x̂₀ can be recovered at every one of its levels.
     pub objective: &'a Objective,
 }
 
 impl<N> Predictor<'_, N> {
-    /// x̂₀ and v of each row of `x_t: [B, …]` at its own time.
+    /// x̂₀ and v of each row of `x_t: [B, …]` at its own level, the network told the time that goes
+    /// with it.
     ///
     /// # Panics
     ///
-    /// If there are not B times.
-    pub fn predict_each<const D: usize>(&self, x_t: Tensor<D>, t: &[Timestep]) -> Prediction<D>
+    /// If there are not B visits, or the level of one is not the schedule's and ends the
+    /// parametrization's say ([`Objective::denoise`]).
+    pub fn predict_each<const D: usize>(&self, x_t: Tensor<D>, at: &[Visit]) -> Prediction<D>
     where
         N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
     {
-        assert_eq!(x_t.dims()[0], t.len(), "one time per row");
+        assert_eq!(x_t.dims()[0], at.len(), "one visit per row");
         let device = x_t.device();
-        let time = per_row(t.iter().map(|t| f64::from(t.network_input())), &device);
-        let (output, share) = heads((self.network)(x_t.clone(), time), &x_t);
-        let c = |t: &Timestep| self.objective.denoise(*t);
-        let of_x_t = per_row(t.iter().map(|t| c(t).x_t), &device);
-        let of_output = per_row(t.iter().map(|t| c(t).output), &device);
+        let time = at.iter().map(|at| f64::from(at.t.network_input()));
+        let output = (self.network)(x_t.clone(), per_row(time, &device));
+        let (output, share) = heads(output, &x_t);
+        let c = |at: &Visit| self.objective.denoise(at.level);
+        let of_x_t = per_row(at.iter().map(|at| c(at).x_t), &device);
+        let of_output = per_row(at.iter().map(|at| c(at).output), &device);
         Prediction {
             x0: x_t * of_x_t + output * of_output,
             share,
@@ -77,32 +80,34 @@ impl<const D: usize, N> Denoiser<D> for Predictor<'_, N>
 where
     N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
 {
-    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        self.predict(x_t, t).x0
+    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
+        self.predict(x_t, at).x0
     }
 
-    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
-        let times = vec![t; x_t.dims()[0]];
-        self.predict_each(x_t, &times)
+    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
+        let visits = vec![at; x_t.dims()[0]];
+        self.predict_each(x_t, &visits)
     }
 }
 
-/// Clamps x̂₀ to [−1, 1], the range of images (Ho et al. 2020's `clip_denoised`).
+/// Keeps x̂₀ in the range of the data.
 #[derive(Clone, Copy, Debug)]
-pub struct Clamped<M>(
-    /// The denoiser whose answer is clamped.
-    pub M,
-);
+pub struct Clipped<M> {
+    /// The denoiser whose answer is clipped.
+    pub denoiser: M,
+    /// How.
+    pub clip: Clip,
+}
 
-impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Clamped<M> {
-    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        self.predict(x_t, t).x0
+impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Clipped<M> {
+    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
+        self.predict(x_t, at).x0
     }
 
-    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
-        let Prediction { x0, share } = self.0.predict(x_t, t);
+    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
+        let Prediction { x0, share } = self.denoiser.predict(x_t, at);
         Prediction {
-            x0: x0.clamp(-1.0, 1.0),
+            x0: self.clip.apply(x0),
             share,
         }
     }
@@ -124,17 +129,17 @@ pub struct Guided<C, B> {
 }
 
 impl<const D: usize, C: Denoiser<D>, B: Denoiser<D>> Denoiser<D> for Guided<C, B> {
-    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        self.predict(x_t, t).x0
+    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
+        self.predict(x_t, at).x0
     }
 
-    fn predict(&self, x_t: Tensor<D>, t: Timestep) -> Prediction<D> {
+    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
         // At w = 1 the base cancels; there is no need to ask for it.
         if self.weight == 1.0 {
-            return self.conditional.predict(x_t, t);
+            return self.conditional.predict(x_t, at);
         }
-        let base = self.base.denoise(x_t.clone(), t);
-        let Prediction { x0, share } = self.conditional.predict(x_t, t);
+        let base = self.base.denoise(x_t.clone(), at);
+        let Prediction { x0, share } = self.conditional.predict(x_t, at);
         Prediction {
             x0: base.clone() + (x0 - base) * self.weight,
             share,

@@ -57,7 +57,7 @@ pub fn hybrid_loss<const D: usize>(
     let share = share.expect("the network has no variance head");
 
     let device = x0.device();
-    let c = |t: &Timestep| objective.denoise(*t);
+    let c = |t: &Timestep| objective.denoise(schedule.level(*t));
     let of_x_t = per_row(t.iter().map(|t| c(t).x_t), &device);
     let of_output = per_row(t.iter().map(|t| c(t).output), &device);
     let x0_hat = x_t * of_x_t + output.clone().detach() * of_output;

@@ -10,12 +10,13 @@
 //! | x_t = (a_t/a_s)·x_s + σ·z | [`transition`] |
 //! | E‖target − f(x_t, t)‖² | [`training_loss`] |
 //! | L_simple + 0.001·L_vlb | [`hybrid_loss`] |
-//! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clamped`], [`Guided`] |
+//! | x̂₀ = E\[x₀ given x_t\] | [`Denoiser`], [`Predictor`], [`Clipped`], [`Guided`] |
 //! | E\[x₀ given x_t\] of a mixture of Gaussians | [`oracle::Mixture`] |
 //! | x_s = c₀·x̂₀ + c₀'·x̂₀' + c₁·x_t + c₂·z | [`Reverse`] |
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod clip;
 mod denoiser;
 mod forward;
 mod hybrid;
@@ -24,8 +25,9 @@ mod noise;
 pub mod oracle;
 mod reverse;
 
+pub use clip::{Clip, ClipError};
 pub use ddpm_schedule as schedule;
-pub use denoiser::{Clamped, Denoiser, Guided, Prediction, Predictor};
+pub use denoiser::{Clipped, Denoiser, Guided, Prediction, Predictor};
 pub use forward::{diffuse, transition};
 pub use hybrid::{Decoder, hybrid_loss};
 pub use loss::training_loss;

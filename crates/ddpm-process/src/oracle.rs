@@ -6,7 +6,7 @@
 use std::fmt;
 
 use burn::tensor::{Tensor, TensorData};
-use ddpm_schedule::{NoiseLevel, NoiseSchedule, Timestep};
+use ddpm_schedule::{NoiseLevel, Visit};
 
 use crate::Denoiser;
 
@@ -108,14 +108,6 @@ impl Mixture {
     /// Coordinates of a row, d.
     pub fn dimension(&self) -> usize {
         self.components[0].mean.len()
-    }
-
-    /// The exact denoiser of the mixture on `schedule`; rows may have any shape of d elements.
-    pub fn denoiser<'a>(&'a self, schedule: &'a NoiseSchedule) -> Oracle<'a> {
-        Oracle {
-            mixture: self,
-            schedule,
-        }
     }
 
     /// E\[x₀ | x\] for one row at `level`:
@@ -252,24 +244,17 @@ fn is_covariance(c: &[f64], d: usize) -> bool {
     symmetric && largest.is_finite() && cholesky(&mut shifted, d)
 }
 
-/// The exact denoiser of a [`Mixture`] on a schedule. It computes on the host, in f64.
-#[derive(Clone, Copy, Debug)]
-pub struct Oracle<'a> {
-    mixture: &'a Mixture,
-    schedule: &'a NoiseSchedule,
-}
-
-impl<const D: usize> Denoiser<D> for Oracle<'_> {
-    fn denoise(&self, x_t: Tensor<D>, t: Timestep) -> Tensor<D> {
-        let level = self.schedule.level(t);
-        let noisy = self.mixture.noisy(level);
+/// Rows may have any shape of d elements. It computes on the host, in f64.
+impl<const D: usize> Denoiser<D> for &Mixture {
+    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
+        let noisy = self.noisy(at.level);
         let (shape, device) = (x_t.dims(), x_t.device());
         let x: Vec<f64> = x_t.into_data().iter().collect();
-        let rows = x.chunks_exact(self.mixture.dimension());
+        let rows = x.chunks_exact(self.dimension());
         // Only the finished expectation is rounded to the tensor's f32.
         #[allow(clippy::cast_possible_truncation)]
         let x0: Vec<f32> = rows
-            .flat_map(|row| posterior_mean(&noisy, row, level.signal()))
+            .flat_map(|row| posterior_mean(&noisy, row, at.level.signal()))
             .map(|x0| x0 as f32)
             .collect();
         Tensor::from_data(TensorData::new(x0, shape), &device)

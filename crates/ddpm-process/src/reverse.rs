@@ -1,29 +1,30 @@
 //! The reverse process as an iterator: from noise back to data.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{NoiseLevel, NoiseSchedule, Sampler, Timestep, Trajectory};
+use ddpm_schedule::{NoiseLevel, Sampler, Trajectory, Visit};
 
 use crate::{Denoiser, Prediction};
 
 /// What one reverse step leaves behind.
 #[derive(Clone, Debug)]
 pub struct State<const D: usize> {
-    /// The time the step started from.
-    pub t: Timestep,
-    /// The denoiser's answer x̂₀ at that time.
+    /// Where the step started from.
+    pub from: Visit,
+    /// The denoiser's answer x̂₀ there.
     pub x0: Tensor<D>,
     /// The state x_s the step arrived at; after the last step, the sample.
     pub x: Tensor<D>,
 }
 
-/// Iterator over the reverse process: each item is one step x_t → x_s of a [`Trajectory`].
+/// Iterator over the reverse process: each item is one step x_t → x_s of a [`Trajectory`]. Over
+/// a trajectory's [`inverse`](Trajectory::inverse) it goes from data to noise.
 ///
 /// Every sampler is the same affine step with coefficients from [`Sampler::step`], so one loop
 /// serves them all. `.last()` is a sample, `.step_by(k)` a film, `.len()` the steps to come.
 pub struct Reverse<const D: usize, M, Z> {
     denoiser: M,
     sampler: Sampler,
-    pairs: std::vec::IntoIter<(Timestep, NoiseLevel, NoiseLevel)>,
+    pairs: std::vec::IntoIter<(Visit, NoiseLevel)>,
     x: Tensor<D>,
     previous: Option<(NoiseLevel, Tensor<D>)>,
     noise: Z,
@@ -45,12 +46,12 @@ where
     /// # Panics
     ///
     /// If `x` is on an autodiff device: sampling there would record a graph of every step. While
-    /// iterating, if the sampler is [`Sampler::AncestralLearned`] and the denoiser gives no
+    /// iterating, if the sampler adds noise and the trajectory leads from data to noise, or the
+    /// sampler is [`Sampler::AncestralLearned`] and the denoiser gives no
     /// [`share`](Prediction::share).
     pub fn new(
         denoiser: M,
         sampler: Sampler,
-        schedule: &NoiseSchedule,
         trajectory: &Trajectory,
         x: Tensor<D>,
         noise: Z,
@@ -59,7 +60,7 @@ where
             !x.device().is_autodiff(),
             "sampling needs a device without autodiff"
         );
-        let pairs: Vec<_> = trajectory.pairs(schedule).collect();
+        let pairs: Vec<_> = trajectory.pairs().collect();
         Self {
             denoiser,
             sampler,
@@ -80,13 +81,12 @@ where
     type Item = State<D>;
 
     fn next(&mut self) -> Option<State<D>> {
-        let (t, level, s) = self.pairs.next()?;
+        let (from, s) = self.pairs.next()?;
         self.step += 1;
-        let Prediction { x0, share } = self.denoiser.predict(self.x.clone(), t);
-        let previous = self.previous.replace((level, x0.clone()));
-        let c = self
-            .sampler
-            .step(previous.as_ref().map(|(level, _)| *level), level, s);
+        let Prediction { x0, share } = self.denoiser.predict(self.x.clone(), from);
+        let previous = self.previous.replace((from.level, x0.clone()));
+        let prev = previous.as_ref().map(|(level, _)| *level);
+        let c = self.sampler.step(prev, from.level, s);
 
         let mut x = x0.clone() * c.x0;
         // A coefficient of 0 drops its term: no tensor is made for it, and no 0·∞ either.
@@ -105,7 +105,7 @@ where
             x = x + z;
         }
         self.x = x.clone();
-        Some(State { t, x0, x })
+        Some(State { from, x0, x })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

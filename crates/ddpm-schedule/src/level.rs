@@ -215,11 +215,18 @@ impl NoiseLevel {
 
     /// Δ = λ_t − λ_s, which is negative.
     pub(crate) fn delta(self, s: Self) -> f64 {
-        let (lambda_t, lambda_s) = (self.log_snr(), s.log_snr());
+        let delta = self.log_snr_over(s);
         assert!(
-            lambda_t < lambda_s,
-            "a step must lead to a higher log-SNR, not from {lambda_t} to {lambda_s}"
+            delta < 0.0,
+            "a step must lead to a higher log-SNR, not from {} to {}",
+            self.log_snr(),
+            s.log_snr()
         );
-        lambda_t - lambda_s
+        delta
+    }
+
+    /// λ_t − λ_s, of either sign.
+    pub(crate) fn log_snr_over(self, s: Self) -> f64 {
+        self.log_snr() - s.log_snr()
     }
 }

@@ -10,7 +10,9 @@ mod objective;
 mod parametrization;
 mod sampler;
 mod schedule;
+mod spacing;
 mod trajectory;
+mod visit;
 mod weighting;
 
 pub use importance::{LossHistory, LossHistoryError, TimestepDistribution, stratified};
@@ -20,5 +22,7 @@ pub use objective::{Objective, ObjectiveError};
 pub use parametrization::{Denoise, Parametrization, ParametrizationError, Target};
 pub use sampler::{Eta, EtaError, Sampler, Step};
 pub use schedule::{NoiseSchedule, ScheduleError, Timestep};
-pub use trajectory::{Spacing, Trajectory, TrajectoryError};
+pub use spacing::Spacing;
+pub use trajectory::{Trajectory, TrajectoryError};
+pub use visit::Visit;
 pub use weighting::Weighting;

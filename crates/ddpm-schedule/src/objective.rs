@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use crate::{Denoise, NoiseSchedule, Parametrization, ParametrizationError, Timestep, Weighting};
+use crate::{
+    Denoise, NoiseLevel, NoiseSchedule, Parametrization, ParametrizationError, Timestep, Weighting,
+};
 
 /// What a network is trained to predict, at which levels and with which weights.
 ///
@@ -90,13 +92,22 @@ impl Objective {
         self.weighting
     }
 
-    /// The coefficients of x̂₀ = `x_t`·x_t + `output`·output at t, always finite.
+    /// The coefficients of x̂₀ = `x_t`·x_t + `output`·output at a level, always finite.
     ///
     /// # Panics
     ///
-    /// If `t` was made by a longer schedule.
-    pub fn denoise(&self, t: Timestep) -> Denoise {
-        self.parametrization.inverse(self.schedule.level(t))
+    /// If the network's output does not determine x̂₀ there
+    /// ([`Parametrization::denoise`]), which is so at no level of the schedule.
+    pub fn denoise(&self, level: NoiseLevel) -> Denoise {
+        let denoise = self.parametrization.denoise(level);
+        denoise.unwrap_or_else(|| {
+            panic!(
+                "{:?} does not determine x̂₀ where x_t = {}·x₀ + {}·ε",
+                self.parametrization,
+                level.signal(),
+                level.noise()
+            )
+        })
     }
 
     /// The weight on ‖output − target‖² at t, finite and never negative.
@@ -106,6 +117,7 @@ impl Objective {
     /// If `t` was made by a longer schedule.
     pub fn weight(&self, t: Timestep) -> f64 {
         let (level, previous) = (self.schedule.level(t), self.schedule.previous(t));
-        self.weighting.on_output(self.denoise(t), level, previous)
+        self.weighting
+            .on_output(self.parametrization.inverse(level), level, previous)
     }
 }

@@ -85,33 +85,65 @@ impl Sampler {
     /// The step from x_t to x_s. `prev` is the level at which x̂₀' was computed, the
     /// step before; `None` on the first.
     ///
+    /// A sampler that adds no noise solves an ordinary differential equation, and solves it
+    /// in either direction: from noise to data, and from data to noise.
+    ///
     /// Every coefficient is finite, with `s` clean or no signal left at t as well.
     ///
     /// # Panics
     ///
-    /// Unless the log-SNR rises from `prev` to `t` to `s`.
+    /// Unless the log-SNR rises from `prev` to `t` to `s`, or falls all the way where no noise
+    /// is added and t is not clean.
     pub fn step(self, prev: Option<NoiseLevel>, t: NoiseLevel, s: NoiseLevel) -> Step {
-        let gap_prev = prev.map(|prev| prev.delta(t));
+        let [from, to] = [t, s].map(NoiseLevel::log_snr);
+        let before = prev.map(NoiseLevel::log_snr);
+        assert!(
+            from < to && before.is_none_or(|before| before < from)
+                || from > to && before.is_none_or(|before| before > from),
+            "the log-SNR must go one way, not from {from} to {to} after {before:?}"
+        );
+        assert!(
+            from < f64::INFINITY,
+            "no step leads away from clean data, which says nothing of its noise"
+        );
         match self {
             Self::Ddim { eta } => ddim(eta, t, s),
             Self::AncestralBeta => ancestral_beta(t, s),
             Self::AncestralLearned => ancestral_learned(t, s),
-            Self::DpmPp2M => dpm_pp_2m(gap_prev, t, s),
+            Self::DpmPp2M => dpm_pp_2m(prev, t, s),
         }
     }
 }
 
+/// a_s − a_t·(b_s/b_t)·√keep: the factor that x̂₀ must have where x_t has (b_s/b_t)·√keep, for
+/// x_s to have the mean a_s·x₀.
+fn x0_factor(t: NoiseLevel, s: NoiseLevel, keep: f64) -> f64 {
+    // The larger of the two terms times one minus their ratio, of which this is the logarithm:
+    // (a_t·b_s)/(a_s·b_t) = e^(Δ/2).
+    let ratio = 0.5 * (t.log_snr_over(s) + keep.ln());
+    if ratio <= 0.0 {
+        -s.signal() * ratio.exp_m1()
+    } else {
+        t.signal() * (s.noise() / t.noise()) * keep.sqrt() * (-ratio).exp_m1()
+    }
+}
+
 fn ddim(Eta(eta): Eta, t: NoiseLevel, s: NoiseLevel) -> Step {
-    let delta = t.delta(s);
-    // σ_Q² = −b_s²·expm1(Δ), so √(b_s² − η²σ_Q²) = b_s·√keep with
-    let keep = (1.0 - eta) * (1.0 + eta) + eta * eta * delta.exp();
-    // a_s − a_t·(b_s/b_t)·√keep, where (a_t·b_s)/(a_s·b_t) = e^(Δ/2).
-    let x0 = -s.signal() * (0.5 * (delta + keep.ln())).exp_m1();
+    // σ_Q² = −b_s²·expm1(Δ), so b_s² − η²σ_Q² is b_s²·keep. Without noise the way may lead to
+    // less signal too, where there is no posterior.
+    let (keep, z) = if eta > 0.0 {
+        let posterior = t.posterior(s);
+        let share = (1.0 - eta) * (1.0 + eta);
+        let keep = share + eta * eta * t.log_snr_over(s).exp();
+        (keep, eta * posterior.variance.sqrt())
+    } else {
+        (1.0, 0.0)
+    };
     Step {
-        x0,
+        x0: x0_factor(t, s, keep),
         x0_prev: 0.0,
         x_t: s.noise() / t.noise() * keep.sqrt(),
-        z: eta * t.posterior(s).variance.sqrt(),
+        z,
         z_span: 0.0,
     }
 }
@@ -135,16 +167,15 @@ fn ancestral_learned(t: NoiseLevel, s: NoiseLevel) -> Step {
     }
 }
 
-/// `gap_prev` is λ_prev − λ_t.
-fn dpm_pp_2m(gap_prev: Option<f64>, t: NoiseLevel, s: NoiseLevel) -> Step {
-    let gap = t.delta(s);
+fn dpm_pp_2m(prev: Option<NoiseLevel>, t: NoiseLevel, s: NoiseLevel) -> Step {
+    let gap = t.log_snr_over(s);
     // The paper's h is −Δ/2, and its 1/(2r) is h/(2h_prev). Where h_prev is infinite
     // it is zero by itself.
-    let extrapolation = match gap_prev {
-        Some(gap_prev) if gap.is_finite() => 0.5 * gap / gap_prev,
+    let extrapolation = match prev {
+        Some(prev) if gap.is_finite() => 0.5 * gap / prev.log_snr_over(t),
         _ => 0.0,
     };
-    let x0 = -s.signal() * (0.5 * gap).exp_m1();
+    let x0 = x0_factor(t, s, 1.0);
     Step {
         x0: (1.0 + extrapolation) * x0,
         x0_prev: -extrapolation * x0,

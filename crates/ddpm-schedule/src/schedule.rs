@@ -276,6 +276,11 @@ impl NoiseSchedule {
         (0..self.timesteps()).map(|i| Timestep(NonZeroU32::MIN.saturating_add(i)))
     }
 
+    /// 1, the least noisy time.
+    pub fn first(&self) -> Timestep {
+        Timestep(NonZeroU32::MIN)
+    }
+
     /// T, the noisiest time.
     pub fn last(&self) -> Timestep {
         self.last

@@ -1,37 +1,22 @@
-//! The times a sampler visits, from noise to data.
+//! The levels a sampler visits, from noise to data or back.
 
 use thiserror::Error;
 
-use crate::{NoiseLevel, NoiseSchedule, Timestep};
+use crate::{NoiseLevel, NoiseSchedule, Spacing, Visit};
 
-/// Strictly decreasing times of a schedule. After the last of them comes clean data.
+/// Noise levels in order, each with the time its network is told, and the level they lead to.
 ///
-/// A trajectory picks levels of its schedule and keeps their ᾱ; nothing ever computes
-/// "the previous timestep".
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The log-SNR rises at every step, from noise to data, or falls at every step
+/// ([`inverse`](Self::inverse)). Each step is made of two levels that are there; nothing ever
+/// computes "the previous timestep".
+#[derive(Clone, PartialEq, Debug)]
 pub struct Trajectory {
-    timesteps: Vec<Timestep>,
+    visits: Vec<Visit>,
+    end: NoiseLevel,
 }
 
-/// How N of T timesteps are chosen. Rounding is to nearest, ties to even, as NumPy's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Spacing {
-    /// t−1 = i·⌊T/N⌋ for i < N: ends at 1, and leaves the noisiest times out
-    /// (Song et al. 2020, DDIM).
-    Leading,
-    /// t = round(T − i·T/N) for i < N: starts at T (Lin et al. 2023, §3.3).
-    Trailing,
-    /// t−1 = round(i·(T−1)/(N−1)) for i < N: starts at T and ends at 1; with N = 1 it
-    /// is T.
-    Linspace,
-    /// t−1 = round((T−1)·(i/(N−1))²) for i < N, each made at least one more than the
-    /// one before: dense where the noise is low (Song et al. 2020, app. D.2). It starts
-    /// at T, as the paper has it; the paper's code starts at 0.8·T.
-    Quadratic,
-}
-
-/// Times that are no trajectory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+/// Levels that are no trajectory.
+#[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum TrajectoryError {
     /// None, or more than the schedule has.
     #[error("a trajectory visits 1 to {timesteps} of the {timesteps} timesteps, not {n}")]
@@ -57,13 +42,76 @@ pub enum TrajectoryError {
         /// The time refused.
         t: u32,
     },
+    /// No level to visit.
+    #[error("a trajectory visits at least one level before its end, where the log-SNR is {end}")]
+    Empty {
+        /// The log-SNR of the end.
+        end: f64,
+    },
+    /// A level that does not lead on.
+    #[error("the log-SNR must go one way from {start} to {end}, but {log_snr} follows {previous}")]
+    NotMonotone {
+        /// The log-SNR of the first level.
+        start: f64,
+        /// The log-SNR of the end.
+        end: f64,
+        /// The log-SNR before the level refused.
+        previous: f64,
+        /// The log-SNR of the level refused.
+        log_snr: f64,
+    },
+    /// A way from data to noise that starts at the data itself.
+    #[error("no step leads away from clean data, which says nothing of its noise")]
+    FromClean,
+    /// Spaced in σ = b/a, which is infinite at T.
+    #[error("t = {t} has no signal, so that σ = b/a is infinite there and has no equal steps")]
+    NoSignal {
+        /// T.
+        t: u32,
+    },
 }
 
 impl Trajectory {
+    /// Any levels in order, and the one that the last step leads to.
+    ///
+    /// # Errors
+    ///
+    /// Unless there is a visit, the log-SNR strictly rises or strictly falls all the way to
+    /// `end`, and no visit is of clean data.
+    pub fn new(
+        visits: impl IntoIterator<Item = Visit>,
+        end: NoiseLevel,
+    ) -> Result<Self, TrajectoryError> {
+        let visits: Vec<_> = visits.into_iter().collect();
+        let lambdas = visits.iter().map(|visit| visit.level.log_snr());
+        let lambdas: Vec<_> = lambdas.chain([end.log_snr()]).collect();
+        let (start, end_lambda) = (lambdas[0], end.log_snr());
+        if visits.is_empty() {
+            return Err(TrajectoryError::Empty { end: end_lambda });
+        }
+        let rises = end_lambda > start;
+        for pair in lambdas.windows(2) {
+            let (previous, log_snr) = (pair[0], pair[1]);
+            if previous == log_snr || (log_snr > previous) != rises {
+                return Err(TrajectoryError::NotMonotone {
+                    start,
+                    end: end_lambda,
+                    previous,
+                    log_snr,
+                });
+            }
+        }
+        if start == f64::INFINITY {
+            return Err(TrajectoryError::FromClean);
+        }
+        Ok(Self { visits, end })
+    }
+
     /// T, T−1, …, 1.
     pub fn full(schedule: &NoiseSchedule) -> Self {
         Self {
-            timesteps: schedule.iter().rev().collect(),
+            visits: schedule.iter().rev().map(|t| schedule.visit(t)).collect(),
+            end: NoiseLevel::CLEAN,
         }
     }
 
@@ -103,7 +151,7 @@ impl Trajectory {
         Spacing::Quadratic.trajectory(schedule, n)
     }
 
-    /// The times as given, from noise to data.
+    /// The times as given, from noise to clean data.
     ///
     /// # Errors
     ///
@@ -112,115 +160,87 @@ impl Trajectory {
         schedule: &NoiseSchedule,
         times: impl IntoIterator<Item = u32>,
     ) -> Result<Self, TrajectoryError> {
-        let mut timesteps: Vec<Timestep> = Vec::new();
+        let timesteps = schedule.timesteps();
+        let mut visits: Vec<Visit> = Vec::new();
         for t in times {
-            let timestep = schedule.timestep(t).ok_or(TrajectoryError::OutOfRange {
-                t,
-                timesteps: schedule.timesteps(),
-            })?;
-            if let Some(previous) = timesteps.last().filter(|&&previous| previous <= timestep) {
-                let previous = previous.get();
+            let timestep = schedule
+                .timestep(t)
+                .ok_or(TrajectoryError::OutOfRange { t, timesteps })?;
+            if let Some(previous) = visits.last().filter(|previous| previous.t <= timestep) {
+                let previous = previous.t.get();
                 return Err(TrajectoryError::NotDecreasing { previous, t });
             }
-            timesteps.push(timestep);
+            visits.push(schedule.visit(timestep));
         }
-        if timesteps.is_empty() {
-            return Err(TrajectoryError::Length {
-                n: 0,
-                timesteps: schedule.timesteps(),
-            });
+        if visits.is_empty() {
+            return Err(TrajectoryError::Length { n: 0, timesteps });
         }
-        Ok(Self { timesteps })
+        Ok(Self {
+            visits,
+            end: NoiseLevel::CLEAN,
+        })
+    }
+
+    /// The same way, as far as `end`: the visits before it, and a last step to it.
+    ///
+    /// # Errors
+    ///
+    /// Unless the first visit comes before `end`.
+    pub fn ending_at(&self, end: NoiseLevel) -> Result<Self, TrajectoryError> {
+        let before = |visit: &&Visit| {
+            let (here, end) = (visit.level.log_snr(), end.log_snr());
+            if self.rises() { here < end } else { here > end }
+        };
+        Self::new(self.visits.iter().take_while(before).copied(), end)
+    }
+
+    /// The way back. A step from x_t to x_s is undone with what the network says of the x at
+    /// hand, x_s, told the time that it was told at x_t: the first iterate of the equation
+    /// that the undone x_t solves (DDIM inversion; Song et al. 2020, §4.3).
+    ///
+    /// The way back from the way back is the way there.
+    ///
+    /// # Errors
+    ///
+    /// If this trajectory ends at clean data; [`ending_at`](Self::ending_at) another level it
+    /// can be undone.
+    pub fn inverse(&self) -> Result<Self, TrajectoryError> {
+        let undone = self.pairs().map(|(t, s)| Visit { t: t.t, level: s });
+        let mut visits: Vec<_> = undone.collect();
+        visits.reverse();
+        Self::new(visits, self.visits[0].level)
+    }
+
+    /// Whether the log-SNR rises, from noise to data.
+    fn rises(&self) -> bool {
+        self.end.log_snr() > self.visits[0].level.log_snr()
     }
 
     /// The number of steps, at least 1.
     pub fn len(&self) -> usize {
-        self.timesteps.len()
+        self.visits.len()
     }
 
-    /// Never: a trajectory visits at least one time.
+    /// Never: a trajectory visits at least one level.
     pub fn is_empty(&self) -> bool {
-        self.timesteps.is_empty()
+        self.visits.is_empty()
     }
 
-    /// The times, from noise to data.
-    pub fn timesteps(&self) -> &[Timestep] {
-        &self.timesteps
+    /// The levels at which the denoiser is asked, at least one.
+    pub fn visits(&self) -> &[Visit] {
+        &self.visits
     }
 
-    /// The steps (t, level of t, level of s) with s the time visited after t, and
-    /// [`NoiseLevel::CLEAN`] after the last.
-    ///
-    /// # Panics
-    ///
-    /// While iterating, if `schedule` is shorter than the one this was made for.
-    pub fn pairs<'a>(
-        &'a self,
-        schedule: &'a NoiseSchedule,
-    ) -> impl ExactSizeIterator<Item = (Timestep, NoiseLevel, NoiseLevel)> + 'a {
-        self.timesteps.iter().enumerate().map(|(i, &t)| {
-            let s = self.timesteps.get(i + 1);
-            let s = s.map_or(NoiseLevel::CLEAN, |&s| schedule.level(s));
-            (t, schedule.level(t), s)
+    /// The level after the last step: [`NoiseLevel::CLEAN`] unless something else was asked for.
+    pub fn end(&self) -> NoiseLevel {
+        self.end
+    }
+
+    /// The steps (t, s) from one visit to the level of the next, or to the end.
+    pub fn pairs(&self) -> impl ExactSizeIterator<Item = (Visit, NoiseLevel)> + '_ {
+        self.visits.iter().enumerate().map(|(i, &t)| {
+            let s = self.visits.get(i + 1);
+            (t, s.map_or(self.end, |s| s.level))
         })
     }
-}
-
-impl Spacing {
-    /// Every spacing.
-    pub const ALL: [Self; 4] = [
-        Self::Leading,
-        Self::Trailing,
-        Self::Linspace,
-        Self::Quadratic,
-    ];
-
-    /// `n` times of `schedule`.
-    ///
-    /// # Errors
-    ///
-    /// Unless 1 ≤ `n` ≤ T.
-    pub fn trajectory(
-        self,
-        schedule: &NoiseSchedule,
-        n: u32,
-    ) -> Result<Trajectory, TrajectoryError> {
-        let timesteps = schedule.timesteps();
-        if !(1..=timesteps).contains(&n) {
-            return Err(TrajectoryError::Length { n, timesteps });
-        }
-        Trajectory::from_timesteps(schedule, self.ascending(timesteps, n).into_iter().rev())
-    }
-
-    /// The times of 1 ≤ `n` ≤ `timesteps`, from data to noise.
-    fn ascending(self, timesteps: u32, n: u32) -> Vec<u32> {
-        let span = f64::from(timesteps - 1);
-        // i of i/(N−1), which is 0/0 for N = 1: that one is 1/1, the noisiest.
-        let steps = (n - 1).max(1);
-        let i = (steps + 1 - n..=steps).map(f64::from);
-        let steps = f64::from(steps);
-        match self {
-            Self::Leading => (0..n).map(|i| 1 + i * (timesteps / n)).collect(),
-            Self::Trailing => (1..=n)
-                .map(|i| round(f64::from(timesteps) * f64::from(i) / f64::from(n)))
-                .collect(),
-            Self::Linspace => i.map(|i| 1 + round(span * i / steps)).collect(),
-            Self::Quadratic => i
-                .scan(0, |previous, i| {
-                    *previous = (1 + round(span * (i / steps).powi(2))).max(*previous + 1);
-                    Some(*previous)
-                })
-                .collect(),
-        }
-    }
-}
-
-/// The nearest integer to a time in 0..=T.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "x is a fraction of some T: u32"
-)]
-fn round(x: f64) -> u32 {
-    x.round_ties_even() as u32
 }

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{NoiseStream, Predictor, diffuse};
+use ddpm_process::{Clip, NoiseStream, Predictor, diffuse};
 use ddpm_schedule::bound::{Gaussian, bits, decoder_nll, model_kl, prior_kl, snr_weight};
 use ddpm_schedule::{Objective, Timestep};
 use serde::Serialize;
@@ -368,10 +368,11 @@ impl<N> Evaluation<'_, N> {
             network: |x, t| self.network.predict(x, t, class.clone(), None),
             objective: self.objective,
         };
-        let found = predictor.predict_each(x_t, t);
+        let at: Vec<_> = t.iter().map(|&t| schedule.visit(t)).collect();
+        let found = predictor.predict_each(x_t, &at);
         let host = |x: Tensor<D>| x.into_data().iter().collect();
         Predicted {
-            x0: host(found.x0.clamp(-1.0, 1.0)),
+            x0: host(Clip::UNIT.apply(found.x0)),
             share: found.share.map(host),
             row: self.data.row_len(),
         }

@@ -32,7 +32,7 @@ fn slope<const D: usize>(
     let level = schedule.level(t);
     let (a, sigma) = (level.signal(), level.noise() / level.signal());
     let y = y.autodiff().require_grad();
-    let x0 = denoiser.denoise(y.clone() * a, t);
+    let x0 = denoiser.denoise(y.clone() * a, schedule.visit(t));
     let eps = (y.clone() - x0) / sigma;
     let product = (eps.clone() * z.clone().autodiff()).sum();
     let gradients = product.backward();
@@ -123,6 +123,7 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
     use ddpm_process::NoiseStream;
+    use ddpm_schedule::Visit;
 
     /// Gaussian data N(m, s²): x̂₀ = m + g·(x − a·m) with g = a·s²/(a²s² + b²), differentiable, and
     /// p(x_t) = N(a·m, a²s² + b²) known. Signs make the trace of this Jacobian, a multiple of the
@@ -133,9 +134,8 @@ mod tests {
         let device = Device::flex();
         let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
         let (m, s2) = (0.3, 0.25);
-        let denoiser = |x: Tensor<2>, t: Timestep| {
-            let level = schedule.level(t);
-            let (a, b) = (level.signal(), level.noise());
+        let denoiser = |x: Tensor<2>, at: Visit| {
+            let (a, b) = (at.level.signal(), at.level.noise());
             let g = a * s2 / (a * a * s2 + b * b);
             (x - a * m) * g + m
         };

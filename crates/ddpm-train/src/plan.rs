@@ -273,10 +273,7 @@ pub fn schedule(config: &Schedule) -> Result<NoiseSchedule, String> {
             return Err(format!("{key} = {value} means nothing to this kind"));
         }
     }
-    let (start, end) = (
-        config.beta_start.unwrap_or(1e-4),
-        config.beta_end.unwrap_or(0.02),
-    );
+    let (start, end) = beta_ends(config);
     let schedule = match config.kind {
         ScheduleKind::Linear => NoiseSchedule::linear(steps, start, end),
         ScheduleKind::ScaledLinear => NoiseSchedule::scaled_linear(steps, start, end),
@@ -293,6 +290,14 @@ pub fn schedule(config: &Schedule) -> Result<NoiseSchedule, String> {
         schedule
     };
     schedule.map_err(|e| e.to_string())
+}
+
+/// β₁ and β_T of the families that have them, Ho et al.'s by default.
+pub fn beta_ends(config: &Schedule) -> (f64, f64) {
+    (
+        config.beta_start.unwrap_or(1e-4),
+        config.beta_end.unwrap_or(0.02),
+    )
 }
 
 /// A sampler and its trajectory: `steps` times spread by the trailing rule, so that the first is

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_kernels::keep_packed_weights;
-use ddpm_process::{Clamped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
-use ddpm_schedule::{NoiseSchedule, Objective};
+use ddpm_process::{Clip, Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
+use ddpm_schedule::Objective;
 
 use crate::network::{Network, class_tensor};
 use crate::picture::Samples;
@@ -111,18 +111,21 @@ fn draw<const D: usize, N: Network<D>>(
         base,
         weight: request.guidance,
     };
-    let first = plan.trajectory.timesteps()[0];
-    let std = objective.schedule().level(first).prior_std();
+    let std = plan.trajectory.visits()[0].level.prior_std();
     let z = match request.init_noise {
         Some(noise) => given(noise, ids, shape, device),
         None => stream.normal(ids, 0, shape, device),
     };
     let noise = |step| stream.normal(ids, step, shape, device);
-    let (x, schedule) = (z * std, objective.schedule());
+    let x = z * std;
     if request.shape.len() == 3 {
-        walk(Clamped(guided), plan, schedule, x, noise, seen)
+        let clipped = Clipped {
+            denoiser: guided,
+            clip: Clip::UNIT,
+        };
+        walk(clipped, plan, x, noise, seen)
     } else {
-        walk(guided, plan, schedule, x, noise, seen)
+        walk(guided, plan, x, noise, seen)
     }
 }
 
@@ -130,19 +133,11 @@ fn draw<const D: usize, N: Network<D>>(
 fn walk<const D: usize>(
     denoiser: impl Denoiser<D>,
     plan: &SamplingPlan,
-    schedule: &NoiseSchedule,
     mut x: Tensor<D>,
     noise: impl FnMut(u32) -> Tensor<D>,
     mut seen: impl FnMut(usize, Tensor<D>),
 ) -> Tensor<D> {
-    let reverse = Reverse::new(
-        denoiser,
-        plan.sampler,
-        schedule,
-        &plan.trajectory,
-        x.clone(),
-        noise,
-    );
+    let reverse = Reverse::new(denoiser, plan.sampler, &plan.trajectory, x.clone(), noise);
     for (step, state) in reverse.enumerate() {
         x = state.x;
         seen(step + 1, x.clone());

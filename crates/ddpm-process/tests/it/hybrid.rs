@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{
-    Clamped, Decoder, Denoiser, Guided, NoiseStream, Predictor, Reverse, hybrid_loss, training_loss,
+    Clip, Clipped, Decoder, Denoiser, Guided, NoiseStream, Predictor, Reverse, hybrid_loss,
+    training_loss,
 };
 use ddpm_schedule::{
     NoiseLevel, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting, bound,
@@ -87,7 +88,7 @@ impl Example {
         let target = objective.parametrization().target(t);
         let simple = (target.x0 * x0 + target.eps * eps - output).powi(2);
         let x_t = t.signal() * x0 + t.noise() * eps;
-        let c = objective.denoise(timestep);
+        let c = objective.denoise(t);
         let x0_hat = c.x_t * x_t + c.output * output;
         let log_variance = schedule.learned_variance(timestep).log_variance(o);
         let term = match decoder {
@@ -223,12 +224,15 @@ fn sampling_takes_the_variance_the_network_chose() {
     let run = |sampler, o: [f32; 2]| {
         let o = Tensor::<2>::from_data([o], &device);
         let network = |x: Tensor<2>, _| Tensor::cat(vec![x * 0.9, o.clone()], 1);
-        let denoiser = Clamped(Predictor {
-            network,
-            objective: &objective,
-        });
+        let denoiser = Clipped {
+            denoiser: Predictor {
+                network,
+                objective: &objective,
+            },
+            clip: Clip::UNIT,
+        };
         let z = |step| stream.normal(&[7], step, [1, 2], &device);
-        let reverse = Reverse::new(denoiser, sampler, schedule, &trajectory, z(0), z);
+        let reverse = Reverse::new(denoiser, sampler, &trajectory, z(0), z);
         // The last step adds no noise, and so the state before it is looked at.
         let state = reverse.take(9).last().unwrap();
         values(state.x)
@@ -253,13 +257,16 @@ fn guidance_keeps_the_conditional_variance() {
         },
         objective: &objective,
     };
-    let guided = Clamped(Guided {
-        conditional: network(0.5, 0.5),
-        base: network(0.25, -0.5),
-        weight: 4.0,
-    });
+    let guided = Clipped {
+        denoiser: Guided {
+            conditional: network(0.5, 0.5),
+            base: network(0.25, -0.5),
+            weight: 4.0,
+        },
+        clip: Clip::UNIT,
+    };
     let x_t = Tensor::<2>::zeros([1, 1], &device);
-    let found = guided.predict(x_t, objective.schedule().last());
+    let found = guided.predict(x_t, objective.schedule().visit(objective.schedule().last()));
     assert_eq!(values(found.x0), [1.0]);
     assert_eq!(values(found.share.unwrap()), [0.75]);
 }

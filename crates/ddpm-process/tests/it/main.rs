@@ -1,5 +1,6 @@
 //! ddpm-process's tests: examples with exact laws, and properties of random inputs.
 
+mod clip;
 mod hybrid;
 mod noise;
 mod oracle;

@@ -146,9 +146,8 @@ fn samplers_draw_the_mixture() {
         let samples: Vec<u64> = (0..ROWS as u64).collect();
         let stream = NoiseStream::new(0, "oracle");
         let noise = |step| stream.normal(&samples, step, [ROWS, 2], &device);
-        let oracle = mixture.denoiser(&schedule);
         let x: Tensor<2> = noise(0);
-        let reverse = Reverse::new(oracle, sampler, &schedule, &trajectory, x, noise);
+        let reverse = Reverse::new(&mixture, sampler, &trajectory, x, noise);
         let x: Vec<f64> = reverse.last().unwrap().x.into_data().iter().collect();
         check(name, &mixture, &x, 1.0 / f64::from(steps));
     }

@@ -2,10 +2,11 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{
-    Clamped, Denoiser, Guided, NoiseStream, Predictor, Reverse, diffuse, training_loss, transition,
+    Clip, Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse, diffuse, training_loss,
+    transition,
 };
 use ddpm_schedule::{
-    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting,
+    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Trajectory, Visit, Weighting,
 };
 
 use crate::{linear, values};
@@ -148,23 +149,25 @@ fn the_network_is_told_t_minus_one() {
         network: |x: Tensor<2>, t: Tensor<1>| x * 0.0 + t.unsqueeze_dim::<2>(1),
         objective: &objective,
     };
-    let t = objective.schedule().last();
+    let schedule = objective.schedule();
+    let t = schedule.visit(schedule.last());
     let x0 = predictor.denoise(Tensor::zeros([1, 1], &device), t);
     assert_eq!(values(x0), [999.0]);
 }
 
 #[test]
-fn wrappers_clamp_and_guide() {
+fn wrappers_clip_and_guide() {
     let device = Device::flex();
-    let t = linear().last();
+    let t = linear().visit(linear().last());
     let x = Tensor::<2>::from_floats([[3.0, -2.0, 0.5]], &device);
-    let identity = |x: Tensor<2>, _: Timestep| x;
-    assert_eq!(
-        values(Clamped(identity).denoise(x.clone(), t)),
-        [1.0, -1.0, 0.5]
-    );
+    let identity = |x: Tensor<2>, _: Visit| x;
+    let clipped = Clipped {
+        denoiser: identity,
+        clip: Clip::UNIT,
+    };
+    assert_eq!(values(clipped.denoise(x.clone(), t)), [1.0, -1.0, 0.5]);
     let guided = Guided {
-        conditional: |x: Tensor<2>, _: Timestep| x * 2.0,
+        conditional: |x: Tensor<2>, _: Visit| x * 2.0,
         base: identity,
         weight: 3.0,
     };
@@ -179,15 +182,15 @@ fn the_iterator_walks_the_exact_path() {
     let device = Device::flex();
     let schedule = linear();
     let trajectory = Trajectory::trailing(&schedule, 10).unwrap();
-    let denoiser = |x: Tensor<2>, t: Timestep| x * schedule.level(t).signal();
+    let denoiser = |x: Tensor<2>, at: Visit| x * at.level.signal();
     let x = Tensor::<2>::ones([1, 1], &device);
     let none = |_| panic!("DDIM without noise asks for none");
     let sampler = Sampler::Ddim { eta: Eta::ZERO };
-    let reverse = Reverse::new(denoiser, sampler, &schedule, &trajectory, x, none);
+    let reverse = Reverse::new(denoiser, sampler, &trajectory, x, none);
     let mut expected = 1.0;
-    for (state, (t, level, s)) in reverse.zip(trajectory.pairs(&schedule)) {
-        assert_eq!(state.t, t);
-        expected *= s.signal() * level.signal() + s.noise() * level.noise();
+    for (state, (t, s)) in reverse.zip(trajectory.pairs()) {
+        assert_eq!(state.from, t);
+        expected *= s.signal() * t.level.signal() + s.noise() * t.level.noise();
         let found = f64::from(values(state.x)[0]);
         assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
     }
@@ -198,15 +201,8 @@ fn the_iterator_walks_the_exact_path() {
 fn sampling_on_an_autodiff_device_is_refused() {
     let schedule = linear();
     let x = Tensor::<2>::ones([1, 1], &Device::flex().autodiff());
-    let identity = |x: Tensor<2>, _: Timestep| x;
+    let identity = |x: Tensor<2>, _: Visit| x;
     let trajectory = Trajectory::full(&schedule);
     let noise = |_| Tensor::zeros([1, 1], &Device::flex());
-    let _ = Reverse::new(
-        identity,
-        Sampler::ANCESTRAL,
-        &schedule,
-        &trajectory,
-        x,
-        noise,
-    );
+    let _ = Reverse::new(identity, Sampler::ANCESTRAL, &trajectory, x, noise);
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{Denoiser, Guided, Predictor, Reverse, diffuse, training_loss, transition};
 use ddpm_schedule::{
     Eta, NoiseLevel, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory,
-    Weighting,
+    Visit, Weighting,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -171,7 +171,8 @@ proptest! {
             let x_t = diffuse(x0, eps, objective.schedule(), &vec![t; rows.len()]);
             let answer = targets(parametrization, &process, &rows, &times, &[0.0; 5]);
             let network = |_: Tensor<2>, _: Tensor<1>| answer.clone();
-            let found = Predictor { network, objective: &objective }.denoise(x_t, t);
+            let found = Predictor { network, objective: &objective }
+                .denoise(x_t, objective.schedule().visit(t));
 
             let (p, q) = target(parametrization, (a, b));
             let determinant = (a * q - b * p).abs();
@@ -228,6 +229,7 @@ proptest! {
             let objective =
                 Objective::new(schedule(&process), parametrization, Weighting::Simple).unwrap();
             let t = objective.schedule().iter().nth(at).unwrap();
+            let t = objective.schedule().visit(t);
             let decoded = |answer: Tensor<2>| Predictor {
                 network: move |_: Tensor<2>, _: Tensor<1>| answer.clone(),
                 objective: &objective,
@@ -282,8 +284,8 @@ proptest! {
         for sampler in [ddim, Sampler::AncestralBeta, Sampler::DpmPp2M] {
             let shown = RefCell::new(Vec::new());
             let asked = RefCell::new(Vec::new());
-            let denoiser = |x: Tensor<2>, t: Timestep| {
-                shown.borrow_mut().push((t.get(), values(x.clone())));
+            let denoiser = |x: Tensor<2>, at: Visit| {
+                shown.borrow_mut().push((at.t.get(), values(x.clone())));
                 x * 0.5
             };
             let noise = |step| {
@@ -291,12 +293,12 @@ proptest! {
                 tensor(start.1.to_vec(), [1, ROW])
             };
             let x = tensor(start.0.to_vec(), [1, ROW]);
-            let mut reverse = Reverse::new(denoiser, sampler, &schedule, &trajectory, x, noise);
+            let mut reverse = Reverse::new(denoiser, sampler, &trajectory, x, noise);
             let mut x = start.0.to_vec();
             for (i, &t) in times.iter().enumerate() {
                 prop_assert_eq!(reverse.len(), times.len() - i);
                 let state = reverse.next().unwrap();
-                prop_assert_eq!(state.t.get(), t);
+                prop_assert_eq!(state.from.t.get(), t);
                 prop_assert_eq!(shown.borrow_mut().pop(), Some((t, x.clone())));
                 let half: Vec<f32> = x.iter().map(|x| 0.5 * x).collect();
                 prop_assert_eq!(values(state.x0), half.clone());

@@ -106,8 +106,8 @@ fn schedules() -> [NoiseSchedule; 5] {
 /// The levels that a trajectory of `n` times visits, clean data last.
 fn visited(schedule: &NoiseSchedule, n: u32) -> Vec<NoiseLevel> {
     let trajectory = Spacing::Trailing.trajectory(schedule, n).unwrap();
-    let times = trajectory.timesteps().iter().map(|&t| schedule.level(t));
-    times.chain([NoiseLevel::CLEAN]).collect()
+    let levels = trajectory.visits().iter().map(|t| t.level);
+    levels.chain([trajectory.end()]).collect()
 }
 
 /// (a, b²) of a level.

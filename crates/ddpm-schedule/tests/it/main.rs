@@ -18,9 +18,11 @@ mod laws;
 mod learned_variance;
 mod levels;
 mod objectives;
+mod peers;
 mod properties;
 mod samplers;
 mod schedules;
+mod torch;
 mod trajectories;
 
 use std::ops::Range;

@@ -173,7 +173,8 @@ fn an_objective_denoises_as_its_parametrization_does() {
     assert_eq!(objective.parametrization(), Parametrization::V);
     assert_eq!(objective.weighting(), Weighting::Simple);
     for t in objective.schedule().iter() {
-        let denoise = Parametrization::V.denoise(objective.schedule().level(t));
-        assert_eq!(denoise, Some(objective.denoise(t)));
+        let level = objective.schedule().level(t);
+        let denoise = Parametrization::V.denoise(level);
+        assert_eq!(denoise, Some(objective.denoise(level)));
     }
 }

@@ -1,7 +1,7 @@
 //! What holds for every schedule: random walks, variance preserving and other processes
 //! of any length and any β go through the same code.
 
-use ddpm_schedule::{Eta, NoiseLevel, NoiseSchedule, Parametrization, Sampler, Trajectory};
+use ddpm_schedule::{Eta, NoiseLevel, NoiseSchedule, Parametrization, Sampler, Trajectory, Visit};
 use proptest::array;
 use proptest::prelude::*;
 
@@ -164,10 +164,10 @@ proptest! {
         let schedule = chain.schedule();
         let sampler = Sampler::Ddim { eta: Eta::new(eta).unwrap() };
         let trajectory = subsequence(&schedule, &visited);
-        let start = trajectory.pairs(&schedule).next().unwrap().1;
+        let start = trajectory.visits()[0].level;
         // x = signal·x₀ + √variance·(noise).
         let (mut signal, mut variance) = (start.signal(), start.noise().powi(2));
-        for (_, t, s) in trajectory.pairs(&schedule) {
+        for (t, s) in trajectory.pairs().map(|(t, s)| (t.level, s)) {
             let step = sampler.step(None, t, s);
             signal = step.x0 + step.x_t * signal;
             variance = step.x_t.powi(2) * variance + step.z.powi(2);
@@ -184,9 +184,9 @@ proptest! {
     fn respacing_keeps_alpha_bar(chain in chain(), visited in array::uniform(any::<bool>())) {
         let schedule = chain.schedule();
         let trajectory = subsequence(&schedule, &visited);
-        let times = trajectory.timesteps().iter().rev();
-        let respaced = NoiseSchedule::from_levels(times.map(|&t| schedule.level(t))).unwrap();
-        for (new, (t, level, s)) in respaced.iter().rev().zip(trajectory.pairs(&schedule)) {
+        let visits = trajectory.visits().iter().rev();
+        let respaced = NoiseSchedule::from_levels(visits.map(|t| t.level)).unwrap();
+        for (new, (Visit { t, level }, s)) in respaced.iter().rev().zip(trajectory.pairs()) {
             assert_eq!(respaced.level(new), level);
             assert_eq!(respaced.level(new).alpha_bar(), schedule.level(t).alpha_bar());
             assert_eq!(respaced.previous(new), s);

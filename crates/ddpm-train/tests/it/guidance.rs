@@ -50,12 +50,12 @@ fn one_step_is_the_guided_prediction() {
     let schedule = NoiseSchedule::cosine(100, 0.008).unwrap();
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
     let plan = sampling(SamplerKind::Ddim, 0.0, Some(1), objective.schedule()).unwrap();
-    let t = objective.schedule().last();
+    let t = objective.schedule().visit(objective.schedule().last());
 
     let classes: Vec<usize> = (0..BATCH).map(|k| k % CLASSES).collect();
     let ids: Vec<u64> = (0..BATCH as u64).collect();
     let z: Tensor<4> = NoiseStream::new(7, "sample").normal(&ids, 0, [BATCH, 1, 4, 4], &device);
-    let x_t = z * objective.schedule().level(t).prior_std();
+    let x_t = z * t.level.prior_std();
     let predict = |classes: &[usize]| -> Vec<f32> {
         let class = class_tensor(classes, &device);
         let network = |x, t| network.predict(x, t, Some(class.clone()), None);

@@ -11,3 +11,4 @@ mod init_noise;
 mod likelihood;
 mod points;
 mod run;
+mod scheduler;

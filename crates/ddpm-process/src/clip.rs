@@ -1,0 +1,102 @@
+//! Keeping x̂₀ in the range of the data: by a fixed bound, or by one that each sample sets.
+
+use burn::tensor::Tensor;
+use thiserror::Error;
+
+/// How x̂₀ is kept in the range of the data.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Clip(Rule);
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Rule {
+    Fixed { range: f64 },
+    Dynamic { quantile: f64, max: f64 },
+}
+
+/// A clip that makes no sense.
+#[derive(Clone, Copy, PartialEq, Debug, Error)]
+pub enum ClipError {
+    /// The bound is no size.
+    #[error("the bound of x̂₀ must be in (0, ∞), not {0}")]
+    Bound(f64),
+    /// The quantile is no share.
+    #[error("the quantile {0} of |x̂₀| is outside [0, 1]")]
+    Quantile(f64),
+}
+
+impl Clip {
+    /// To [−1, 1], the range of images (Ho et al. 2020's `clip_denoised`).
+    pub const UNIT: Self = Self(Rule::Fixed { range: 1.0 });
+
+    /// To [−r, r].
+    ///
+    /// # Errors
+    ///
+    /// Unless 0 < r < ∞.
+    pub fn to(range: f64) -> Result<Self, ClipError> {
+        check_bound(range)?;
+        Ok(Self(Rule::Fixed { range }))
+    }
+
+    /// Dynamic thresholding (Saharia et al. 2022, §2.3): with s the `quantile` of |x̂₀| over a
+    /// sample's elements, made at least 1 and then at most `max`, x̂₀ is clamped to [−s, s] and
+    /// divided by s. With `max` = 1 it is [`UNIT`](Self::UNIT).
+    ///
+    /// Between two elements the quantile is interpolated linearly.
+    ///
+    /// # Errors
+    ///
+    /// Unless 0 ≤ `quantile` ≤ 1 and 0 < `max` < ∞.
+    pub fn dynamic(quantile: f64, max: f64) -> Result<Self, ClipError> {
+        check_bound(max)?;
+        if (0.0..=1.0).contains(&quantile) {
+            Ok(Self(Rule::Dynamic { quantile, max }))
+        } else {
+            Err(ClipError::Quantile(quantile))
+        }
+    }
+
+    /// `x0: [B, …]`, one sample a row, clipped.
+    ///
+    /// # Panics
+    ///
+    /// By a dynamic clip, if a row has no element.
+    pub fn apply<const D: usize>(self, x0: Tensor<D>) -> Tensor<D> {
+        match self.0 {
+            Rule::Fixed { range } => x0.clamp(-range, range),
+            Rule::Dynamic { quantile, max } => {
+                let size = quantile_of_each(x0.clone().abs(), quantile);
+                (x0 / size.clamp_min(1.0).clamp_max(max)).clamp(-1.0, 1.0)
+            }
+        }
+    }
+}
+
+/// NaN is no bound either.
+fn check_bound(bound: f64) -> Result<(), ClipError> {
+    if bound > 0.0 && bound.is_finite() {
+        Ok(())
+    } else {
+        Err(ClipError::Bound(bound))
+    }
+}
+
+/// The quantile of each row of `[B, …]`, shaped `[B, 1, …]`.
+fn quantile_of_each<const D: usize>(x: Tensor<D>, quantile: f64) -> Tensor<D> {
+    let mut shape = [1; D];
+    shape[0] = x.dims()[0];
+    let row: usize = x.dims()[1..].iter().product();
+    let sorted = x.reshape([shape[0], row]).sort(1);
+    let last = row - 1;
+    let place = quantile * last as f64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place in a row is an index and a share of the way to the next"
+    )]
+    let low = (place as usize).min(last);
+    let share = place - low as f64;
+    let element = |i: usize| sorted.clone().narrow(1, i, 1);
+    let between = element(low) * (1.0 - share) + element((low + 1).min(last)) * share;
+    between.reshape(shape)
+}

@@ -1,0 +1,3 @@
+//! Folders of the Python library diffusers.
+
+pub mod scheduler;

@@ -1,0 +1,326 @@
+//! What is refused, and that nothing else happens to a file that makes no sense.
+
+use ddpm_train::diffusers::scheduler::{Scheduler, StepsError};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::{CLASSES, read, text};
+
+#[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
+fn assert_refused(class: &str, keys: Value, message: &str) {
+    let error = Scheduler::parse(&text(class, &keys), "s.json").unwrap_err();
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn steps_that_cannot_be_taken_are_refused() {
+    let ddim = read(CLASSES[1], json!({ "steps_offset": 1 }));
+    assert_eq!(
+        ddim.trajectory(1000).unwrap_err().to_string(),
+        "t = 1001 is outside 1..=1000"
+    );
+    assert!(ddim.trajectory(0).is_err() && ddim.trajectory(1001).is_err());
+    let far = read(CLASSES[0], json!({ "steps_offset": u32::MAX }));
+    assert!(far.trajectory(1).is_err());
+    let solver = read(CLASSES[2], json!({ "final_sigmas_type": "sigma_min" }));
+    assert_eq!(solver.trajectory(14), Err(StepsError::LowerOrderFinal(14)));
+    assert_eq!(solver.trajectory(15).unwrap().len(), 15);
+    assert!(solver.trajectory(u32::MAX).is_err());
+}
+
+#[test]
+fn unknown_keys_are_named() {
+    for class in CLASSES {
+        let message = format!("s.json: {class} has no key colour, flavour");
+        assert_refused(class, json!({ "flavour": 1, "colour": null }), &message);
+    }
+    // Each class has its own.
+    assert_refused(
+        CLASSES[0],
+        json!({ "set_alpha_to_one": true }),
+        "s.json: DDPMScheduler has no key set_alpha_to_one",
+    );
+    assert_refused(
+        CLASSES[2],
+        json!({ "clip_sample": true }),
+        "s.json: DPMSolverMultistepScheduler has no key clip_sample",
+    );
+}
+
+/// One key of a class with a value that is refused, and the message after the file's name.
+type Refusal = (usize, &'static str, Value, &'static str);
+
+#[track_caller]
+fn assert_all_refused(refusals: impl IntoIterator<Item = Refusal>) {
+    for (class, key, value, message) in refusals {
+        let keys = Map::from_iter([(key.to_owned(), value)]);
+        let message = format!("s.json: {message}");
+        assert_refused(CLASSES[class], Value::Object(keys), &message);
+    }
+}
+
+#[test]
+fn unsupported_levels_are_named() {
+    assert_all_refused([
+        (
+            0,
+            "beta_schedule",
+            json!("laplace"),
+            "beta_schedule = \"laplace\": supported are \"linear\", \"scaled_linear\", \"squaredcos_cap_v2\", \"sigmoid\" and trained_betas",
+        ),
+        (
+            1,
+            "beta_schedule",
+            json!("sigmoid"),
+            "beta_schedule = \"sigmoid\": supported are \"linear\", \"scaled_linear\", \"squaredcos_cap_v2\" and trained_betas",
+        ),
+        (
+            0,
+            "beta_schedule",
+            json!(7),
+            "beta_schedule = 7: invalid type: integer `7`, expected a string",
+        ),
+        (
+            0,
+            "beta_end",
+            json!(2.0),
+            "beta_schedule = \"linear\": beta_end = 2 is outside (0, 1)",
+        ),
+        (
+            0,
+            "num_train_timesteps",
+            json!(0),
+            "num_train_timesteps = 0: supported are 1 to 1000000",
+        ),
+        (
+            0,
+            "num_train_timesteps",
+            json!(4_000_000_000_u32),
+            "num_train_timesteps = 4000000000: supported are 1 to 1000000",
+        ),
+        (
+            1,
+            "trained_betas",
+            json!([0.1, 0.2]),
+            "num_train_timesteps = 1000: trained_betas has 2 numbers",
+        ),
+        (
+            1,
+            "prediction_type",
+            json!("flow_prediction"),
+            "prediction_type = \"flow_prediction\": supported are \"epsilon\", \"sample\" and \"v_prediction\"",
+        ),
+        (
+            0,
+            "rescale_betas_zero_snr",
+            json!(true),
+            "prediction_type = \"epsilon\": Epsilon does not determine x̂₀ at t = 1000, where x_t = 0·x₀ + 1·ε",
+        ),
+    ]);
+}
+
+#[test]
+fn unsupported_steps_are_named() {
+    assert_all_refused([
+        (
+            0,
+            "variance_type",
+            json!("learned"),
+            "variance_type = \"learned\": not supported; only \"fixed_small\" or \"fixed_small_log\" or \"fixed_large\" or \"fixed_large_log\" or \"learned_range\" is",
+        ),
+        (
+            1,
+            "timestep_spacing",
+            json!("quadratic"),
+            "timestep_spacing = \"quadratic\": not supported; only \"leading\" or \"trailing\" or \"linspace\" is",
+        ),
+        (
+            1,
+            "steps_offset",
+            json!(-1),
+            "steps_offset = -1: invalid value: integer `-1`, expected u32",
+        ),
+        (
+            0,
+            "clip_sample_range",
+            json!(0.0),
+            "clip_sample_range = 0.0: the bound of x̂₀ must be in (0, ∞), not 0",
+        ),
+    ]);
+}
+
+#[test]
+fn unsupported_solvers_are_named() {
+    assert_all_refused([
+        (
+            2,
+            "variance_type",
+            json!("fixed_small"),
+            "variance_type = \"fixed_small\": not supported; only null or \"learned\" or \"learned_range\" is",
+        ),
+        (
+            2,
+            "solver_order",
+            json!(3),
+            "solver_order = 3: supported are 1 and 2",
+        ),
+        (
+            2,
+            "solver_type",
+            json!("heun"),
+            "solver_type = \"heun\": not supported; only \"midpoint\" or \"logrho\" or \"bh1\" or \"bh2\" is",
+        ),
+        (
+            2,
+            "algorithm_type",
+            json!("sde-dpmsolver++"),
+            "algorithm_type = \"sde-dpmsolver++\": not supported; only \"dpmsolver++\" or \"deis\" is",
+        ),
+        (
+            2,
+            "final_sigmas_type",
+            json!("none"),
+            "final_sigmas_type = \"none\": not supported; only \"zero\" or \"sigma_min\" is",
+        ),
+        (
+            2,
+            "lambda_min_clipped",
+            json!(-5.1),
+            "lambda_min_clipped = -5.1: not supported; only \"-Infinity\" or null is",
+        ),
+        (
+            2,
+            "use_beta_sigmas",
+            json!(true),
+            "use_beta_sigmas = true: not supported; only false is",
+        ),
+        (
+            2,
+            "use_flow_sigmas",
+            json!(true),
+            "use_flow_sigmas = true: not supported; only false is",
+        ),
+        (
+            2,
+            "use_dynamic_shifting",
+            json!(true),
+            "use_dynamic_shifting = true: not supported; only false is",
+        ),
+        (
+            2,
+            "flow_shift",
+            json!(3.0),
+            "flow_shift = 3.0: not supported; only 1.0 or 1 is",
+        ),
+    ]);
+}
+
+#[test]
+fn values_that_exclude_each_other_are_named() {
+    assert_refused(
+        CLASSES[2],
+        json!({ "use_karras_sigmas": true, "use_exponential_sigmas": true }),
+        "s.json: use_exponential_sigmas = true: use_karras_sigmas is true already, and one \
+         excludes the other",
+    );
+    assert_refused(
+        CLASSES[2],
+        json!({ "euler_at_final": true, "final_sigmas_type": "sigma_min" }),
+        "s.json: euler_at_final = true: supported where the last step leads to clean data, \
+         final_sigmas_type = \"zero\", and is one of Euler's anyway",
+    );
+    for (key, value, message) in [
+        (
+            "dynamic_thresholding_ratio",
+            1.5,
+            "the quantile 1.5 of |x̂₀| is outside [0, 1]",
+        ),
+        (
+            "sample_max_value",
+            -1.0,
+            "the bound of x̂₀ must be in (0, ∞), not -1",
+        ),
+    ] {
+        let mut keys = json!({ "thresholding": true });
+        keys[key] = json!(value);
+        assert_refused(
+            CLASSES[1],
+            keys,
+            &format!("s.json: {key} = {value:?}: {message}"),
+        );
+    }
+}
+
+#[test]
+fn other_files_are_refused() {
+    let refusal = |text: &str| Scheduler::parse(text, "s.json").unwrap_err().to_string();
+    assert_eq!(
+        refusal(r#"{"_class_name": "PNDMScheduler"}"#),
+        "s.json: _class_name = \"PNDMScheduler\": supported are DDPMScheduler, DDIMScheduler and \
+         DPMSolverMultistepScheduler"
+    );
+    assert!(refusal("{}").starts_with("s.json: _class_name = \"\": supported are"));
+    for text in ["", "[1]", "{", "{\"a\": -Infinity", "\"\\"] {
+        assert!(refusal(text).starts_with("s.json: "), "{text}");
+    }
+}
+
+/// Values of every kind a file can have.
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0_u32..40).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0.0..1.0).prop_map(Value::from),
+        proptest::sample::select(vec![
+            "linear",
+            "sigmoid",
+            "epsilon",
+            "v_prediction",
+            "sample",
+            "leading",
+            "trailing",
+            "learned_range",
+            "sigma_min",
+            "squaredcos_cap_v2",
+        ])
+        .prop_map(Value::from),
+        proptest::collection::vec(0.0..1.1_f64, 0..4).prop_map(Value::from),
+    ]
+}
+
+proptest! {
+    /// Whatever a file says, it is read or refused, and so are steps.
+    #[test]
+    fn no_file_panics(
+        class in proptest::sample::select(&CLASSES[..]),
+        values in proptest::collection::vec((any::<proptest::sample::Index>(), value()), 0..6),
+        n in any::<u32>(),
+        few in 0_u32..40,
+    ) {
+        let known = [
+            "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
+            "rescale_betas_zero_snr", "prediction_type", "variance_type", "clip_sample",
+            "clip_sample_range", "thresholding", "dynamic_thresholding_ratio", "sample_max_value",
+            "timestep_spacing", "steps_offset", "set_alpha_to_one", "solver_order",
+            "use_karras_sigmas", "use_lu_lambdas", "final_sigmas_type", "lower_order_final",
+        ];
+        let keys = values.iter().map(|(key, value)| (known[key.index(known.len())].to_owned(), value.clone()));
+        let keys: Map<String, Value> = keys.collect();
+        if let Ok(found) = Scheduler::parse(&text(class, &Value::Object(keys)), "s.json") {
+            for n in [n, few] {
+                if let Ok(trajectory) = found.trajectory(n) {
+                    assert!(trajectory.pairs().all(|(t, s)| t.level.log_snr() < s.log_snr()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "[{}\\[\\]\":,\\\\a-zI0-9é-]{0,40}") {
+        let _ = Scheduler::parse(&text, "s.json");
+    }
+}
