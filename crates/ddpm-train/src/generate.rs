@@ -1,14 +1,17 @@
-//! Sampling from a finished or running training: checkpoint in, pictures out.
+//! Sampling from a finished or running training, or from weights of diffusers: checkpoint in,
+//! pictures out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 
 use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
-use crate::config::{Config, SamplerKind};
+use crate::config::{Config, SamplerKind, Sampling};
 use crate::data;
+use crate::diffusers;
 use crate::evaluate::{self, Question, Report};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
@@ -18,7 +21,7 @@ use crate::sample::{Request, sample};
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The run, or one of its checkpoints.
+    /// The run, one of its checkpoints, or a folder of diffusers.
     pub from: PathBuf,
     /// Number of samples.
     pub num: usize,
@@ -44,6 +47,66 @@ pub struct Order {
     pub raw: bool,
 }
 
+/// A network to sample from, and what it was trained with.
+struct Trained {
+    network: AnyNetwork,
+    objective: Objective,
+    /// How to sample where an order does not say.
+    sampling: Sampling,
+    shape: Vec<usize>,
+    classes: Option<usize>,
+    null_class: Option<usize>,
+}
+
+/// A run's averaged weights.
+fn run(from: &Path, device: &Device) -> Result<Trained> {
+    let path = checkpoint::newest(from)?;
+    let file = path.join("config.toml");
+    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
+    let weights = path.join("ema.safetensors");
+    let shape = checkpoint::row_shape(&path)?;
+    let network = match build(&plan.network, &shape, 0, device)? {
+        AnyNetwork::UNet(network) => AnyNetwork::UNet(Box::new(load_module(&weights, *network)?)),
+        AnyNetwork::Mlp(network) => AnyNetwork::Mlp(Box::new(load_module(&weights, *network)?)),
+    };
+    Ok(Trained {
+        network,
+        classes: plan.classes(),
+        null_class: plan.null_class(),
+        sampling: plan.config.sampling,
+        objective: plan.objective,
+        shape,
+    })
+}
+
+/// A network of diffusers, with the process of Ho et al. 2020: β from 1e-4 to 0.02 in a line over
+/// 1000 steps, ε predicted, all steps taken with the variances β.
+fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
+    let pretrained = diffusers::unet(from)?;
+    let file = pretrained.file.display();
+    let [height, width] = pretrained
+        .sample_size
+        .with_context(|| format!("{file}: sample_size is missing"))?;
+    let shape = vec![pretrained.config.in_channels, height, width];
+    pretrained.check(&shape)?;
+    let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+    let sampling = Sampling {
+        sampler: SamplerKind::AncestralBeta,
+        steps: schedule.timesteps(),
+        eta: 0.0,
+        count: 1,
+        every: 0,
+    };
+    Ok(Trained {
+        network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
+        objective: Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple)?,
+        sampling,
+        shape,
+        classes: pretrained.config.num_classes,
+        null_class: pretrained.config.null_class(),
+    })
+}
+
 /// Draws samples and writes them: `grid.png`, `NNNN.png` each, and what else was asked for.
 ///
 /// # Errors
@@ -51,32 +114,20 @@ pub struct Order {
 /// If the checkpoint or the noise cannot be used, a number is out of its range, or a file cannot
 /// be written.
 pub fn generate(order: &Order, device: &Device) -> Result<()> {
-    let path = checkpoint::newest(&order.from)?;
-    let file = path.join("config.toml");
-    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
     ensure!(order.num >= 1, "--num 0 asks for nothing");
     ensure!(
         order.guidance.is_finite(),
         "--guidance {} is not a number",
         order.guidance
     );
-    let weights = path.join("ema.safetensors");
-    let shape = checkpoint::row_shape(&path)?;
-    match build(&plan.network, &shape, 0, device)? {
-        AnyNetwork::UNet(network) => draw::<4, _>(
-            order,
-            &plan,
-            &load_module(&weights, *network)?,
-            &shape,
-            device,
-        ),
-        AnyNetwork::Mlp(network) => draw::<2, _>(
-            order,
-            &plan,
-            &load_module(&weights, *network)?,
-            &shape,
-            device,
-        ),
+    let trained = if diffusers::is_folder(&order.from) {
+        pretrained(&order.from, device)?
+    } else {
+        run(&order.from, device)?
+    };
+    match &trained.network {
+        AnyNetwork::UNet(network) => draw::<4, _>(order, &trained, &**network, device),
+        AnyNetwork::Mlp(network) => draw::<2, _>(order, &trained, &**network, device),
     }
 }
 
@@ -111,6 +162,10 @@ pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
         "the data has rows of shape {:?}, the network is for {shape:?}",
         data.shape()
     );
+    ensure!(
+        plan.classes().is_none() || plan.null_class().is_some() || data.classes().is_some(),
+        "the network needs classes, and the data has no labels"
+    );
     let weights = path.join("ema.safetensors");
     let (objective, classes) = (&plan.objective, plan.classes());
     let question = &examination.question;
@@ -128,35 +183,37 @@ pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
 
 fn draw<const D: usize, N: Network<D>>(
     order: &Order,
-    plan: &Plan,
+    trained: &Trained,
     network: &N,
-    shape: &[usize],
     device: &Device,
 ) -> Result<()> {
-    let config = &plan.config.sampling;
-    let steps = order.steps.unwrap_or(config.steps);
-    let kind = order.sampler.unwrap_or(config.sampler);
-    let eta = order.eta.unwrap_or(config.eta);
-    let sampling =
-        sampling(kind, eta, Some(steps), plan.objective.schedule()).map_err(anyhow::Error::msg)?;
-    let classes = classes(order, plan)?;
+    let default = &trained.sampling;
+    let schedule = trained.objective.schedule();
+    let sampling = sampling(
+        order.sampler.unwrap_or(default.sampler),
+        order.eta.unwrap_or(default.eta),
+        Some(order.steps.unwrap_or(default.steps)),
+        schedule,
+    );
+    let sampling = sampling.map_err(anyhow::Error::msg)?;
+    let classes = classes(order, trained)?;
     let init_noise = match &order.init_noise {
-        Some(path) => Some(read_noise(path, order.num, shape)?),
+        Some(path) => Some(read_noise(path, order.num, &trained.shape)?),
         None => None,
     };
     let request = Request {
         count: order.num,
         seed: order.seed,
         classes: classes.as_deref(),
-        null_class: plan.classes(),
+        null_class: trained.null_class,
         guidance: order.guidance,
-        shape,
+        shape: &trained.shape,
         init_noise: init_noise.as_deref(),
     };
     let mut frames = Vec::new();
     let samples = sample::<D, N>(
         network,
-        &plan.objective,
+        &trained.objective,
         &sampling,
         &request,
         device,
@@ -174,8 +231,8 @@ fn draw<const D: usize, N: Network<D>>(
     Ok(())
 }
 
-fn classes(order: &Order, plan: &Plan) -> Result<Option<Vec<usize>>> {
-    let Some(n) = plan.classes() else {
+fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {
+    let Some(n) = trained.classes else {
         ensure!(
             order.class.is_none(),
             "--class: the network was trained without classes"
@@ -186,6 +243,10 @@ fn classes(order: &Order, plan: &Plan) -> Result<Option<Vec<usize>>> {
         );
         return Ok(None);
     };
+    ensure!(
+        order.guidance == 1.0 || trained.null_class.is_some(),
+        "--guidance: none of the network's classes is known to mean none"
+    );
     if let Some(class) = order.class {
         ensure!(
             class < n,

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod diffusers;
 pub mod ema;
 pub mod evaluate;
 pub mod fit;

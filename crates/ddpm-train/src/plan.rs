@@ -74,6 +74,13 @@ impl Plan {
         let objective = objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
         let network = network(&config.model);
         check_network(&network).map_err(|reason| bad("model", reason))?;
+        if let (Model::UNet(unet), true) = (&config.model, config.objective.class_dropout > 0.0)
+            && unet.num_classes.is_some()
+            && !unet.null_class
+        {
+            let reason = "a network without a null class has nothing to drop to".to_owned();
+            return Err(bad("objective.class_dropout", reason));
+        }
         let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
         if images != matches!(network, NetworkPlan::UNet(_)) {
             let reason = "images need kind \"unet\", points need \"mlp\"".to_owned();
@@ -103,6 +110,14 @@ impl Plan {
     pub fn classes(&self) -> Option<usize> {
         match &self.network {
             NetworkPlan::UNet(config) => config.num_classes,
+            NetworkPlan::Mlp(_) => None,
+        }
+    }
+
+    /// The class that means none.
+    pub fn null_class(&self) -> Option<usize> {
+        match &self.network {
+            NetworkPlan::UNet(config) => config.null_class(),
             NetworkPlan::Mlp(_) => None,
         }
     }
@@ -347,37 +362,13 @@ fn objective(config: &Config, schedule: NoiseSchedule) -> Result<Objective, Stri
 }
 
 fn network(model: &Model) -> NetworkPlan {
-    match model.clone() {
-        Model::UNet {
-            channels,
-            attention,
-            mid_attention,
-            layers_per_block,
-            attention_head_dim,
-            dropout,
-            norm_num_groups,
-            norm_eps,
-            downsample_padding,
-            scale_shift,
-            num_classes,
-        } => NetworkPlan::UNet(UNetConfig {
-            block_out_channels: channels,
-            attention,
-            mid_attention,
-            layers_per_block,
-            attention_head_dim,
-            dropout,
-            norm_num_groups,
-            norm_eps,
-            downsample_padding,
-            scale_shift,
-            num_classes,
-            ..UNetConfig::cifar10()
-        }),
-        Model::Mlp { hidden, layers } => NetworkPlan::Mlp(MlpConfig {
+    match model {
+        // Three channels stand in for the data's until it is loaded.
+        Model::UNet(unet) => NetworkPlan::UNet(unet.config(3)),
+        Model::Mlp(mlp) => NetworkPlan::Mlp(MlpConfig {
             features: 2,
-            hidden,
-            layers,
+            hidden: mlp.hidden,
+            layers: mlp.layers,
         }),
     }
 }

@@ -23,9 +23,9 @@ pub struct Request<'a> {
     pub count: usize,
     /// The seed of their noise.
     pub seed: u64,
-    /// The class of each sample, `num_classes` for none; `None` for unconditional networks.
+    /// The class of each sample, `null_class` for none; `None` for unconditional networks.
     pub classes: Option<&'a [usize]>,
-    /// The class that means none, if the network has classes.
+    /// The class that means none, if the network has one; guidance needs it.
     pub null_class: Option<usize>,
     /// Guidance weight w; 1 is the conditional prediction alone.
     pub guidance: f64,
@@ -93,7 +93,8 @@ fn draw<const D: usize, N: Network<D>>(
     let class_of = |&k: &u64| {
         let k = usize::try_from(k).unwrap_or(usize::MAX);
         let classes = request.classes?;
-        classes.get(k).copied().or(request.null_class)
+        // What nobody asked for may be of any class.
+        Some(classes.get(k).copied().unwrap_or(0))
     };
     let classes: Option<Vec<usize>> = ids.iter().map(class_of).collect();
     let predict = |classes: Option<Vec<usize>>| {
