@@ -26,7 +26,7 @@ static ALLOCATOR: Allocator = Allocator;
 
 /// Denoising diffusion probabilistic models: train one, sample from it.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -42,10 +42,9 @@ pub(super) fn read(mut keys: Keys) -> Result<(UNetConfig, Option<[usize; 2]>), D
     let mut up_attention = self::attention(k, "up_block_types", &up, UP_BLOCKS)?;
     up_attention.reverse();
     let block_out_channels = k.take("block_out_channels", vec![224, 448, 672, 896])?;
-    if let Some(&first) = block_out_channels.first() {
-        let four = usize::saturating_mul(first, 4);
-        k.only("time_embedding_dim", &[Value::Null, json!(four)])?;
-    }
+    let first = block_out_channels.first().copied().unwrap_or(0);
+    let four = usize::saturating_mul(first, 4);
+    k.only("time_embedding_dim", &[Value::Null, json!(four)])?;
     let scale_shift = scale_shift(k)?;
     let norm_num_groups: usize = k.take("norm_num_groups", 32)?;
     let config = UNetConfig {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use ddpm_model::{UNet, UNetConfig};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization};
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ pub enum ExportError {
     /// diffusers has nothing of the kind.
     #[error("{}: {reason}", path.display())]
     Foreign {
-        /// The run.
+        /// The run, or the folder to make.
         path: PathBuf,
         /// What diffusers does not have.
         reason: &'static str,
@@ -60,26 +61,37 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<(), 
     ) else {
         return Err(foreign("diffusers has no network for points"));
     };
-    let scheduler = scheduler(&plan.objective).ok_or_else(|| {
-        foreign("diffusers' DDPMScheduler knows no process but those of preserved variance")
-    })?;
     let weights = if raw { "model" } else { "ema" };
     let weights = path.join(format!("{weights}.safetensors"));
     let network = checkpoint::load_module(&weights, *network)?;
-    let bytes = module_bytes(&network).map_err(|reason| CheckpointError::Content {
-        path: weights,
-        reason,
-    })?;
     let mut config = config.clone();
     (config.in_channels, config.out_channels) = (shape[0], shape[0]);
-    let unet = config::write(&config, [shape[1], shape[2]]);
-    write(to, &unet, &bytes, &scheduler)
+    write(to, &config, [shape[1], shape[2]], &network, &plan.objective)
 }
 
-fn write(to: &Path, unet: &Value, weights: &[u8], scheduler: &Value) -> Result<(), ExportError> {
+/// Writes a network for images of a height and a width, and its process, as the new folder `to`.
+///
+/// # Errors
+///
+/// If `to` exists, the process does not preserve variance, or the system refuses.
+pub fn write(
+    to: &Path,
+    config: &UNetConfig,
+    size: [usize; 2],
+    network: &UNet,
+    objective: &Objective,
+) -> Result<(), ExportError> {
     if to.exists() {
         return Err(ExportError::Exists(to.to_owned()));
     }
+    let scheduler = scheduler(objective).ok_or_else(|| ExportError::Foreign {
+        path: to.to_owned(),
+        reason: "diffusers' DDPMScheduler knows no process but those of preserved variance",
+    })?;
+    let weights = module_bytes(network).map_err(|reason| CheckpointError::Content {
+        path: to.to_owned(),
+        reason,
+    })?;
     let index = json!({
         "_class_name": "DDPMPipeline",
         "_diffusers_version": VERSION,
@@ -89,9 +101,9 @@ fn write(to: &Path, unet: &Value, weights: &[u8], scheduler: &Value) -> Result<(
     let text = |value: &Value| format!("{value:#}\n").into_bytes();
     let files = [
         ("model_index.json", text(&index)),
-        ("unet/config.json", text(unet)),
-        ("unet/diffusion_pytorch_model.safetensors", weights.to_vec()),
-        ("scheduler/scheduler_config.json", text(scheduler)),
+        ("unet/config.json", text(&config::write(config, size))),
+        ("unet/diffusion_pytorch_model.safetensors", weights),
+        ("scheduler/scheduler_config.json", text(&scheduler)),
     ];
     checkpoint::write_folder(to, &files)?;
     Ok(())

@@ -22,7 +22,7 @@ use ddpm_model::{ModelError, UNet, UNetConfig};
 
 use crate::config::Model;
 
-pub use export::{ExportError, export};
+pub use export::{ExportError, export, write};
 
 /// The release whose files were compared with ours; exported folders name it.
 const VERSION: &str = "0.42.1";
