@@ -8,11 +8,11 @@ use ddpm_kernels::Images;
 use crate::Masks;
 use crate::attention::Attention;
 use crate::init::Init;
-use crate::layer::{After, conv, group_norm};
+use crate::layer::{Activation, After, conv, group_norm, rescaled};
 use crate::resample::{Downsample, Upsample};
 use crate::unet::UNetConfig;
 
-/// GroupNorm, SiLU and convolution, twice, with the time vector in between and a shortcut around.
+/// GroupNorm, activation and convolution, twice, with the time vector in between and a shortcut around.
 #[derive(Module, Debug)]
 pub struct ResnetBlock {
     norm1: GroupNorm,
@@ -22,11 +22,15 @@ pub struct ResnetBlock {
     conv2: Conv2d,
     /// A 1×1 convolution where the number of channels changes.
     conv_shortcut: Option<Conv2d>,
+    #[module(skip)]
+    activation: Activation,
     dropout: f64,
     scale_shift: bool,
+    rescale: f64,
 }
 
 impl ResnetBlock {
+    /// A block of a level.
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, input: usize, output: usize) -> Self {
         let (groups, eps) = (config.norm_num_groups, config.norm_eps);
         let temb = if config.scale_shift {
@@ -41,13 +45,23 @@ impl ResnetBlock {
             norm2: init.group_norm(groups, output, eps),
             conv2: init.zero_conv(output, output, 3),
             conv_shortcut: (input != output).then(|| init.conv(input, output, 1)),
+            activation: config.activation,
             dropout: config.dropout,
             scale_shift: config.scale_shift,
+            rescale: 1.0,
+        }
+    }
+
+    /// A block of the bottom.
+    pub(crate) fn mid(init: &mut Init, config: &UNetConfig, channels: usize) -> Self {
+        Self {
+            rescale: config.mid_block_scale_factor,
+            ..Self::new(init, config, channels, channels)
         }
     }
 
     /// * `images`: `[B, H, W, input]`;
-    /// * `temb`: `[B, time_embed_dim]`, activated;
+    /// * `temb`: `[B, time_embed_dim]`, activated as every block's;
     /// * returns `[B, H, W, output]`.
     ///
     /// # Panics
@@ -60,8 +74,9 @@ impl ResnetBlock {
         masks: &mut Option<&mut Masks>,
     ) -> Tensor<4> {
         let images = images.into();
+        let activation = Some(self.activation);
         let activated = After {
-            silu: true,
+            activation,
             ..After::default()
         };
         let temb = Some(self.time_emb_proj.forward(temb));
@@ -74,7 +89,7 @@ impl ResnetBlock {
         let h = conv(&self.conv1, h, shift, None);
         let after = After {
             scale_shift,
-            silu: true,
+            activation,
         };
         let mut h = group_norm(&self.norm2, h, after);
         if let Some(masks) = masks.as_mut().filter(|_| self.dropout > 0.0) {
@@ -85,7 +100,7 @@ impl ResnetBlock {
             Some(shortcut) => conv(shortcut, images, None, None),
             None => images.x,
         };
-        conv(&self.conv2, h, None, Some(shortcut))
+        rescaled(conv(&self.conv2, h, None, Some(shortcut)), self.rescale)
     }
 }
 
@@ -154,10 +169,10 @@ impl MidBlock {
     pub(crate) fn new(init: &mut Init, config: &UNetConfig, channels: usize) -> Self {
         Self {
             attentions: (0..usize::from(config.mid_attention))
-                .map(|_| Attention::new(init, config, channels))
+                .map(|_| Attention::mid(init, config, channels))
                 .collect(),
             resnets: (0..2)
-                .map(|_| ResnetBlock::new(init, config, channels, channels))
+                .map(|_| ResnetBlock::mid(init, config, channels))
                 .collect(),
         }
     }
@@ -199,7 +214,11 @@ impl UpBlock {
     ) -> Self {
         let output = config.block_out_channels[level];
         let layers = config.layers_per_block + 1;
-        let attends = if config.attention[level] { layers } else { 0 };
+        let attends = if config.up_attention()[level] {
+            layers
+        } else {
+            0
+        };
         let doubles = level > 0;
         Self {
             resnets: skips

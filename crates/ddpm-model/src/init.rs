@@ -1,6 +1,7 @@
-//! Initial weights, drawn on the host in the order the layers are built.
+//! Initial weights: each has its place in one stream of random numbers, in the order the layers are
+//! built, and is drawn on the host when it is first looked at.
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::nn::{Embedding, GroupNorm, GroupNormConfig, Linear, PaddingConfig2d, conv::Conv2d};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
@@ -9,6 +10,8 @@ use rand_core::{RngCore, SeedableRng};
 /// Builds layers with the initialisation of Ho et al. 2020: weights uniform with the variance
 /// 2/(fan_in + fan_out), biases zero, and the last layer of every residual branch zero, so that
 /// each branch starts as the identity.
+///
+/// A network whose weights are loaded thus never draws any, and takes no memory before it does.
 pub(crate) struct Init<'a> {
     rng: ChaCha8Rng,
     device: &'a Device,
@@ -79,10 +82,10 @@ impl<'a> Init<'a> {
     }
 
     fn zeros<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
-        Param::from_tensor(Tensor::zeros(shape, self.device))
+        self.param(shape, move |device| Tensor::zeros(shape, device))
     }
 
-    /// U(−l, l) with l²/3 = 2/(fan_in + fan_out).
+    /// U(−l, l) with l²/3 = 2/(fan_in + fan_out), one word of the stream a value.
     #[allow(clippy::cast_possible_truncation)]
     fn uniform<const D: usize>(
         &mut self,
@@ -91,13 +94,32 @@ impl<'a> Init<'a> {
         fan_out: usize,
     ) -> Param<Tensor<D>> {
         let limit = (6.0 / (fan_in + fan_out) as f64).sqrt();
-        let count = shape.iter().product();
-        let values: Vec<f32> = (0..count)
-            .map(|_| {
-                let unit = (f64::from(self.rng.next_u32()) + 0.5) / 4_294_967_296.0;
-                (limit * (2.0 * unit - 1.0)) as f32
-            })
-            .collect();
-        Param::from_data(TensorData::new(values, shape), self.device)
+        let count: usize = shape.iter().product();
+        let mut rng = self.rng.clone();
+        self.rng
+            .set_word_pos(self.rng.get_word_pos() + count as u128);
+        self.param(shape, move |device| {
+            let values: Vec<f32> = (0..count)
+                .map(|_| {
+                    let unit = (f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0;
+                    (limit * (2.0 * unit - 1.0)) as f32
+                })
+                .collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
+        })
+    }
+
+    fn param<const D: usize>(
+        &self,
+        shape: [usize; D],
+        value: impl FnOnce(&Device) -> Tensor<D> + Send + Sync + 'static,
+    ) -> Param<Tensor<D>> {
+        Param::uninitialized(
+            ParamId::new(),
+            |device, grad| value(device).set_require_grad(grad),
+            self.device.clone(),
+            true,
+            shape.into(),
+        )
     }
 }

@@ -2,16 +2,44 @@
 
 use burn::module::Param;
 use burn::nn::{GroupNorm, Linear, conv::Conv2d};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
 use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms};
+
+/// The function between a norm and a convolution (`act_fn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x·σ(x), of every published DDPM; diffusers also calls it swish.
+    Silu,
+    /// x·tanh(ln(1 + eˣ)).
+    Mish,
+    /// x·Φ(x), Φ the normal distribution's.
+    Gelu,
+    /// max(x, 0).
+    Relu,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Silu, Self::Mish, Self::Gelu, Self::Relu];
+
+    /// The function of every element.
+    pub fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Silu => activation::silu(x),
+            Self::Mish => activation::mish(x),
+            Self::Gelu => activation::gelu(x),
+            Self::Relu => activation::relu(x),
+        }
+    }
+}
 
 /// What follows a group norm.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct After {
     /// `[B, 2·C]`: y·(1 + scale) + shift, an image's scales first.
     pub(crate) scale_shift: Option<Tensor<2>>,
-    /// SiLU.
-    pub(crate) silu: bool,
+    /// Then this.
+    pub(crate) activation: Option<Activation>,
 }
 
 /// The norm of images, and what follows.
@@ -19,13 +47,24 @@ pub(crate) fn group_norm(norm: &GroupNorm, images: impl Into<Images>, after: Aft
     let options = NormOptions {
         groups: norm.num_groups,
         eps: norm.epsilon,
-        silu: after.silu,
+        silu: after.activation == Some(Activation::Silu),
     };
     if let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta) {
         let (weight, bias) = (gamma.val(), beta.val());
-        return ddpm_kernels::group_norm(images, weight, bias, after.scale_shift, options);
+        let y = ddpm_kernels::group_norm(images, weight, bias, after.scale_shift, options);
+        // SiLU is part of the kernel.
+        return match after.activation.filter(|_| !options.silu) {
+            Some(activation) => activation.of(y),
+            None => y,
+        };
     }
     unreachable!("every group norm of this crate has weights")
+}
+
+/// A residual branch's output, scaled: y/factor.
+pub(crate) fn rescaled(y: Tensor<4>, factor: f64) -> Tensor<4> {
+    // Every block but the bottom's has the factor 1, which is not worth a pass over the image.
+    if factor == 1.0 { y } else { y / factor }
 }
 
 /// A convolution of images, with what is added to it besides its bias.

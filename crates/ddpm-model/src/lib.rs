@@ -22,6 +22,7 @@ mod unet;
 pub use attention::Attention;
 pub use block::{DownBlock, MidBlock, ResnetBlock, UpBlock};
 pub use embedding::{TimeEmbedding, sinusoidal_embedding};
+pub use layer::Activation;
 pub use mlp::{Mlp, MlpConfig};
 pub use resample::{Downsample, Upsample};
 pub use unet::{UNet, UNetConfig};
@@ -37,9 +38,14 @@ pub type Masks<'a> = dyn FnMut(f64, [usize; 4]) -> Tensor<4> + 'a;
 /// Why a network cannot be built, or cannot take an input.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelError {
-    /// A count that must be at least one.
-    #[error("{0} must be at least 1, not 0")]
-    Zero(&'static str),
+    /// A count that is zero, or larger than that of any network.
+    #[error("{name} must be in 1..={MAX_COUNT}, not {value}")]
+    Count {
+        /// The field.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+    },
     /// The group norms split every level's channels evenly.
     #[error("{channels} channels do not divide into {groups} groups (norm_num_groups)")]
     Groups {
@@ -64,6 +70,9 @@ pub enum ModelError {
         /// Entries of `block_out_channels`.
         levels: usize,
     },
+    /// Only diffusers' networks with `scale_shift` lack the norm.
+    #[error("mid_attention_norm = false needs scale_shift = true")]
+    MidNorm,
     /// A number outside its range.
     #[error("{name} = {value} is outside {range}")]
     Range {
@@ -86,10 +95,13 @@ pub enum ModelError {
     },
 }
 
-/// `Ok` if `value` is at least 1.
-fn positive(name: &'static str, value: usize) -> Result<(), ModelError> {
-    if value == 0 {
-        return Err(ModelError::Zero(name));
+/// The most channels, blocks or classes a network may have. Sizes of weights are products of a few
+/// counts, which thus never overflow.
+const MAX_COUNT: usize = 1 << 20;
+
+fn count(name: &'static str, value: usize) -> Result<(), ModelError> {
+    if (1..=MAX_COUNT).contains(&value) {
+        return Ok(());
     }
-    Ok(())
+    Err(ModelError::Count { name, value })
 }

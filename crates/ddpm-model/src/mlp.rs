@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, activation::silu};
 
 use crate::embedding::{TimeEmbedding, sinusoidal_embedding};
 use crate::init::Init;
-use crate::{ModelError, positive};
+use crate::{ModelError, count};
 
 /// Shape of an [`Mlp`].
 #[derive(Clone, Debug, PartialEq)]
@@ -28,9 +28,10 @@ impl MlpConfig {
     ///
     /// If a count is zero or `hidden` is odd or below 4.
     pub fn check(&self) -> Result<(), ModelError> {
-        positive("features", self.features)?;
-        positive("out_features", self.out_features)?;
-        positive("layers", self.layers)?;
+        count("features", self.features)?;
+        count("out_features", self.out_features)?;
+        count("hidden", self.hidden)?;
+        count("layers", self.layers)?;
         if !self.hidden.is_multiple_of(2) || self.hidden < 4 {
             return Err(ModelError::Range {
                 name: "hidden",

@@ -2,16 +2,20 @@
 
 use burn::module::Module;
 use burn::nn::{Embedding, GroupNorm, conv::Conv2d};
-use burn::tensor::{Device, Int, Tensor, activation::silu};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::block::{DownBlock, MidBlock, UpBlock};
 use crate::embedding::{TimeEmbedding, sinusoidal_embedding};
 use crate::init::Init;
-use crate::layer::{After, conv, group_norm};
-use crate::{Masks, ModelError, positive};
+use crate::layer::{Activation, After, conv, group_norm};
+use crate::{Masks, ModelError, count};
 
 /// What the published U-Nets vary. Names follow diffusers' `UNet2DModel`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent switches, and diffusers' configuration has them"
+)]
 pub struct UNetConfig {
     /// Channels of the image.
     pub in_channels: usize,
@@ -23,10 +27,20 @@ pub struct UNetConfig {
     pub layers_per_block: usize,
     /// Whether each level attends, finest first.
     pub attention: Vec<bool>,
-    /// Whether the bottom attends.
+    /// Whether each level attends on the way up, finest first, where that differs.
+    pub up_attention: Option<Vec<bool>>,
+    /// Whether the bottom attends (`add_attention`).
     pub mid_attention: bool,
+    /// Whether a group norm comes before the bottom's attention. diffusers leaves it out where
+    /// `resnet_time_scale_shift` is "scale_shift" and `attn_norm_num_groups` is absent; nobody else
+    /// does.
+    pub mid_attention_norm: bool,
+    /// What the outputs of the bottom's blocks are divided by.
+    pub mid_block_scale_factor: f64,
     /// Width of an attention head; `None` is one head of a level's full width.
     pub attention_head_dim: Option<usize>,
+    /// The residual blocks' function (`act_fn`); the time embedding and the last layer keep SiLU.
+    pub activation: Activation,
     /// Probability of dropping an activation in a residual block, in [0, 1).
     pub dropout: f64,
     /// Groups of every group norm; must divide every level's channels.
@@ -38,13 +52,17 @@ pub struct UNetConfig {
     /// Whether time scales and shifts the second norm (`resnet_time_scale_shift`) instead of
     /// being added before it.
     pub scale_shift: bool,
+    /// Whether the network sees 2x − 1 in place of x.
+    pub center_input_sample: bool,
     /// Whether the cosines come first in the time features.
     pub flip_sin_to_cos: bool,
     /// Shift in the frequencies of the time features; see [`sinusoidal_embedding`].
     pub freq_shift: f64,
-    /// Classes to condition on. The embedding has one row more, the null class `num_classes`,
-    /// for classifier-free guidance.
+    /// Classes to condition on.
     pub num_classes: Option<usize>,
+    /// Whether the class embedding has one row more, the null class `num_classes`, for
+    /// classifier-free guidance.
+    pub null_class: bool,
 }
 
 impl UNetConfig {
@@ -57,22 +75,48 @@ impl UNetConfig {
             block_out_channels: vec![128, 256, 256, 256],
             layers_per_block: 2,
             attention: vec![false, true, false, false],
+            up_attention: None,
             mid_attention: true,
+            mid_attention_norm: true,
+            mid_block_scale_factor: 1.0,
             attention_head_dim: None,
+            activation: Activation::Silu,
             dropout: 0.1,
             norm_num_groups: 32,
             norm_eps: 1e-6,
             downsample_padding: 0,
             scale_shift: false,
+            center_input_sample: false,
             flip_sin_to_cos: false,
             freq_shift: 1.0,
             num_classes: None,
+            null_class: true,
         }
     }
 
     /// Width of the time vector given to every block: four times the first level's channels.
     pub fn time_embed_dim(&self) -> usize {
         4 * self.block_out_channels[0]
+    }
+
+    /// Whether each level attends on the way up, finest first.
+    pub fn up_attention(&self) -> &[bool] {
+        self.up_attention.as_ref().unwrap_or(&self.attention)
+    }
+
+    /// Residual blocks of the whole network.
+    pub fn residual_blocks(&self) -> usize {
+        self.block_out_channels.len() * (2 * self.layers_per_block + 1) + 2
+    }
+
+    /// The class that means none, for classifier-free guidance.
+    pub fn null_class(&self) -> Option<usize> {
+        self.num_classes.filter(|_| self.null_class)
+    }
+
+    /// Rows of the class embedding: the classes, and the null class if there is one.
+    pub fn class_rows(&self) -> Option<usize> {
+        self.num_classes.map(|n| n + usize::from(self.null_class))
     }
 
     /// Builds the network with weights drawn from `seed`, the same on every device.
@@ -110,25 +154,32 @@ impl UNetConfig {
     ///
     /// As [`init`](Self::init).
     pub fn check(&self) -> Result<(), ModelError> {
-        positive("in_channels", self.in_channels)?;
-        positive("out_channels", self.out_channels)?;
-        positive("block_out_channels' length", self.block_out_channels.len())?;
-        positive("layers_per_block", self.layers_per_block)?;
-        positive("norm_num_groups", self.norm_num_groups)?;
+        count("in_channels", self.in_channels)?;
+        count("out_channels", self.out_channels)?;
+        count("block_out_channels' length", self.block_out_channels.len())?;
+        count("layers_per_block", self.layers_per_block)?;
+        count("norm_num_groups", self.norm_num_groups)?;
+        count("num_classes", self.num_classes.unwrap_or(1))?;
         let levels = self.block_out_channels.len();
-        if self.attention.len() != levels {
-            let got = self.attention.len();
-            return Err(ModelError::Attention { got, levels });
+        for got in [self.attention.len(), self.up_attention().len()] {
+            if got != levels {
+                return Err(ModelError::Attention { got, levels });
+            }
+        }
+        if !(self.mid_attention_norm || self.scale_shift) {
+            return Err(ModelError::MidNorm);
         }
         for (level, &channels) in self.block_out_channels.iter().enumerate() {
-            positive("an entry of block_out_channels", channels)?;
+            count("an entry of block_out_channels", channels)?;
             let groups = self.norm_num_groups;
             if !channels.is_multiple_of(groups) {
                 return Err(ModelError::Groups { channels, groups });
             }
-            let attends = self.attention[level] || (self.mid_attention && level + 1 == levels);
+            let attends = self.attention[level]
+                || self.up_attention()[level]
+                || (self.mid_attention && level + 1 == levels);
             if let Some(width) = self.attention_head_dim.filter(|_| attends) {
-                positive("attention_head_dim", width)?;
+                count("attention_head_dim", width)?;
                 if !channels.is_multiple_of(width) {
                     return Err(ModelError::Heads { channels, width });
                 }
@@ -137,8 +188,10 @@ impl UNetConfig {
         self.check_ranges()
     }
 
+    /// The table of ranges. Comparisons are written so that NaN fails them.
     fn check_ranges(&self) -> Result<(), ModelError> {
-        let half = self.block_out_channels[0] as f64 / 2.0;
+        let first = self.block_out_channels[0];
+        let half = first as f64 / 2.0;
         let ranges = [
             (
                 "dropout",
@@ -151,6 +204,12 @@ impl UNetConfig {
                 self.norm_eps,
                 self.norm_eps > 0.0 && self.norm_eps < 1.0,
                 "(0, 1)",
+            ),
+            (
+                "mid_block_scale_factor",
+                self.mid_block_scale_factor,
+                self.mid_block_scale_factor > 0.0 && self.mid_block_scale_factor.is_finite(),
+                "the positive numbers",
             ),
             (
                 "downsample_padding",
@@ -166,8 +225,8 @@ impl UNetConfig {
             ),
             (
                 "block_out_channels[0]",
-                self.block_out_channels[0] as f64,
-                self.block_out_channels[0].is_multiple_of(2),
+                first as f64,
+                first.is_multiple_of(2),
                 "the even numbers, which the time features need",
             ),
         ];
@@ -176,10 +235,7 @@ impl UNetConfig {
                 return Err(ModelError::Range { name, value, range });
             }
         }
-        match self.num_classes {
-            Some(classes) => positive("num_classes", classes),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn build(&self, init: &mut Init) -> UNet {
@@ -189,7 +245,7 @@ impl UNetConfig {
 
         let conv_in = init.conv(self.in_channels, first, 3);
         let time_embedding = TimeEmbedding::new(init, first, temb);
-        let class_embedding = self.num_classes.map(|n| init.embedding(n + 1, temb));
+        let class_embedding = self.class_rows().map(|n| init.embedding(n, temb));
 
         let mut x = first;
         let mut skips = vec![first];
@@ -217,6 +273,8 @@ impl UNetConfig {
             up_blocks,
             conv_norm_out: init.group_norm(self.norm_num_groups, first, self.norm_eps),
             conv_out: init.zero_conv(first, self.out_channels, 3),
+            activation: self.activation,
+            center_input_sample: self.center_input_sample,
             flip_sin_to_cos: self.flip_sin_to_cos,
             freq_shift: self.freq_shift,
         }
@@ -234,6 +292,9 @@ pub struct UNet {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    #[module(skip)]
+    activation: Activation,
+    center_input_sample: bool,
     flip_sin_to_cos: bool,
     freq_shift: f64,
 }
@@ -244,8 +305,8 @@ impl UNet {
     /// * `x`: `[B, in_channels, H, W]`, H and W divisible as
     ///   [`check_image_size`](UNetConfig::check_image_size) says;
     /// * `t`: `[B]`, what published checkpoints call the timestep, 0..T;
-    /// * `class`: `[B]`, in 0..=`num_classes`, where `num_classes` is the null class; `None` for
-    ///   a network without classes;
+    /// * `class`: `[B]`, rows of the class embedding, the last of which is the null class if there
+    ///   is one; `None` for a network without classes;
     /// * `masks`: where dropout masks come from, `None` in evaluation;
     /// * returns `[B, out_channels, H, W]`.
     ///
@@ -273,8 +334,14 @@ impl UNet {
         }
 
         // The blocks take the activated time vector and images with their channels last.
-        let temb = silu(temb);
-        let mut x = conv(&self.conv_in, x.permute([0, 2, 3, 1]), None, None);
+        let temb = self.activation.of(temb);
+        let x = x.permute([0, 2, 3, 1]);
+        let x = if self.center_input_sample {
+            x * 2.0 - 1.0
+        } else {
+            x
+        };
+        let mut x = conv(&self.conv_in, x, None, None);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &temb, &mut skips, &mut masks);
@@ -284,7 +351,7 @@ impl UNet {
             x = block.forward(x, &temb, &mut skips, &mut masks);
         }
         let activated = After {
-            silu: true,
+            activation: Some(Activation::Silu),
             ..After::default()
         };
         let x = group_norm(&self.conv_norm_out, x, activated);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
 use burn::tensor::{Device, Tensor};
-use ddpm_model::{MlpConfig, ModelError, UNet, UNetConfig, sinusoidal_embedding};
+use ddpm_model::{Activation, MlpConfig, ModelError, UNet, UNetConfig, sinusoidal_embedding};
 
 fn small() -> UNetConfig {
     UNetConfig {
@@ -146,6 +146,26 @@ fn what_cannot_be_built_is_refused_by_name() {
             ["downsample_padding = 2", "{0, 1}"],
         ),
         (refused(|c| c.num_classes = Some(0)), ["num_classes", "0"]),
+        (
+            refused(|c| c.num_classes = Some(usize::MAX)),
+            ["num_classes", "1..=1048576"],
+        ),
+        (
+            refused(|c| c.block_out_channels = vec![8, 1 << 40]),
+            ["block_out_channels", "1099511627776"],
+        ),
+        (
+            refused(|c| c.up_attention = Some(vec![true; 3])),
+            ["3 entries", "2 levels"],
+        ),
+        (
+            refused(|c| c.mid_attention_norm = false),
+            ["mid_attention_norm", "scale_shift"],
+        ),
+        (
+            refused(|c| c.mid_block_scale_factor = f64::INFINITY),
+            ["mid_block_scale_factor = inf", "positive"],
+        ),
     ] {
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     }
@@ -164,4 +184,53 @@ fn what_cannot_be_built_is_refused_by_name() {
         layers: 1,
     };
     assert!(mlp.check().unwrap_err().to_string().contains("hidden = 5"));
+}
+
+/// A network that is only to be loaded must not take the memory of one that was: this one has
+/// 10¹³ weights.
+#[test]
+fn weights_are_drawn_when_looked_at() {
+    let config = UNetConfig {
+        block_out_channels: vec![1 << 20; 2],
+        norm_num_groups: 32,
+        ..small()
+    };
+    assert!(config.init(0, &Device::flex()).is_ok());
+}
+
+/// By the definitions, in f64, on both sides of 0.
+#[test]
+fn every_activation_is_its_formula() {
+    // Φ(x) by Simpson's rule.
+    let phi = |x: f64| {
+        let density = |u: f64| (-u * u / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let n = 2000;
+        let h = x / f64::from(n);
+        let inner: f64 = (0..n)
+            .map(|i| {
+                let u = f64::from(i) * h;
+                (density(u) + 4.0 * density(u + h / 2.0) + density(u + h)) * h / 6.0
+            })
+            .sum();
+        0.5 + inner
+    };
+    let formula = |activation, x: f64| match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Mish => x * x.exp().ln_1p().tanh(),
+        Activation::Gelu => x * phi(x),
+        Activation::Relu => x.max(0.0),
+    };
+    for activation in Activation::ALL {
+        for x in [-3.0_f32, -0.5, 0.0, 0.7, 2.5] {
+            let found: f32 = activation
+                .of(Tensor::<1>::from_floats([x], &Device::flex()))
+                .into_scalar();
+            let expected = formula(activation, x.into());
+            // A few roundings of f32.
+            assert!(
+                (f64::from(found) - expected).abs() < 1e-6,
+                "{activation:?}({x}) = {found}, not {expected}"
+            );
+        }
+    }
 }

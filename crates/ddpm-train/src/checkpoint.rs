@@ -120,37 +120,53 @@ pub fn save<M: Module>(
     config: &str,
 ) -> Result<PathBuf, CheckpointError> {
     let target = folder.join(format!("step-{:08}", snapshot.step));
-    let aside = folder.join(format!(".step-{:08}.tmp", snapshot.step));
-    if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(io(&aside))?;
-    }
-    fs::create_dir_all(&aside).map_err(io(&aside))?;
     let state = State {
         step: snapshot.step,
         updates: snapshot.optim.updates,
         shape: snapshot.shape.clone(),
     };
-    let state =
-        serde_json::to_vec_pretty(&state).map_err(|e| CheckpointError::content(&aside, e))?;
+    let content = |name: &'static str, bytes: Result<Vec<u8>, String>| match bytes {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(reason) => Err(CheckpointError::content(&target.join(name), reason)),
+    };
+    let state = serde_json::to_vec_pretty(&state).map_err(|e| e.to_string());
     let files = [
-        ("model.safetensors", module_bytes(&snapshot.model)),
-        ("ema.safetensors", module_bytes(&snapshot.ema)),
-        ("optimizer.safetensors", optim_bytes(&snapshot.optim)),
-        ("losses.safetensors", losses_bytes(&snapshot.losses)),
-        ("state.json", Ok(state)),
-        ("config.toml", Ok(config.as_bytes().to_vec())),
+        content("model.safetensors", module_bytes(&snapshot.model))?,
+        content("ema.safetensors", module_bytes(&snapshot.ema))?,
+        content("optimizer.safetensors", optim_bytes(&snapshot.optim))?,
+        content("losses.safetensors", losses_bytes(&snapshot.losses))?,
+        content("state.json", state)?,
+        content("config.toml", Ok(config.as_bytes().to_vec()))?,
     ];
+    write_folder(&target, &files)?;
+    Ok(target)
+}
+
+/// Writes a folder of files, which may be in folders of it, under another name, and renames it: it
+/// is whole or absent, or what it was before.
+///
+/// # Errors
+///
+/// If the system refuses.
+pub fn write_folder(target: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), CheckpointError> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let aside = target.with_file_name(format!(".{name}.tmp"));
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(io(&aside))?;
+    }
+    fs::create_dir_all(&aside).map_err(io(&aside))?;
     for (name, bytes) in files {
         let path = aside.join(name);
-        let bytes = bytes.map_err(|reason| CheckpointError::content(&path, reason))?;
-        write_file(&path, &bytes)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(io(folder))?;
+        }
+        write_file(&path, bytes)?;
     }
     if target.exists() {
-        fs::remove_dir_all(&target).map_err(io(&target))?;
+        fs::remove_dir_all(target).map_err(io(target))?;
     }
-    fs::rename(&aside, &target).map_err(io(&target))?;
-    sync_parent(&target)?;
-    Ok(target)
+    fs::rename(&aside, target).map_err(io(target))?;
+    sync_parent(target)
 }
 
 /// The newest checkpoint of a run, or `run` itself if it is a checkpoint.
@@ -256,7 +272,12 @@ pub fn load_module<M: Module>(path: &Path, mut module: M) -> Result<M, Checkpoin
     Ok(module)
 }
 
-fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
+/// A network's weights as a safetensors file in PyTorch's layout.
+///
+/// # Errors
+///
+/// If they cannot be read from their device.
+pub fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
     // One entry of metadata, for PyTorch's readers: more would be written in a random order, and
     // equal weights should be equal files.
     let mut store = SafetensorsStore::from_bytes(None)

@@ -3,9 +3,13 @@
 //! Unknown keys are refused. The structs here hold whatever a file can say; [`crate::plan`] turns
 //! them into types that cannot be invalid, naming file, key and reason where that fails.
 
+mod model;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use model::{Mlp, Model, UNet};
 
 /// The recipes compiled into the program: name and TOML.
 pub const RECIPES: [(&str, &str); 4] = [
@@ -221,52 +225,6 @@ pub enum WeightingKind {
     MinSnr,
 }
 
-/// `[model]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Model {
-    /// The U-Net, for images; fields as in [`ddpm_model::UNetConfig`].
-    #[serde(rename = "unet")]
-    UNet {
-        /// Channels of each level, finest first.
-        channels: Vec<usize>,
-        /// Whether each level attends.
-        attention: Vec<bool>,
-        /// Whether the bottom attends.
-        #[serde(default = "yes")]
-        mid_attention: bool,
-        /// Residual blocks per level.
-        layers_per_block: usize,
-        /// Width of an attention head; one head if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        attention_head_dim: Option<usize>,
-        /// Dropout probability.
-        #[serde(default)]
-        dropout: f64,
-        /// Groups of the group norms.
-        norm_num_groups: usize,
-        /// ε of the group norms.
-        #[serde(default = "norm_eps")]
-        norm_eps: f64,
-        /// Padding of the halving convolutions.
-        #[serde(default = "one")]
-        downsample_padding: usize,
-        /// Time scales and shifts instead of being added.
-        #[serde(default)]
-        scale_shift: bool,
-        /// Classes to condition on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        num_classes: Option<usize>,
-    },
-    /// The multilayer perceptron, for points.
-    Mlp {
-        /// Width of the hidden layers.
-        hidden: usize,
-        /// Residual blocks.
-        layers: usize,
-    },
-}
-
 /// `[optimizer]`: AdamW, with PyTorch's defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -372,10 +330,6 @@ fn one() -> usize {
 
 fn yes() -> bool {
     true
-}
-
-fn norm_eps() -> f64 {
-    1e-6
 }
 
 fn beta_1() -> f64 {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Snapshot};
 use crate::data::{self, Batch, Dataset, Loader};
+use crate::diffusers::Pretrained;
 use crate::ema::Ema;
 use crate::network::{AnyNetwork, Network, build, class_tensor};
 use crate::optim::{Optim, clip};
@@ -38,24 +39,49 @@ pub struct Metrics {
     pub images_per_second: f64,
 }
 
-/// Trains as `plan` says in the folder `out`, from the newest checkpoint there if `resume`.
+/// What a run begins with.
+pub enum Start<'a> {
+    /// Weights drawn from the seed.
+    New,
+    /// The weights of a network trained elsewhere; the plan's network must be that one.
+    From(&'a Pretrained),
+    /// The newest checkpoint in its folder.
+    Resumed,
+}
+
+/// Trains as `plan` says in the folder `out`.
 ///
 /// # Errors
 ///
-/// If the data, the folder or a checkpoint is not usable, or the loss stops being finite.
-pub fn train(plan: &Plan, out: &Path, resume: bool, device: &Device) -> Result<()> {
+/// If the data, the folder or the weights to begin with are not usable, or the loss stops being
+/// finite.
+pub fn train(plan: &Plan, out: &Path, start: &Start, device: &Device) -> Result<()> {
     let dataset = Arc::new(data::load(&plan.source)?);
     check_classes(plan, &dataset)?;
-    prepare_folder(plan, out, resume)?;
+    let resume = matches!(start, Start::Resumed);
     let training = device.clone().autodiff();
     let learned = plan.config.objective.learned_variance;
-    match build(
-        &plan.network,
-        learned,
-        dataset.shape(),
-        plan.config.seed,
-        &training,
-    )? {
+    let network = match start {
+        Start::From(pretrained) => {
+            pretrained.check(dataset.shape())?;
+            ensure!(
+                pretrained.learned_variance() == learned,
+                "{}: out_channels = {}, but objective.learned_variance = {learned}",
+                pretrained.file.display(),
+                pretrained.config.out_channels
+            );
+            AnyNetwork::UNet(Box::new(pretrained.build(&training)?))
+        }
+        _ => build(
+            &plan.network,
+            learned,
+            dataset.shape(),
+            plan.config.seed,
+            &training,
+        )?,
+    };
+    prepare_folder(plan, out, resume)?;
+    match network {
         AnyNetwork::UNet(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<4>(),
         AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<2>(),
     }
@@ -284,15 +310,17 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
 
     /// The rows' classes, some replaced by the null class.
     fn classes(&self, batch: &Batch, rows: std::ops::Range<usize>) -> Option<Vec<usize>> {
-        let null = self.plan.classes()?;
+        self.plan.classes()?;
+        let null = self.plan.null_class();
         let p = self.plan.config.objective.class_dropout;
         let stream = NoiseStream::new(self.plan.config.seed, "class-dropout");
         let labels = batch.labels.as_ref()?;
         let keep = |i: usize| stream.row(batch.samples[i], 0).uniform() >= p;
-        Some(
-            rows.map(|i| if keep(i) { labels[i] } else { null })
-                .collect(),
-        )
+        let class = |i: usize| match null {
+            Some(null) if !keep(i) => null,
+            _ => labels[i],
+        };
+        Some(rows.map(class).collect())
     }
 
     /// A grid from the averaged weights, with the same noise every time.
@@ -301,8 +329,11 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         M: Network<D>,
     {
         let count = self.plan.config.sampling.count;
-        let null_class = self.plan.classes();
-        let classes = null_class.map(|n| (0..count).map(|k| k % n).collect::<Vec<_>>());
+        let null_class = self.plan.null_class();
+        let classes = self
+            .plan
+            .classes()
+            .map(|n| (0..count).map(|k| k % n).collect::<Vec<_>>());
         let request = Request {
             count,
             seed: self.plan.config.seed,

@@ -1,24 +1,28 @@
-//! Sampling from a finished or running training: checkpoint in, pictures out.
+//! Sampling from a finished or running training, or from weights of diffusers: checkpoint in,
+//! pictures out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use ddpm_process::Clip;
+use ddpm_schedule::{Objective, Sampler, Spacing};
 
 use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, SamplerKind};
 use crate::data;
+use crate::diffusers::{self, scheduler::Scheduler};
 use crate::evaluate::{self, Question, Report};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
-use crate::plan::{Plan, check_variance, sampling};
+use crate::plan::{Plan, SamplingPlan, check_variance, sampler};
 use crate::sample::{Request, sample};
 
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The run, or one of its checkpoints.
+    /// The run, one of its checkpoints, or a folder of diffusers.
     pub from: PathBuf,
     /// Number of samples.
     pub num: usize,
@@ -44,6 +48,82 @@ pub struct Order {
     pub raw: bool,
 }
 
+/// A network to sample from, and what it was trained with.
+struct Trained {
+    network: AnyNetwork,
+    objective: Objective,
+    learned_variance: bool,
+    shape: Vec<usize>,
+    /// How to sample where an order does not say.
+    sampler: Sampler,
+    steps: u32,
+    clip: Option<Clip>,
+    /// A file that spaces the steps in its own way.
+    scheduler: Option<Scheduler>,
+    classes: Option<usize>,
+    null_class: Option<usize>,
+}
+
+/// A run's averaged weights.
+fn run(from: &Path, device: &Device) -> Result<Trained> {
+    let path = checkpoint::newest(from)?;
+    let file = path.join("config.toml");
+    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
+    let weights = path.join("ema.safetensors");
+    let shape = checkpoint::row_shape(&path)?;
+    let learned_variance = plan.config.objective.learned_variance;
+    let network = match build(&plan.network, learned_variance, &shape, 0, device)? {
+        AnyNetwork::UNet(network) => AnyNetwork::UNet(Box::new(load_module(&weights, *network)?)),
+        AnyNetwork::Mlp(network) => AnyNetwork::Mlp(Box::new(load_module(&weights, *network)?)),
+    };
+    Ok(Trained {
+        network,
+        classes: plan.classes(),
+        null_class: plan.null_class(),
+        learned_variance,
+        sampler: plan.sampling.sampler,
+        steps: plan.config.sampling.steps,
+        clip: plan.sampling.clip,
+        scheduler: None,
+        objective: plan.objective,
+        shape,
+    })
+}
+
+/// A network of diffusers and its scheduler; the steps are as many as its pipelines take, all of
+/// them where noise is added and fifty where not.
+fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
+    let pretrained = diffusers::unet(from)?;
+    let file = pretrained.file.display();
+    let [height, width] = pretrained
+        .sample_size
+        .with_context(|| format!("{file}: sample_size is missing"))?;
+    let shape = vec![pretrained.config.in_channels, height, width];
+    pretrained.check(&shape)?;
+    let scheduler = diffusers::scheduler(from)?;
+    let (learned, sampler) = (pretrained.learned_variance(), scheduler.sampler);
+    ensure!(
+        learned || !scheduler.learned_variance,
+        "{file}: out_channels = {}, but the scheduler's variance_type is that of twice as many",
+        pretrained.config.out_channels
+    );
+    let timesteps = scheduler.objective.schedule().timesteps();
+    let noisy = matches!(sampler, Sampler::AncestralBeta | Sampler::AncestralLearned)
+        || sampler == Sampler::ANCESTRAL;
+    Ok(Trained {
+        network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
+        objective: scheduler.objective.clone(),
+        learned_variance: learned,
+        sampler,
+        steps: if noisy { timesteps } else { timesteps.min(50) },
+        clip: scheduler.clip,
+        scheduler: Some(scheduler),
+        shape,
+        classes: pretrained.config.num_classes,
+        null_class: pretrained.config.null_class(),
+    })
+}
+
 /// Draws samples and writes them: `grid.png`, `NNNN.png` each, and what else was asked for.
 ///
 /// # Errors
@@ -51,33 +131,20 @@ pub struct Order {
 /// If the checkpoint or the noise cannot be used, a number is out of its range, or a file cannot
 /// be written.
 pub fn generate(order: &Order, device: &Device) -> Result<()> {
-    let path = checkpoint::newest(&order.from)?;
-    let file = path.join("config.toml");
-    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
     ensure!(order.num >= 1, "--num 0 asks for nothing");
     ensure!(
         order.guidance.is_finite(),
         "--guidance {} is not a number",
         order.guidance
     );
-    let weights = path.join("ema.safetensors");
-    let shape = checkpoint::row_shape(&path)?;
-    let learned = plan.config.objective.learned_variance;
-    match build(&plan.network, learned, &shape, 0, device)? {
-        AnyNetwork::UNet(network) => draw::<4, _>(
-            order,
-            &plan,
-            &load_module(&weights, *network)?,
-            &shape,
-            device,
-        ),
-        AnyNetwork::Mlp(network) => draw::<2, _>(
-            order,
-            &plan,
-            &load_module(&weights, *network)?,
-            &shape,
-            device,
-        ),
+    let trained = if diffusers::is_folder(&order.from) {
+        pretrained(&order.from, device)?
+    } else {
+        run(&order.from, device)?
+    };
+    match &trained.network {
+        AnyNetwork::UNet(network) => draw::<4, _>(order, &trained, &**network, device),
+        AnyNetwork::Mlp(network) => draw::<2, _>(order, &trained, &**network, device),
     }
 }
 
@@ -112,6 +179,10 @@ pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
         "the data has rows of shape {:?}, the network is for {shape:?}",
         data.shape()
     );
+    ensure!(
+        plan.classes().is_none() || plan.null_class().is_some() || data.classes().is_some(),
+        "the network needs classes, and the data has no labels"
+    );
     let weights = path.join("ema.safetensors");
     let (objective, classes) = (&plan.objective, plan.classes());
     let question = &examination.question;
@@ -128,39 +199,54 @@ pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
     }
 }
 
+/// The sampler asked for, on the times asked for.
+fn plan(order: &Order, trained: &Trained) -> Result<SamplingPlan> {
+    let sampler = match (order.sampler, order.eta, trained.sampler) {
+        (Some(kind), eta, _) => sampler(kind, eta.unwrap_or(0.0)).map_err(anyhow::Error::msg)?,
+        (None, Some(eta), Sampler::Ddim { .. }) => {
+            sampler(SamplerKind::Ddim, eta).map_err(anyhow::Error::msg)?
+        }
+        (None, _, sampler) => sampler,
+    };
+    check_variance(sampler, trained.learned_variance)
+        .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
+    let steps = order.steps.unwrap_or(trained.steps);
+    let trajectory = match &trained.scheduler {
+        Some(scheduler) => scheduler.trajectory(steps)?,
+        None => Spacing::Trailing.trajectory(trained.objective.schedule(), steps)?,
+    };
+    Ok(SamplingPlan {
+        sampler,
+        trajectory,
+        clip: trained.clip,
+    })
+}
+
 fn draw<const D: usize, N: Network<D>>(
     order: &Order,
-    plan: &Plan,
+    trained: &Trained,
     network: &N,
-    shape: &[usize],
     device: &Device,
 ) -> Result<()> {
-    let config = &plan.config.sampling;
-    let steps = order.steps.unwrap_or(config.steps);
-    let kind = order.sampler.unwrap_or(config.sampler);
-    let eta = order.eta.unwrap_or(config.eta);
-    let sampling =
-        sampling(kind, eta, Some(steps), plan.objective.schedule()).map_err(anyhow::Error::msg)?;
-    check_variance(&sampling, plan.config.objective.learned_variance)
-        .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
-    let classes = classes(order, plan)?;
+    let sampling = plan(order, trained)?;
+    let classes = classes(order, trained)?;
     let init_noise = match &order.init_noise {
-        Some(path) => Some(read_noise(path, order.num, shape)?),
+        Some(path) => Some(read_noise(path, order.num, &trained.shape)?),
         None => None,
     };
     let request = Request {
         count: order.num,
         seed: order.seed,
         classes: classes.as_deref(),
-        null_class: plan.classes(),
+        null_class: trained.null_class,
         guidance: order.guidance,
-        shape,
+        shape: &trained.shape,
         init_noise: init_noise.as_deref(),
     };
     let mut frames = Vec::new();
     let samples = sample::<D, N>(
         network,
-        &plan.objective,
+        &trained.objective,
         &sampling,
         &request,
         device,
@@ -178,8 +264,8 @@ fn draw<const D: usize, N: Network<D>>(
     Ok(())
 }
 
-fn classes(order: &Order, plan: &Plan) -> Result<Option<Vec<usize>>> {
-    let Some(n) = plan.classes() else {
+fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {
+    let Some(n) = trained.classes else {
         ensure!(
             order.class.is_none(),
             "--class: the network was trained without classes"
@@ -190,6 +276,10 @@ fn classes(order: &Order, plan: &Plan) -> Result<Option<Vec<usize>>> {
         );
         return Ok(None);
     };
+    ensure!(
+        order.guidance == 1.0 || trained.null_class.is_some(),
+        "--guidance: none of the network's classes is known to mean none"
+    );
     if let Some(class) = order.class {
         ensure!(
             class < n,

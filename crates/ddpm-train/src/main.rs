@@ -1,19 +1,23 @@
 //! The program `ddpm`: trains, samples, and shows schedules and devices.
 
+mod arguments;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use arguments::{Export, Library, Sample, Train};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_schedule::NoiseSchedule;
-use ddpm_train::config::{self, Config, SamplerKind, Schedule, ScheduleKind};
+use ddpm_train::config::{self, Config, Schedule, ScheduleKind};
 use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::evaluate::{self, Question};
+use ddpm_train::fit::{self, Start};
 use ddpm_train::generate::{Examination, Order, examine, generate};
 use ddpm_train::plan::{self, Plan};
-use ddpm_train::{checkpoint, data, fit, forward, table};
+use ddpm_train::{checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
 /// which would fault them in again, page by page, in the next operation.
@@ -22,7 +26,7 @@ static ALLOCATOR: Allocator = Allocator;
 
 /// Denoising diffusion probabilistic models: train one, sample from it.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +38,8 @@ enum Command {
     Train(Train),
     /// Draw samples from a run.
     Sample(Sample),
+    /// Write a run's network for another library.
+    Export(Export),
     /// Measure a run.
     Eval {
         #[command(subcommand)]
@@ -55,101 +61,6 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  ddpm train                                  # digits, some minutes on a CPU
-  ddpm train --recipe fashion-mnist --data DIR
-  ddpm train --out runs/digits --resume       # go on where it was cut off
-  ddpm recipe digits > mine.toml              # change it, then
-  ddpm train --config mine.toml
-
-A run's folder holds config.toml, metrics.jsonl (a line a step), loss.svg,
-samples/ (a picture every few steps) and checkpoints/. The same seed gives the
-same run.")]
-struct Train {
-    /// A compiled-in recipe; `ddpm recipe NAME` shows it [default: digits].
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
-    recipe: Option<String>,
-    /// A configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder (or file) of the data, for recipes that need one.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    /// The run's folder [default: runs/ and the recipe's name].
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Optimizer steps of the whole run.
-    #[arg(long, value_name = "N")]
-    steps: Option<u64>,
-    /// Rows a step.
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
-    /// Everything random follows from it.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Steps between checkpoints.
-    #[arg(long, value_name = "N")]
-    checkpoint_every: Option<u64>,
-    /// Go on from the newest checkpoint in the run's folder.
-    #[arg(long)]
-    resume: bool,
-    /// flex, ndarray, cuda or vulkan.
-    #[arg(long, value_name = "NAME", default_value = "flex")]
-    backend: String,
-}
-
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  ddpm sample --from runs/digits
-  ddpm sample --from runs/digits --sampler ddim --steps 50 --film
-  ddpm sample --from runs/digits --class 3 --guidance 2 --num 16
-
-Sample k depends on the seed and k alone, not on how many are drawn with it.")]
-struct Sample {
-    /// A run's folder, or one of its checkpoints.
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
-    /// Number of samples.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    num: usize,
-    /// The sampler [default: the run's].
-    #[arg(long)]
-    sampler: Option<SamplerKind>,
-    /// Steps of the reverse process [default: the run's].
-    #[arg(long, value_name = "N")]
-    steps: Option<u32>,
-    /// How much noise DDIM adds, from 0 (none) to 1 (as much as DDPM).
-    #[arg(long, value_name = "X")]
-    eta: Option<f64>,
-    /// One class for all samples [default: all classes in turn].
-    #[arg(long, value_name = "K")]
-    class: Option<usize>,
-    /// Weight of classifier-free guidance; 1 is none.
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
-    guidance: f64,
-    /// Seed of the noise.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Start from the tensor `noise` of this safetensors file.
-    #[arg(long, value_name = "FILE")]
-    init_noise: Option<PathBuf>,
-    /// Where the pictures go.
-    #[arg(long, value_name = "DIR", default_value = "samples")]
-    out: PathBuf,
-    /// Also write film.gif, the reverse process of the first samples.
-    #[arg(long)]
-    film: bool,
-    /// Also write samples.safetensors, the values before any rounding.
-    #[arg(long)]
-    raw: bool,
-    /// flex, ndarray, cuda or vulkan.
-    #[arg(long, value_name = "NAME", default_value = "flex")]
-    backend: String,
 }
 
 #[derive(clap::Args)]
@@ -302,6 +213,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(args) => train(args),
         Command::Sample(args) => sample(args),
+        Command::Export(args) => export(&args),
         Command::Eval {
             measure: Measure::Nll(args),
         } => nll(args),
@@ -348,11 +260,23 @@ fn train(args: Train) -> Result<()> {
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
     config.seed = args.seed.unwrap_or(config.seed);
     config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
+    let pretrained = match &args.init_from {
+        Some(folder) => Some(diffusers::unet(folder)?),
+        None => None,
+    };
+    let start = match &pretrained {
+        Some(pretrained) => {
+            config.model = pretrained.model(&config.model);
+            Start::From(pretrained)
+        }
+        None if args.resume => Start::Resumed,
+        None => Start::New,
+    };
     let out = args
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let plan = Plan::new(config, &file)?;
-    fit::train(&plan, &out, args.resume, &device)
+    fit::train(&plan, &out, &start, &device)
 }
 
 fn sample(args: Sample) -> Result<()> {
@@ -373,6 +297,17 @@ fn sample(args: Sample) -> Result<()> {
     };
     generate(&order, &device)?;
     eprintln!("{} samples in {}", order.num, order.out.display());
+    Ok(())
+}
+
+fn export(args: &Export) -> Result<()> {
+    let device = args.backend.parse::<Backend>()?.device()?;
+    match args.format {
+        Library::Diffusers => {
+            diffusers::export(&args.from, &args.to, args.raw_weights, &device)?;
+        }
+    }
+    eprintln!("exported to {}", args.to.display());
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! A configuration that has been checked: values that cannot be invalid.
 
 use ddpm_model::{MlpConfig, UNetConfig};
+use ddpm_process::Clip;
 use ddpm_schedule::{
     Eta, NoiseSchedule, Objective, Parametrization, Sampler, Spacing, Trajectory, Weighting,
 };
 
 use crate::config::{
-    Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Schedule, ScheduleKind,
-    WeightingKind,
+    Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Sampling, Schedule,
+    ScheduleKind, WeightingKind,
 };
 use crate::data::{Channels, Source};
 use crate::optim::{AdamWSettings, LearningRate};
@@ -28,6 +29,8 @@ pub struct SamplingPlan {
     pub sampler: Sampler,
     /// The times visited.
     pub trajectory: Trajectory,
+    /// The range x̂₀ is kept in: that of images, none for points.
+    pub clip: Option<Clip>,
 }
 
 /// A checked [`Config`].
@@ -64,23 +67,26 @@ impl Plan {
         check_counts(&config).map_err(|(key, reason)| bad(key, reason))?;
         let source = source(&config).map_err(|(key, reason)| bad(key, reason))?;
         let schedule = schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
-        let sampling = sampling(
-            config.sampling.sampler,
-            config.sampling.eta,
-            Some(config.sampling.steps),
-            &schedule,
-        )
-        .map_err(|reason| bad("sampling", reason))?;
-        check_variance(&sampling, config.objective.learned_variance)
+        let mut sampling =
+            sampling(&config.sampling, &schedule).map_err(|reason| bad("sampling", reason))?;
+        check_variance(sampling.sampler, config.objective.learned_variance)
             .map_err(|reason| bad("sampling.sampler", reason))?;
         let objective = objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
         let network = network(&config.model);
         check_network(&network).map_err(|reason| bad("model", reason))?;
+        if let (Model::UNet(unet), true) = (&config.model, config.objective.class_dropout > 0.0)
+            && unet.num_classes.is_some()
+            && !unet.null_class
+        {
+            let reason = "a network without a null class has nothing to drop to".to_owned();
+            return Err(bad("objective.class_dropout", reason));
+        }
         let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
         if images != matches!(network, NetworkPlan::UNet(_)) {
             let reason = "images need kind \"unet\", points need \"mlp\"".to_owned();
             return Err(bad("model.kind", reason));
         }
+        sampling.clip = images.then_some(Clip::UNIT);
         Ok(Self {
             source,
             objective,
@@ -105,6 +111,14 @@ impl Plan {
     pub fn classes(&self) -> Option<usize> {
         match &self.network {
             NetworkPlan::UNet(config) => config.num_classes,
+            NetworkPlan::Mlp(_) => None,
+        }
+    }
+
+    /// The class that means none.
+    pub fn null_class(&self) -> Option<usize> {
+        match &self.network {
+            NetworkPlan::UNet(config) => config.null_class(),
             NetworkPlan::Mlp(_) => None,
         }
     }
@@ -300,35 +314,29 @@ pub fn beta_ends(config: &Schedule) -> (f64, f64) {
     )
 }
 
-/// A sampler and its trajectory: `steps` times spread by the trailing rule, so that the first is
-/// always T, or all of them.
+/// A sampler by its name.
 ///
 /// # Errors
 ///
-/// If η is outside [0, 1], or the schedule has fewer than `steps` times.
-pub fn sampling(
-    kind: SamplerKind,
-    eta: f64,
-    steps: Option<u32>,
-    schedule: &NoiseSchedule,
-) -> Result<SamplingPlan, String> {
+/// If η is outside [0, 1].
+pub fn sampler(kind: SamplerKind, eta: f64) -> Result<Sampler, String> {
     let eta = Eta::new(eta).map_err(|e| e.to_string())?;
-    let sampler = match kind {
+    Ok(match kind {
         SamplerKind::Ancestral => Sampler::ANCESTRAL,
         SamplerKind::AncestralBeta => Sampler::AncestralBeta,
         SamplerKind::AncestralLearned => Sampler::AncestralLearned,
         SamplerKind::Ddim => Sampler::Ddim { eta },
         SamplerKind::DpmPp2M => Sampler::DpmPp2M,
-    };
-    let trajectory = match steps {
-        Some(steps) => Spacing::Trailing
-            .trajectory(schedule, steps)
-            .map_err(|e| e.to_string())?,
-        None => Trajectory::full(schedule),
-    };
+    })
+}
+
+/// The pictures on the way: times spread by the trailing rule, so that the first is always T.
+fn sampling(config: &Sampling, schedule: &NoiseSchedule) -> Result<SamplingPlan, String> {
+    let trajectory = Spacing::Trailing.trajectory(schedule, config.steps);
     Ok(SamplingPlan {
-        sampler,
-        trajectory,
+        sampler: sampler(config.sampler, config.eta)?,
+        trajectory: trajectory.map_err(|e| e.to_string())?,
+        clip: None,
     })
 }
 
@@ -337,8 +345,8 @@ pub fn sampling(
 /// # Errors
 ///
 /// If the sampler asks for a variance that the network does not give.
-pub fn check_variance(plan: &SamplingPlan, learned: bool) -> Result<(), String> {
-    if plan.sampler == Sampler::AncestralLearned && !learned {
+pub fn check_variance(sampler: Sampler, learned: bool) -> Result<(), String> {
+    if sampler == Sampler::AncestralLearned && !learned {
         let reason = "\"ancestral-learned\" is for networks of objective.learned_variance = true";
         return Err(reason.to_owned());
     }
@@ -368,38 +376,14 @@ fn objective(config: &Config, schedule: NoiseSchedule) -> Result<Objective, Stri
 }
 
 fn network(model: &Model) -> NetworkPlan {
-    match model.clone() {
-        Model::UNet {
-            channels,
-            attention,
-            mid_attention,
-            layers_per_block,
-            attention_head_dim,
-            dropout,
-            norm_num_groups,
-            norm_eps,
-            downsample_padding,
-            scale_shift,
-            num_classes,
-        } => NetworkPlan::UNet(UNetConfig {
-            block_out_channels: channels,
-            attention,
-            mid_attention,
-            layers_per_block,
-            attention_head_dim,
-            dropout,
-            norm_num_groups,
-            norm_eps,
-            downsample_padding,
-            scale_shift,
-            num_classes,
-            ..UNetConfig::cifar10()
-        }),
-        Model::Mlp { hidden, layers } => NetworkPlan::Mlp(MlpConfig {
+    match model {
+        // Three channels stand in for the data's until it is loaded.
+        Model::UNet(unet) => NetworkPlan::UNet(unet.config(3)),
+        Model::Mlp(mlp) => NetworkPlan::Mlp(MlpConfig {
             features: 2,
             out_features: 2,
-            hidden,
-            layers,
+            hidden: mlp.hidden,
+            layers: mlp.layers,
         }),
     }
 }

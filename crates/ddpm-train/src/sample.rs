@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_kernels::keep_packed_weights;
-use ddpm_process::{Clip, Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
+use ddpm_process::{Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
 use ddpm_schedule::Objective;
 
 use crate::network::{Network, class_tensor};
@@ -23,9 +23,9 @@ pub struct Request<'a> {
     pub count: usize,
     /// The seed of their noise.
     pub seed: u64,
-    /// The class of each sample, `num_classes` for none; `None` for unconditional networks.
+    /// The class of each sample, `null_class` for none; `None` for unconditional networks.
     pub classes: Option<&'a [usize]>,
-    /// The class that means none, if the network has classes.
+    /// The class that means none, if the network has one; guidance needs it.
     pub null_class: Option<usize>,
     /// Guidance weight w; 1 is the conditional prediction alone.
     pub guidance: f64,
@@ -37,7 +37,7 @@ pub struct Request<'a> {
 
 /// Draws samples; `seen(step, samples)` is shown each state of the first [`BATCH`] samples.
 ///
-/// Images are clamped to [−1, 1] at every step, points are not.
+/// x̂₀ is clipped at every step as the plan says.
 ///
 /// # Panics
 ///
@@ -93,7 +93,8 @@ fn draw<const D: usize, N: Network<D>>(
     let class_of = |&k: &u64| {
         let k = usize::try_from(k).unwrap_or(usize::MAX);
         let classes = request.classes?;
-        classes.get(k).copied().or(request.null_class)
+        // What nobody asked for may be of any class.
+        Some(classes.get(k).copied().unwrap_or(0))
     };
     let classes: Option<Vec<usize>> = ids.iter().map(class_of).collect();
     let predict = |classes: Option<Vec<usize>>| {
@@ -118,14 +119,15 @@ fn draw<const D: usize, N: Network<D>>(
     };
     let noise = |step| stream.normal(ids, step, shape, device);
     let x = z * std;
-    if request.shape.len() == 3 {
-        let clipped = Clipped {
-            denoiser: guided,
-            clip: Clip::UNIT,
-        };
-        walk(clipped, plan, x, noise, seen)
-    } else {
-        walk(guided, plan, x, noise, seen)
+    match plan.clip {
+        Some(clip) => {
+            let clipped = Clipped {
+                denoiser: guided,
+                clip,
+            };
+            walk(clipped, plan, x, noise, seen)
+        }
+        None => walk(guided, plan, x, noise, seen),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use burn::tensor::{Device, Tensor};
 use ddpm_model::{UNet, UNetConfig};
-use ddpm_process::{Denoiser, NoiseStream, Predictor};
-use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+use ddpm_process::{Clip, Denoiser, NoiseStream, Predictor};
+use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Trajectory, Weighting};
 use ddpm_train::config::SamplerKind;
 use ddpm_train::network::{Network, class_tensor};
 use ddpm_train::params;
-use ddpm_train::plan::sampling;
+use ddpm_train::plan::{SamplingPlan, sampler};
 use ddpm_train::sample::{BATCH, Request, sample};
 
 const CLASSES: usize = 3;
@@ -49,7 +49,11 @@ fn one_step_is_the_guided_prediction() {
     let network = network(&device);
     let schedule = NoiseSchedule::cosine(100, 0.008).unwrap();
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
-    let plan = sampling(SamplerKind::Ddim, 0.0, Some(1), objective.schedule()).unwrap();
+    let plan = SamplingPlan {
+        sampler: sampler(SamplerKind::Ddim, 0.0).unwrap(),
+        trajectory: Trajectory::trailing(objective.schedule(), 1).unwrap(),
+        clip: Some(Clip::UNIT),
+    };
     let t = objective.schedule().visit(objective.schedule().last());
 
     let classes: Vec<usize> = (0..BATCH).map(|k| k % CLASSES).collect();

@@ -4,6 +4,7 @@
 mod backends;
 mod data;
 mod descent;
+mod diffusers;
 mod diverged;
 mod forward;
 mod guidance;

@@ -1,0 +1,109 @@
+//! A run as a folder that diffusers' `DDPMPipeline.from_pretrained` reads.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use ddpm_model::{UNet, UNetConfig};
+use serde_json::{Value, json};
+
+use super::scheduler::ddpm_config;
+use super::{VERSION, config};
+use crate::checkpoint::{self, CheckpointError, module_bytes};
+use crate::config::{Config, ConfigError};
+use crate::network::{self, AnyNetwork, NetworkError};
+use crate::plan::{NetworkPlan, Plan};
+
+/// Why a run cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The checkpoint cannot be read, or a file not written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run's configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run's network does not fit its rows.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The folder exists.
+    #[error("{}: exists already; an export makes a new folder", .0.display())]
+    Exists(PathBuf),
+    /// diffusers has nothing of the kind.
+    #[error("{}: {reason}", path.display())]
+    Foreign {
+        /// The run, or the folder to make.
+        path: PathBuf,
+        /// What diffusers does not have.
+        reason: String,
+    },
+}
+
+/// Writes the newest checkpoint of the run `from` as the new folder `to`: its averaged weights, or
+/// those being trained if `raw`; `device` is where they are checked. The folder is written under another name and renamed, so it is
+/// whole or absent.
+///
+/// # Errors
+///
+/// If `to` exists, the checkpoint cannot be read, the run is not of images with preserved variance,
+/// or the system refuses.
+pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<(), ExportError> {
+    let path = checkpoint::newest(from)?;
+    let file = path.join("config.toml");
+    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
+    let shape = checkpoint::row_shape(&path)?;
+    let foreign = |reason: &str| ExportError::Foreign {
+        path: path.clone(),
+        reason: reason.to_owned(),
+    };
+    let learned = plan.config.objective.learned_variance;
+    let (NetworkPlan::UNet(config), AnyNetwork::UNet(network)) = (
+        &plan.network,
+        network::build(&plan.network, learned, &shape, 0, device)?,
+    ) else {
+        return Err(foreign("diffusers has no network for points"));
+    };
+    let scheduler = ddpm_config(&plan).map_err(|reason| foreign(&reason))?;
+    let weights = if raw { "model" } else { "ema" };
+    let weights = path.join(format!("{weights}.safetensors"));
+    let network = checkpoint::load_module(&weights, *network)?;
+    let mut config = config.clone();
+    let outputs = if learned { 2 } else { 1 };
+    (config.in_channels, config.out_channels) = (shape[0], outputs * shape[0]);
+    write(to, &config, [shape[1], shape[2]], &network, &scheduler)
+}
+
+/// Writes a network for images of a height and a width, and its process, as the new folder `to`.
+///
+/// # Errors
+///
+/// If `to` exists, the process does not preserve variance, or the system refuses.
+pub fn write(
+    to: &Path,
+    config: &UNetConfig,
+    size: [usize; 2],
+    network: &UNet,
+    scheduler: &Value,
+) -> Result<(), ExportError> {
+    if to.exists() {
+        return Err(ExportError::Exists(to.to_owned()));
+    }
+    let weights = module_bytes(network).map_err(|reason| CheckpointError::Content {
+        path: to.to_owned(),
+        reason,
+    })?;
+    let index = json!({
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": VERSION,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    });
+    let text = |value: &Value| format!("{value:#}\n").into_bytes();
+    let files = [
+        ("model_index.json", text(&index)),
+        ("unet/config.json", text(&config::write(config, size))),
+        ("unet/diffusion_pytorch_model.safetensors", weights),
+        ("scheduler/scheduler_config.json", text(scheduler)),
+    ];
+    checkpoint::write_folder(to, &files)?;
+    Ok(())
+}
