@@ -6,9 +6,11 @@
 mod backend;
 mod checks;
 mod commands;
+mod interop;
 mod launch;
 mod llvm;
 mod nightly;
+mod peers;
 mod race;
 mod tidy;
 
@@ -24,11 +26,12 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND [ARGUMENTS]
 
 Diffusion models; the arguments are the program's own (try `train --help`):
-  train, sample, eval, forward, schedule, devices, recipe
+  train, sample, export, eval, forward, schedule, devices, recipe
       --backend NAME    flex (default) or ndarray on the CPU, cuda, vulkan
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
   race --speed          PyTorch against us: the same network, the same steps
       --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
+  interop               diffusers and we, with each other's networks
   book                  the derivations, with mdBook, into target/book
 
 Checks:
@@ -39,8 +42,7 @@ Checks:
   package               the published crates, each built from its own archive
   deny                  licenses and advisories, with cargo-deny
   miri                  the kernels' unsafe code under Miri, in plain Rust
-  fuzz [TARGET]         strangers' input and any shape, with AddressSanitizer
-      --minutes N       for each target (default 30)
+  fuzz [TARGET]         any input, AddressSanitizer; --minutes N (default 30)
 
   help                  this text
 ";
@@ -79,11 +81,12 @@ fn main() -> ExitCode {
 /// Carries out one command.
 fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match command {
-        "train" | "sample" | "eval" | "forward" | "schedule" | "devices" | "recipe" => {
+        "train" | "sample" | "export" | "eval" | "forward" | "schedule" | "devices" | "recipe" => {
             launch::ddpm(command, arguments)
         }
         "bench" => launch::bench(arguments),
         "race" => race::race(arguments),
+        "interop" => interop::interop(arguments),
         "test" | "ci" => checks::test(arguments),
         "props" => commands::props(arguments),
         "tidy" => commands::tidy(arguments),

@@ -5,10 +5,9 @@
 //! other. They take the same arguments and print the same lines, one a step.
 
 mod load;
-mod peers;
 mod table;
 
-use crate::{Refusal, cargo_command, root};
+use crate::{Refusal, cargo_command, peers, root};
 use anyhow::{Context as _, bail};
 use lexopt::ValueExt as _;
 use std::{
@@ -68,7 +67,7 @@ pub(crate) fn race(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let folder = target.join("race");
     let programs = Programs {
-        python: peers::install(&folder)?,
+        python: peers::install(&folder, "no race")?,
         step: build(&target)?,
         folder,
     };
@@ -263,7 +262,7 @@ fn mean(lines: &[String]) -> Option<f64> {
 }
 
 /// The number `key` of a flat JSON object.
-fn number(line: &str, key: &str) -> Option<f64> {
+pub(crate) fn number(line: &str, key: &str) -> Option<f64> {
     let (_, rest) = line.split_once(&format!("\"{key}\":"))?;
     rest.split([',', '}']).next()?.trim().parse().ok()
 }

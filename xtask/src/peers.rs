@@ -1,4 +1,4 @@
-//! PyTorch, in a virtual environment of its own.
+//! PyTorch and diffusers, in a virtual environment of their own.
 
 use crate::{Refusal, root};
 use anyhow::Context as _;
@@ -8,11 +8,12 @@ use std::{
     process::Command,
 };
 
-/// The Python in `folder/venv` that has `benches/peers/requirements.txt`, installed if need be.
+/// The Python in `folder/venv` that has `benches/peers/requirements.txt`, installed if need be;
+/// `without` says what there will not be if it cannot be.
 ///
 /// # Errors
 /// A [`Refusal`] where Python or its registry is missing.
-pub(super) fn install(folder: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn install(folder: &Path, without: &str) -> anyhow::Result<PathBuf> {
     let requirements = root().join("benches/peers/requirements.txt");
     let wanted =
         fs::read_to_string(&requirements).with_context(|| requirements.display().to_string())?;
@@ -31,12 +32,14 @@ pub(super) fn install(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut make = Command::new("python3");
     run(
         make.args(["-m", "venv", "--clear"]).arg(&venv),
+        without,
         "make a virtual environment",
     )?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--requirement"]);
     run(
         pip.arg(&requirements),
+        without,
         "install benches/peers/requirements.txt",
     )?;
     fs::write(&installed, wanted).with_context(|| installed.display().to_string())?;
@@ -44,8 +47,8 @@ pub(super) fn install(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Runs the command silently.
-fn run(command: &mut Command, purpose: &str) -> Result<(), Refusal> {
-    let refusal = |reason: &str| Refusal(format!("no race: python3 cannot {purpose}: {reason}"));
+fn run(command: &mut Command, without: &str, purpose: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal(format!("{without}: python3 cannot {purpose}: {reason}"));
     let output = command.output().map_err(|e| refusal(&e.to_string()))?;
     if output.status.success() {
         return Ok(());
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_one_line() {
-        let missing = run(&mut Command::new("no-such-python"), "start");
+        let missing = run(&mut Command::new("no-such-python"), "no race", "start");
         let Refusal(text) = missing.unwrap_err();
         assert!(
             text.starts_with("no race: python3 cannot start: "),
