@@ -101,7 +101,7 @@ pub(crate) fn mutate(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             survivors.join(", ")
         );
     }
-    println!("{} changes, none survives", trials.len());
+    println!("tried: {}, survivors: none", trials.len());
     Ok(ExitCode::SUCCESS)
 }
 

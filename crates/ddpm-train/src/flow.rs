@@ -171,8 +171,8 @@ mod tests {
     /// and zᵀAz = p + r + q·z₁z₂ at every σ, whose mean over the four z is the trace: the rows'
     /// estimates are known one by one, 1.4 nats to either side of it.
     ///
-    /// For an eigenvalue λ Heun's error is λ(1 − λ²)/6·0.02³ of y a step, 5e-5 after a hundred, and
-    /// the combination in y₁ may make five times as much of it: 2e-3 of ½y²/std², which stays below 4.
+    /// For an eigenvalue λ Heun's error is λ(1 − λ²)/6·0.02³ of y a step, 5e-5 after a hundred: twice
+    /// that of ½y²/std², which is 18 at most.
     #[test]
     fn the_trace_is_that_of_any_jacobian() {
         let device = Device::flex();
