@@ -237,7 +237,10 @@ fn failures(output: &str) -> Vec<String> {
         let path = name.split(' ').next()?;
         Some(path.rsplit("::").next()?.to_owned())
     });
-    failed.collect()
+    // They end in the order of their threads, which is another each time.
+    let mut failed: Vec<_> = failed.collect();
+    failed.sort();
+    failed
 }
 
 #[cfg(test)]
@@ -291,9 +294,9 @@ mod tests {
 
     #[test]
     fn failures_are_read_from_a_test_binarys_output() {
-        let output = "running 4 tests\ntest laws::a ... ok\ntest laws::b ... FAILED\n\
-                      test c - should panic ... FAILED\ntest d ... ignored\n\
-                      \nfailures:\n    laws::b\n";
-        assert_eq!(failures(output), ["b", "c"]);
+        let output = "running 4 tests\ntest laws::a ... ok\ntest laws::d ... FAILED\n\
+                      test a::c - should panic ... FAILED\ntest e ... ignored\n\
+                      \nfailures:\n    laws::d\n";
+        assert_eq!(failures(output), ["c", "d"]);
     }
 }

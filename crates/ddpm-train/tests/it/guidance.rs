@@ -66,7 +66,7 @@ fn the_class_is_added_to_the_time() {
         _ => value,
     });
     for class in 0..=CLASSES {
-        let row = table.clone().slice([class * width..(class + 1) * width]);
+        let row = table.clone().narrow(0, class * width, width);
         let moved = params::update(unmoved.clone(), |name, value| match name {
             "time_embedding.linear_2.bias" => value + row.clone(),
             _ => value,
