@@ -64,35 +64,14 @@ pub(crate) fn mutate(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let root = root();
     let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| path.to_owned());
     let equations = read(&format!("{}/{}", equations::CHAPTERS, equations::TABLE))?;
-    let before = read(table::FILE)?;
-    let mut trials = choose(arguments, &before, &equations)?;
+    let table = read(table::FILE)?;
+    let mut trials = choose(arguments, &table, &equations)?;
     // Neighbours share a test binary, and what it links with.
     trials.sort_by_key(|trial| trial.suite);
 
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let mut laboratory = Laboratory::new(&root, &target.join("mutate"))?;
-    let (mut now, mut survivors) = (before.clone(), Vec::new());
-    for trial in &trials {
-        let equation = trial.mutation.equation;
-        let start = Instant::now();
-        let died = laboratory
-            .kill(trial)
-            .with_context(|| equation.to_owned())?;
-        let noticed = died.iter().any(|name| name == trial.test);
-        let outcome = if noticed { "dies" } else { "LIVES" };
-        let (test, others) = (trial.test, died.len() - usize::from(noticed));
-        let seconds = start.elapsed().as_secs_f64();
-        println!("{equation}: {test} {outcome}, others that die: {others} ({seconds:.0} s)");
-        let cell = if noticed {
-            table::cell(trial.test, &died)
-        } else {
-            survivors.push(equation);
-            String::new()
-        };
-        // Written each time, lest an interruption cost what is known.
-        now = table::with_died(&now, equation, &cell);
-        fs::write(root.join(table::FILE), &now).context(table::FILE)?;
-    }
+    let survivors = laboratory.try_all(&trials, &root.join(table::FILE), table.clone())?;
     if !survivors.is_empty() {
         bail!(
             "{} of {} equations can be changed unnoticed: {}",
@@ -166,6 +145,40 @@ impl<'a> Laboratory<'a> {
             target: folder.join("target"),
             sound: Vec::new(),
         })
+    }
+
+    /// Tries the changes one after the other and notes in the table at `path`, which holds `table`,
+    /// what died of each; returns the equations whose own test did not.
+    fn try_all(
+        &mut self,
+        trials: &[Trial<'a>],
+        path: &Path,
+        mut table: String,
+    ) -> anyhow::Result<Vec<&'a str>> {
+        let mut survivors = Vec::new();
+        for trial in trials {
+            let (equation, test) = (trial.mutation.equation, trial.test);
+            let start = Instant::now();
+            let died = self.kill(trial).with_context(|| equation.to_owned())?;
+            let noticed = died.iter().any(|name| name == test);
+            let cell = if noticed {
+                table::cell(test, &died)
+            } else {
+                survivors.push(equation);
+                String::new()
+            };
+            let (outcome, others) = if noticed {
+                ("dies", died.len() - 1)
+            } else {
+                ("LIVES", died.len())
+            };
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{equation}: {test} {outcome}, others that die: {others} ({seconds:.0} s)");
+            // Written each time, lest an interruption cost what is known.
+            table = table::with_died(&table, equation, &cell);
+            fs::write(path, &table).with_context(|| path.display().to_string())?;
+        }
+        Ok(survivors)
     }
 
     /// The names of the tests that die of the change, which passed without it.
