@@ -13,7 +13,7 @@ use xshell::{Shell, cmd};
 
 /// The packages and features of every step that compiles the workspace. It is one set because
 /// cargo unifies features over it: another set would compile Burn once more.
-const WORKSPACE: &str = "--workspace --features ddpm-train/ndarray";
+pub(crate) const WORKSPACE: &str = "--workspace --features ddpm-train/ndarray";
 
 /// Packaging, of the crates that are published. Packaging belongs to the working tree as it is.
 pub(crate) const PACKAGE: &str =

@@ -9,6 +9,7 @@ mod commands;
 mod interop;
 mod launch;
 mod llvm;
+mod mutate;
 mod nightly;
 mod peers;
 mod race;
@@ -38,6 +39,7 @@ Checks:
   test [--only STEP]    everything a change must pass, as CI runs it (alias: ci)
                         steps: fmt tidy package clippy doc vulkan cuda tests
   props [--cases N]     the property tests, with N cases each (default 25600)
+  mutate [EQUATION]...  equations made wrong, each to the death of its test
   tidy                  the house rules that no compiler checks
   package               the published crates, each built from its own archive
   deny                  licenses and advisories, with cargo-deny
@@ -93,6 +95,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "package" => commands::package(arguments),
         "deny" => commands::deny(arguments),
         "book" => commands::book(arguments),
+        "mutate" => mutate::mutate(arguments),
         "miri" => nightly::miri(arguments),
         "fuzz" => nightly::fuzz(arguments),
         "help" | "--help" | "-h" => {

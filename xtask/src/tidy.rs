@@ -1,16 +1,17 @@
 //! `cargo xtask tidy`: the house rules that neither the compiler nor clippy knows.
 //!
 //! Every violation is listed with its file and line, not only the first. The rules are pure
-//! functions of a file's text, in [`source`], [`manifest`], [`links`], [`examples`] and [`equations`];
-//! this file reads the tree and asks cargo and git about `Cargo.lock`.
+//! functions of a file's text, in [`source`], [`manifest`], [`links`], [`examples`], [`equations`] and
+//! [`mutations`]; this file reads the tree and asks cargo and git about `Cargo.lock`.
 
-mod equations;
+pub(crate) mod equations;
 mod examples;
 mod links;
 mod manifest;
+mod mutations;
 mod source;
 
-use crate::cargo;
+use crate::{cargo, mutate};
 use anyhow::{Context as _, bail};
 use std::{
     fmt, fs,
@@ -85,6 +86,9 @@ fn findings(root: &Path, file: &Path) -> anyhow::Result<Vec<Finding>> {
             findings.extend(examples::findings(&read()?, &crate_readmes(root)?));
         } else if file.parent() == Some(Path::new(equations::CHAPTERS)) {
             findings.extend(book(root, &name.to_string_lossy(), &read()?));
+        } else if file == Path::new(mutate::table::FILE) {
+            let equations = equations_table(root);
+            findings.extend(mutations::findings(&read()?, &equations, &Checkout(root)));
         }
         findings
     } else if name == "Cargo.toml" {
@@ -100,9 +104,13 @@ fn book(root: &Path, name: &str, text: &str) -> Vec<Finding> {
     if name == equations::TABLE {
         return equations::table(text, &Checkout(root));
     }
+    equations::chapter(name, text, &equations_table(root))
+}
+
+/// The text of the book's table of equations, empty if it is not there.
+fn equations_table(root: &Path) -> String {
     let table = root.join(equations::CHAPTERS).join(equations::TABLE);
-    let table = fs::read_to_string(table).unwrap_or_default();
-    equations::chapter(name, text, &table)
+    fs::read_to_string(table).unwrap_or_default()
 }
 
 /// The tree below a root, as the book's rules ask for it: what cannot be read is not there.
@@ -138,7 +146,7 @@ fn crate_readmes(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Every file below `root` in a fixed order, without hidden folders and what `.gitignore` names
 /// at the root.
-fn files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let ignored = fs::read_to_string(root.join(".gitignore")).unwrap_or_default();
     let ignored: Vec<_> = ignored
         .lines()

@@ -8,10 +8,10 @@ use super::Finding;
 use std::path::{Path, PathBuf};
 
 /// The folder of the chapters, relative to the root.
-pub(super) const CHAPTERS: &str = "docs/book/src";
+pub(crate) const CHAPTERS: &str = "docs/book/src";
 
 /// The file of the table, in that folder.
-pub(super) const TABLE: &str = "equations.md";
+pub(crate) const TABLE: &str = "equations.md";
 
 /// What an anchor's name begins with.
 const PREFIX: &str = "eq-";
@@ -25,12 +25,12 @@ pub(super) trait Tree {
 }
 
 /// One row of the table.
-struct Row<'a> {
+pub(crate) struct Row<'a> {
     number: usize,
-    name: &'a str,
+    pub(crate) name: &'a str,
     chapter: &'a str,
     function: &'a str,
-    test: &'a str,
+    pub(crate) test: &'a str,
 }
 
 impl<'a> Row<'a> {
@@ -54,7 +54,7 @@ impl<'a> Row<'a> {
 }
 
 /// Each line below the table's head, read or not.
-fn rows(table: &str) -> impl Iterator<Item = (usize, Option<Row<'_>>)> {
+pub(crate) fn rows(table: &str) -> impl Iterator<Item = (usize, Option<Row<'_>>)> {
     let lines = (1..).zip(table.lines());
     let below = lines.skip_while(|(_, line)| !line.starts_with("|---"));
     below

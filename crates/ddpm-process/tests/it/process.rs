@@ -60,7 +60,8 @@ fn noise_is_standard_normal() {
 }
 
 /// x_t of exponential data (mean 1, variance 1) has the closed-form moments, in one jump and step
-/// by step; 20,000 rows, 5 standard errors.
+/// by step; 20,000 rows, 5 standard errors. At t = 20, where ᾱ = 0.44: at the end neither the signal
+/// nor an error of the noise would show.
 #[test]
 fn both_routes_have_the_marginal_moments() {
     let schedule = NoiseSchedule::linear(50, 1e-3, 0.2).unwrap();
@@ -74,7 +75,7 @@ fn both_routes_have_the_marginal_moments() {
         .map(|&k| -(1.0 - stream.row(k, 1000).uniform()).ln() as f32)
         .collect();
     let x0 = Tensor::<2>::from_data(TensorData::new(x0, [20_000, 1]), &device);
-    let t = schedule.last();
+    let t = schedule.timestep(20).unwrap();
     let jump = diffuse(
         x0.clone(),
         stream.normal(&samples, 1001, [20_000, 1], &device),
@@ -82,7 +83,7 @@ fn both_routes_have_the_marginal_moments() {
         &vec![t; 20_000],
     );
     let mut walk = x0;
-    for t in schedule.iter() {
+    for t in schedule.iter().take(20) {
         let z = stream.normal(&samples, t.get(), [20_000, 1], &device);
         walk = transition(walk, z, schedule.level(t).transition(schedule.previous(t)));
     }

@@ -90,7 +90,10 @@ fn an_exported_run_samples_as_the_run() {
     for sampler in ["ddim", "dpmpp-2m", "ancestral"] {
         let values = |from: &str| -> Vec<f32> {
             let draw = format!("sample --num 3 --sampler {sampler} --steps 5 --raw --class 2");
-            ok(folder, &format!("{draw} --from {from} --out {from}-{sampler}"));
+            ok(
+                folder,
+                &format!("{draw} --from {from} --out {from}-{sampler}"),
+            );
             let bytes = samples(&folder.join(format!("{from}-{sampler}")));
             let (words, _) = bytes.as_chunks::<4>();
             words.iter().map(|word| f32::from_le_bytes(*word)).collect()
