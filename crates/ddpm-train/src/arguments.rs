@@ -63,8 +63,8 @@ Examples:
   ddpm sample --from runs/digits --class 3 --guidance 2 --num 16
   ddpm sample --from DIFFUSERS-DIR --sampler ddim --steps 50
 
-Of a folder of diffusers (config.json, or unet/config.json) the U-Net is taken,
-with the process of DDPM: 1000 steps, linear β from 1e-4 to 0.02, ε predicted.
+Of a folder of diffusers (config.json, or unet/config.json) the U-Net is taken
+with its scheduler: the noise levels, what is predicted, the spacing of steps.
 
 Sample k depends on the seed and k alone, not on how many are drawn with it.")]
 pub(crate) struct Sample {
