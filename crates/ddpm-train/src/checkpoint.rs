@@ -323,7 +323,11 @@ fn losses_bytes(losses: &[Vec<f64>]) -> Result<Vec<u8>, String> {
     tensor_bytes(std::iter::once(("losses", shape, values.as_slice())))
 }
 
+/// None where there is no such file, as before times were drawn by losses.
 fn load_losses(path: &Path) -> Result<Vec<Vec<f64>>, CheckpointError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
     let (shape, values) = read_tensor(path, "losses")?;
     if !matches!(shape[..], [_, LossHistory::LENGTH]) {
         let reason = format!("losses has shape {shape:?}, not [T, 10]");
