@@ -9,6 +9,8 @@
 //! `WEIGHTS.gradient`, safetensors files of what we compute with these weights. The other side then
 //! computes the same and compares.
 
+mod randomised;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_model::UNet;
-use ddpm_process::{Clip, Clipped, NoiseStream, Predictor, Reverse};
+use ddpm_process::{Clip, Clipped, Predictor, Reverse};
 use ddpm_schedule::{
     Eta, NoiseSchedule, Objective, Parametrization, Sampler, Trajectory, Weighting,
 };
@@ -24,6 +26,8 @@ use ddpm_train::checkpoint::{module_bytes, read_tensor, tensor_bytes, write_file
 use ddpm_train::device::Backend;
 use ddpm_train::network::class_tensor;
 use ddpm_train::{diffusers, params};
+
+use randomised::randomised;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -39,7 +43,7 @@ fn main() -> Outcome<()> {
 
     let theirs = diffusers::unet(&folder.join("theirs"))?;
     let size = theirs.sample_size.ok_or("the images have no size")?;
-    let ours = randomised(theirs.config.init(0, &device)?);
+    let ours = randomised(theirs.config.init(0, &device)?, 0.05);
     diffusers::write(
         &folder.join("ours"),
         &theirs.config,
@@ -65,17 +69,6 @@ fn main() -> Outcome<()> {
         )?;
     }
     Ok(())
-}
-
-/// Every parameter moved a little: layers that begin as zero would agree with any others.
-fn randomised(model: UNet) -> UNet {
-    let stream = NoiseStream::new(0, "weights");
-    let mut parameter = 0;
-    params::update(model, |_, value| {
-        parameter += 1;
-        let noise = stream.normal(&[parameter], 0, [1, value.dims()[0]], &value.device());
-        value + noise.squeeze_dim::<1>(0) * 0.05
-    })
 }
 
 /// What both sides compute with.

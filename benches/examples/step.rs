@@ -11,6 +11,8 @@
 //! memory so far, `peak_mib`. `benches/peers/speed.py` is the other side: it takes the same
 //! arguments, loads the same weights into diffusers' U-Net and prints the same lines.
 
+mod randomised;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -30,6 +32,8 @@ use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim, clip};
 use ddpm_train::params::{self, Named};
+
+use randomised::randomised;
 
 /// As in the program `ddpm`.
 #[global_allocator]
@@ -170,7 +174,7 @@ impl Race {
     /// Leaves the weights, and what the other side's output is compared with.
     fn write(&self, size: usize) -> Outcome<()> {
         let training = self.device.clone().autodiff();
-        let model = randomised(self.initial(&training)?);
+        let model = randomised(self.initial(&training)?, 0.02);
         let (loss, gradients) = self.gradients(&model, &self.batch(size, &training));
         let norm = params::norm(&gradients);
         let plain = model.valid();
@@ -267,18 +271,6 @@ struct Batch {
     x0: Tensor<4>,
     eps: Tensor<4>,
     times: Vec<Timestep>,
-}
-
-/// Every parameter moved a little: a network whose last layers are zero, as they are at first,
-/// would agree with any other.
-fn randomised(model: UNet) -> UNet {
-    let stream = NoiseStream::new(0, "weights");
-    let mut parameter = 0;
-    params::update(model, |_, value| {
-        parameter += 1;
-        let noise = stream.normal(&[parameter], 0, [1, value.dims()[0]], &value.device());
-        value + noise.squeeze_dim::<1>(0) * 0.02
-    })
 }
 
 fn optim() -> Optim {

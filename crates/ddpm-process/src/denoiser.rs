@@ -1,7 +1,7 @@
 //! Denoisers: everything that, shown x_t, says what x₀ it expects.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{Objective, Visit};
+use ddpm_schedule::{NoiseLevel, Objective, Visit};
 
 use crate::{Clip, heads, per_row};
 
@@ -66,14 +66,26 @@ impl<N> Predictor<'_, N> {
         let time = at.iter().map(|at| f64::from(at.t.network_input()));
         let output = (self.network)(x_t.clone(), per_row(time, &device));
         let (output, share) = heads(output, &x_t);
-        let c = |at: &Visit| self.objective.denoise(at.level);
-        let of_x_t = per_row(at.iter().map(|at| c(at).x_t), &device);
-        let of_output = per_row(at.iter().map(|at| c(at).output), &device);
+        let levels = at.iter().map(|at| at.level);
         Prediction {
-            x0: x_t * of_x_t + output * of_output,
+            x0: denoised(self.objective, x_t, output, levels),
             share,
         }
     }
+}
+
+/// x̂₀ of each row from the network's output for it: (q·x_t − b·output)/(a·q − b·p).
+pub(crate) fn denoised<const D: usize>(
+    objective: &Objective,
+    x_t: Tensor<D>,
+    output: Tensor<D>,
+    levels: impl Iterator<Item = NoiseLevel> + Clone,
+) -> Tensor<D> {
+    let device = x_t.device();
+    let c = levels.map(|level| objective.denoise(level));
+    let of_x_t = per_row(c.clone().map(|c| c.x_t), &device);
+    let of_output = per_row(c.map(|c| c.output), &device);
+    x_t * of_x_t + output * of_output
 }
 
 impl<const D: usize, N> Denoiser<D> for Predictor<'_, N>

@@ -5,6 +5,7 @@ use std::f64::consts::{SQRT_2, TAU};
 use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective, Timestep, bound};
 
+use crate::denoiser::denoised;
 use crate::loss::{network_time, regression, row_mean};
 use crate::{diffuse, per_row};
 
@@ -56,11 +57,8 @@ pub fn hybrid_loss<const D: usize>(
     let (output, share) = heads(output, &x_t);
     let share = share.expect("the network has no variance head");
 
-    let device = x0.device();
-    let c = |t: &Timestep| objective.denoise(schedule.level(*t));
-    let of_x_t = per_row(t.iter().map(|t| c(t).x_t), &device);
-    let of_output = per_row(t.iter().map(|t| c(t).output), &device);
-    let x0_hat = x_t * of_x_t + output.clone().detach() * of_output;
+    let levels = t.iter().map(|&t| schedule.level(t));
+    let x0_hat = denoised(objective, x_t, output.clone().detach(), levels);
     let vlb = bound_terms(objective, decoder, x0.clone(), x0_hat, share, t);
     let timesteps = f64::from(schedule.timesteps());
     regression(objective, output, x0, eps, t) + vlb * (LAMBDA * timesteps)

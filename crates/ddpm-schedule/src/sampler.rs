@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::{LearnedVariance, NoiseLevel};
 
 /// How much of the posterior's noise a DDIM step adds, in [0, 1].
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub struct Eta(f64);
 
 /// An η outside [0, 1].
@@ -81,6 +81,15 @@ pub struct Step {
 impl Sampler {
     /// DDPM with variance β̃ (Ho et al. 2020): the posterior with x̂₀ for x₀.
     pub const ANCESTRAL: Self = Self::Ddim { eta: Eta::ONE };
+
+    /// Whether a step adds noise z; the one to clean data never does.
+    pub fn adds_noise(self) -> bool {
+        match self {
+            Self::Ddim { eta } => eta > Eta::ZERO,
+            Self::AncestralBeta | Self::AncestralLearned => true,
+            Self::DpmPp2M => false,
+        }
+    }
 
     /// The step from x_t to x_s. `prev` is the level at which x̂₀' was computed, the
     /// step before; `None` on the first.

@@ -43,7 +43,8 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    fn content(path: &Path, reason: impl std::fmt::Display) -> Self {
+    /// What is wrong with a file's content.
+    pub(crate) fn content(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Content {
             path: path.to_owned(),
             reason: reason.to_string(),
@@ -51,7 +52,8 @@ impl CheckpointError {
     }
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
+/// What the system said of a file.
+pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
     let path = path.to_owned();
     move |error| CheckpointError::Io { path, error }
 }

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use ddpm_process::Clip;
-use ddpm_schedule::{Objective, Sampler, Spacing};
+use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
 
 use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, SamplerKind};
@@ -108,14 +108,16 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
         pretrained.config.out_channels
     );
     let timesteps = scheduler.objective.schedule().timesteps();
-    let noisy = matches!(sampler, Sampler::AncestralBeta | Sampler::AncestralLearned)
-        || sampler == Sampler::ANCESTRAL;
     Ok(Trained {
         network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
         objective: scheduler.objective.clone(),
         learned_variance: learned,
         sampler,
-        steps: if noisy { timesteps } else { timesteps.min(50) },
+        steps: if sampler.adds_noise() {
+            timesteps
+        } else {
+            timesteps.min(50)
+        },
         clip: scheduler.clip,
         scheduler: Some(scheduler),
         shape,
@@ -201,12 +203,16 @@ pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
 
 /// The sampler asked for, on the times asked for.
 fn plan(order: &Order, trained: &Trained) -> Result<SamplingPlan> {
-    let sampler = match (order.sampler, order.eta, trained.sampler) {
-        (Some(kind), eta, _) => sampler(kind, eta.unwrap_or(0.0)).map_err(anyhow::Error::msg)?,
-        (None, Some(eta), Sampler::Ddim { .. }) => {
-            sampler(SamplerKind::Ddim, eta).map_err(anyhow::Error::msg)?
-        }
-        (None, _, sampler) => sampler,
+    let sampler = match (order.sampler, order.eta) {
+        (Some(SamplerKind::Ddim), eta) => Sampler::Ddim {
+            eta: Eta::new(eta.unwrap_or(0.0))?,
+        },
+        (Some(kind), None) => sampler(kind, 0.0).map_err(anyhow::Error::msg)?,
+        (None, Some(eta)) if matches!(trained.sampler, Sampler::Ddim { .. }) => Sampler::Ddim {
+            eta: Eta::new(eta)?,
+        },
+        (None, None) => trained.sampler,
+        (_, Some(eta)) => bail!("--eta {eta}: only the sampler ddim has an η"),
     };
     check_variance(sampler, trained.learned_variance)
         .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;

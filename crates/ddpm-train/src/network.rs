@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use ddpm_model::{Masks, Mlp, MlpConfig, ModelError, UNet};
+use ddpm_model::{Masks, Mlp, MlpConfig, ModelError, UNet, UNetConfig};
 
 use crate::plan::NetworkPlan;
 
@@ -79,23 +79,35 @@ pub fn build(
     seed: u64,
     device: &Device,
 ) -> Result<AnyNetwork, NetworkError> {
-    let outputs = if learned_variance { 2 } else { 1 };
     match (plan, shape) {
         (NetworkPlan::UNet(config), &[channels, height, width]) => {
             config.check_image_size(height, width)?;
-            let mut config = config.clone();
-            (config.in_channels, config.out_channels) = (channels, outputs * channels);
+            let config = unet(config, learned_variance, channels);
             Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
         }
         (NetworkPlan::Mlp(config), &[features]) if features == config.features => {
             let config = MlpConfig {
-                out_features: outputs * features,
+                out_features: outputs(learned_variance) * features,
                 ..config.clone()
             };
             Ok(AnyNetwork::Mlp(Box::new(config.init(seed, device)?)))
         }
         (_, shape) => Err(NetworkError::Kind(shape.to_vec())),
     }
+}
+
+/// The U-Net for images of so many channels.
+pub fn unet(config: &UNetConfig, learned_variance: bool, channels: usize) -> UNetConfig {
+    UNetConfig {
+        in_channels: channels,
+        out_channels: outputs(learned_variance) * channels,
+        ..config.clone()
+    }
+}
+
+/// Numbers predicted for each of a row's: a learned variance is a second one.
+fn outputs(learned_variance: bool) -> usize {
+    1 + usize::from(learned_variance)
 }
 
 /// Classes as a tensor.

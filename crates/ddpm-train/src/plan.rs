@@ -67,8 +67,9 @@ impl Plan {
         check_counts(&config).map_err(|(key, reason)| bad(key, reason))?;
         let source = source(&config).map_err(|(key, reason)| bad(key, reason))?;
         let schedule = schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
-        let mut sampling =
-            sampling(&config.sampling, &schedule).map_err(|reason| bad("sampling", reason))?;
+        let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
+        let sampling = sampling(&config.sampling, images, &schedule)
+            .map_err(|reason| bad("sampling", reason))?;
         check_variance(sampling.sampler, config.objective.learned_variance)
             .map_err(|reason| bad("sampling.sampler", reason))?;
         let objective = objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
@@ -81,12 +82,10 @@ impl Plan {
             let reason = "a network without a null class has nothing to drop to".to_owned();
             return Err(bad("objective.class_dropout", reason));
         }
-        let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
         if images != matches!(network, NetworkPlan::UNet(_)) {
             let reason = "images need kind \"unet\", points need \"mlp\"".to_owned();
             return Err(bad("model.kind", reason));
         }
-        sampling.clip = images.then_some(Clip::UNIT);
         Ok(Self {
             source,
             objective,
@@ -331,12 +330,16 @@ pub fn sampler(kind: SamplerKind, eta: f64) -> Result<Sampler, String> {
 }
 
 /// The pictures on the way: times spread by the trailing rule, so that the first is always T.
-fn sampling(config: &Sampling, schedule: &NoiseSchedule) -> Result<SamplingPlan, String> {
+fn sampling(
+    config: &Sampling,
+    images: bool,
+    schedule: &NoiseSchedule,
+) -> Result<SamplingPlan, String> {
     let trajectory = Spacing::Trailing.trajectory(schedule, config.steps);
     Ok(SamplingPlan {
         sampler: sampler(config.sampler, config.eta)?,
         trajectory: trajectory.map_err(|e| e.to_string())?,
-        clip: None,
+        clip: images.then_some(Clip::UNIT),
     })
 }
 

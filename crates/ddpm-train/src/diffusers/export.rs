@@ -39,8 +39,8 @@ pub enum ExportError {
 }
 
 /// Writes the newest checkpoint of the run `from` as the new folder `to`: its averaged weights, or
-/// those being trained if `raw`; `device` is where they are checked. The folder is written under another name and renamed, so it is
-/// whole or absent.
+/// those being trained if `raw`; `device` is where they are checked. The folder is written under
+/// another name and renamed, so it is whole or absent.
 ///
 /// # Errors
 ///
@@ -66,17 +66,16 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<(), 
     let weights = if raw { "model" } else { "ema" };
     let weights = path.join(format!("{weights}.safetensors"));
     let network = checkpoint::load_module(&weights, *network)?;
-    let mut config = config.clone();
-    let outputs = if learned { 2 } else { 1 };
-    (config.in_channels, config.out_channels) = (shape[0], outputs * shape[0]);
+    let config = network::unet(config, learned, shape[0]);
     write(to, &config, [shape[1], shape[2]], &network, &scheduler)
 }
 
-/// Writes a network for images of a height and a width, and its process, as the new folder `to`.
+/// Writes a network for images of a height and a width, and its scheduler's file, as the new folder
+/// `to`.
 ///
 /// # Errors
 ///
-/// If `to` exists, the process does not preserve variance, or the system refuses.
+/// If `to` exists, or the system refuses.
 pub fn write(
     to: &Path,
     config: &UNetConfig,
@@ -87,10 +86,7 @@ pub fn write(
     if to.exists() {
         return Err(ExportError::Exists(to.to_owned()));
     }
-    let weights = module_bytes(network).map_err(|reason| CheckpointError::Content {
-        path: to.to_owned(),
-        reason,
-    })?;
+    let weights = module_bytes(network).map_err(|reason| CheckpointError::content(to, reason))?;
     let index = json!({
         "_class_name": "DDPMPipeline",
         "_diffusers_version": VERSION,

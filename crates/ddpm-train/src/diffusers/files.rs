@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::json::Keys;
 use super::tensors::View;
-use super::{DiffusersError, pickle, safetensors};
+use super::{DiffusersError, content, pickle, safetensors};
+use crate::checkpoint::io;
 
 /// The tensors of one or several files, by the names diffusers has given them since 0.12.
 pub(super) struct Weights {
@@ -59,10 +60,8 @@ pub(super) fn weights(folder: &Path) -> Result<Weights, DiffusersError> {
             return sharded(folder, index);
         }
     }
-    Err(DiffusersError::Content {
-        path: folder.to_owned(),
-        reason: "holds no diffusion_pytorch_model.safetensors, .bin, or index of either".to_owned(),
-    })
+    let reason = "holds no diffusion_pytorch_model.safetensors, .bin, or index of either";
+    Err(content(folder, reason))
 }
 
 fn single(path: PathBuf) -> Result<Weights, DiffusersError> {
@@ -71,7 +70,7 @@ fn single(path: PathBuf) -> Result<Weights, DiffusersError> {
     for (name, view) in views {
         if tensors.insert(name.clone(), (0, view)).is_some() {
             let reason = format!("two tensors are called {name}");
-            return Err(DiffusersError::Content { path, reason });
+            return Err(content(&path, reason));
         }
     }
     let files = vec![bytes];
@@ -107,7 +106,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
             found.insert((file.to_owned(), name.clone()));
             if tensors.insert(name.clone(), (number, view)).is_some() {
                 let reason = format!("two tensors are called {name}");
-                return Err(DiffusersError::Content { path, reason });
+                return Err(content(&path, reason));
             }
         }
     }
@@ -128,7 +127,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
     let surplus = surplus.map(|(file, name)| format!("\n  {file} has {name}, which is not listed"));
     let reason: String = missing.chain(surplus).collect();
     let reason = format!("the index and the files disagree{reason}");
-    Err(DiffusersError::Content { path, reason })
+    Err(content(&path, reason))
 }
 
 /// Whether a file's name is a name and no path.
@@ -145,10 +144,7 @@ type Contents = (Vec<u8>, Vec<(String, View)>);
 
 fn tensors(path: &Path) -> Result<Contents, DiffusersError> {
     let bytes = read_file(path)?;
-    let bad = |reason: String| DiffusersError::Content {
-        path: path.to_owned(),
-        reason,
-    };
+    let bad = |reason: String| content(path, reason);
     let extension = path.extension().and_then(|extension| extension.to_str());
     let tensors = match extension {
         Some("safetensors") => safetensors::parse(&bytes),
@@ -188,21 +184,14 @@ fn renamed(name: String) -> String {
 
 /// Reads a regular file to the length it has now.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DiffusersError> {
-    let io = |error| DiffusersError::Io {
-        path: path.to_owned(),
-        error,
-    };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    let file = File::open(path).map_err(io(path))?;
+    let metadata = file.metadata().map_err(io(path))?;
     if !metadata.is_file() {
-        return Err(DiffusersError::Content {
-            path: path.to_owned(),
-            reason: "not a regular file".to_owned(),
-        });
+        return Err(content(path, "not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(metadata.len())
         .read_to_end(&mut bytes)
-        .map_err(io)?;
+        .map_err(io(path))?;
     Ok(bytes)
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::DiffusersError;
 use super::files::read_file;
+use super::{DiffusersError, content};
 
 /// The keys of an object that have not been taken yet.
 pub(crate) struct Keys {
@@ -22,10 +22,8 @@ impl Keys {
 
     /// Reads a file's bytes; `path` is what errors call it.
     pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Self, DiffusersError> {
-        let map = serde_json::from_slice(bytes).map_err(|error| DiffusersError::Content {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let text = str::from_utf8(bytes).map_err(|error| content(path, error))?;
+        let map = serde_json::from_str(&strict(text)).map_err(|error| content(path, error))?;
         let path = path.to_owned();
         Ok(Self { path, map })
     }
@@ -47,16 +45,43 @@ impl Keys {
         T::deserialize(&value).map_err(|error| self.bad(key, &value, &error.to_string()))
     }
 
+    /// What a key's value stands for: one of these.
+    pub(crate) fn choice<N: Copy + PartialEq, T: Copy>(
+        &mut self,
+        key: &str,
+        default: N,
+        choices: &[(N, T)],
+    ) -> Result<T, DiffusersError>
+    where
+        Value: From<N>,
+    {
+        let value = self.map.remove(key).unwrap_or_else(|| default.into());
+        let found = choices.iter().find(|(name, _)| Value::from(*name) == value);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let names = choices.iter().map(|(name, _)| Value::from(*name));
+            self.not_one_of(key, &value, names)
+        })
+    }
+
     /// Takes a key whose value must be one of these if it is there.
     pub(crate) fn only(&mut self, key: &str, supported: &[Value]) -> Result<(), DiffusersError> {
         match self.map.remove(key) {
             Some(value) if !supported.contains(&value) => {
-                let supported: Vec<String> = supported.iter().map(Value::to_string).collect();
-                let reason = format!("not supported; only {} is", supported.join(" or "));
-                Err(self.bad(key, &value, &reason))
+                Err(self.not_one_of(key, &value, supported.iter().cloned()))
             }
             _ => Ok(()),
         }
+    }
+
+    fn not_one_of(
+        &self,
+        key: &str,
+        value: &Value,
+        names: impl Iterator<Item = Value>,
+    ) -> DiffusersError {
+        let names: Vec<String> = names.map(|name| name.to_string()).collect();
+        let reason = format!("not supported; only {} is", names.join(" or "));
+        self.bad(key, value, &reason)
     }
 
     /// An error about a key that has been taken.
@@ -79,4 +104,31 @@ impl Keys {
             keys: self.map.into_iter().map(|(key, _)| key).collect(),
         })
     }
+}
+
+/// JSON of a text by Python, which writes numbers that JSON does not have: they become strings.
+fn strict(text: &str) -> String {
+    let mut strict = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_string = false;
+    while let Some(c) = rest.chars().next() {
+        let word = ["-Infinity", "Infinity", "NaN"]
+            .into_iter()
+            .find(|word| !in_string && rest.starts_with(word));
+        if let Some(word) = word {
+            strict.push_str(&json!(word).to_string());
+            rest = &rest[word.len()..];
+            continue;
+        }
+        let mut taken = c.len_utf8();
+        if in_string && c == '\\' {
+            // What is escaped does not end the string.
+            taken += rest[taken..].chars().next().map_or(0, char::len_utf8);
+        } else if c == '"' {
+            in_string = !in_string;
+        }
+        strict.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    strict
 }

@@ -21,8 +21,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use ddpm_model::{ModelError, UNet, UNetConfig};
 
+use crate::checkpoint::CheckpointError;
 use crate::config::Model;
-use scheduler::{Scheduler, SchedulerError};
+use scheduler::Scheduler;
 
 pub use export::{ExportError, export, write};
 
@@ -32,22 +33,9 @@ const VERSION: &str = "0.42.1";
 /// Why a folder cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusersError {
-    /// A file or folder cannot be read or written.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// A file or folder is not what it should be.
-    #[error("{}: {reason}", path.display())]
-    Content {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    /// A file or folder cannot be read or written, or is not what it should be.
+    #[error(transparent)]
+    File(#[from] CheckpointError),
     /// A configuration has keys that nothing here reads.
     #[error("{}: unknown keys: {}", path.display(), keys.join(", "))]
     Unknown {
@@ -76,9 +64,6 @@ pub enum DiffusersError {
         /// What is wrong.
         error: ModelError,
     },
-    /// A scheduler's file is refused.
-    #[error(transparent)]
-    Scheduler(#[from] SchedulerError),
     /// Weights are not those of the network.
     #[error("{}: {misfits}", path.display())]
     Weights {
@@ -87,6 +72,11 @@ pub enum DiffusersError {
         /// Every tensor that does not fit.
         misfits: Misfits,
     },
+}
+
+/// A file or folder that is not what it should be.
+fn content(path: &Path, reason: impl std::fmt::Display) -> DiffusersError {
+    CheckpointError::content(path, reason).into()
 }
 
 /// Every tensor of a file that does not fit a network, and of a network that is not in the file.
@@ -161,7 +151,7 @@ pub fn unet(folder: &Path) -> Result<Pretrained, DiffusersError> {
 ///
 /// # Errors
 ///
-/// If the file is missing, or [`Scheduler::parse`] refuses it.
+/// If the file is missing, or refused as by [`Scheduler::parse`].
 pub fn scheduler(folder: &Path) -> Result<Scheduler, DiffusersError> {
     let name = "scheduler_config.json";
     let nested = folder.join("scheduler").join(name);
@@ -170,12 +160,7 @@ pub fn scheduler(folder: &Path) -> Result<Scheduler, DiffusersError> {
     } else {
         folder.join(name)
     };
-    let text = files::read_file(&file)?;
-    let text = String::from_utf8(text).map_err(|error| DiffusersError::Content {
-        path: file.clone(),
-        reason: error.to_string(),
-    })?;
-    Ok(Scheduler::parse(&text, &file.display().to_string())?)
+    Scheduler::of(json::Keys::read(&file)?)
 }
 
 impl Pretrained {
@@ -248,10 +233,8 @@ impl Pretrained {
         // Every block has more than one tensor. Building it takes memory, if none for its weights.
         let (blocks, tensors) = (self.config.residual_blocks(), self.weights.len());
         if blocks > tensors {
-            return Err(DiffusersError::Content {
-                path: self.file.clone(),
-                reason: format!("describes {blocks} residual blocks; there are {tensors} tensors"),
-            });
+            let reason = format!("describes {blocks} residual blocks; there are {tensors} tensors");
+            return Err(content(&self.file, reason));
         }
         let network = self.config.init(0, device);
         let network = network.map_err(|error| self.network(error))?;

@@ -6,7 +6,8 @@
 //! these places.
 
 mod export;
-mod keys;
+
+use std::path::Path;
 
 use ddpm_process::{Clip, ClipError};
 use ddpm_schedule::{
@@ -15,8 +16,10 @@ use ddpm_schedule::{
 };
 use serde_json::{Value, json};
 
+use super::DiffusersError;
+use super::json::Keys;
+
 pub use export::ddpm_config;
-use keys::Keys;
 
 /// Times beyond these would be a table of a size that no network was trained on.
 const MOST_TIMESTEPS: u32 = 1_000_000;
@@ -54,41 +57,6 @@ struct Times {
     lower_order_final: bool,
 }
 
-/// Why a scheduler's file is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum SchedulerError {
-    /// It is no JSON object.
-    #[error("{file}: {error}")]
-    Json {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        error: serde_json::Error,
-    },
-    /// Keys that its class does not have.
-    #[error("{file}: {class} has no key {}", keys.join(", "))]
-    Unknown {
-        /// The file.
-        file: String,
-        /// The class.
-        class: String,
-        /// All of these keys.
-        keys: Vec<String>,
-    },
-    /// A value that is wrong or not supported.
-    #[error("{file}: {key} = {value}: {reason}")]
-    Value {
-        /// The file.
-        file: String,
-        /// The key.
-        key: &'static str,
-        /// Its value, as JSON; the default if it is absent.
-        value: String,
-        /// What is wrong, or what is supported.
-        reason: String,
-    },
-}
-
 /// Why so many steps cannot be taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StepsError {
@@ -111,9 +79,16 @@ impl Scheduler {
     /// If it is no JSON object, its `_class_name` is none of `DDPMScheduler`, `DDIMScheduler` and
     /// `DPMSolverMultistepScheduler`, a key is not one of the class's, or a value is wrong or not
     /// supported.
-    pub fn parse(text: &str, file: &str) -> Result<Self, SchedulerError> {
-        let mut keys = Keys::parse(text, file)?;
-        let scheduler = match keys.class() {
+    pub fn parse(text: &str, file: &str) -> Result<Self, DiffusersError> {
+        Self::of(Keys::parse(text.as_bytes(), Path::new(file))?)
+    }
+
+    pub(super) fn of(mut keys: Keys) -> Result<Self, DiffusersError> {
+        let class = keys.take("_class_name", String::new())?;
+        for key in ["_diffusers_version", "_name_or_path", "_use_default_values"] {
+            keys.take::<Value>(key, Value::Null)?;
+        }
+        let scheduler = match class.as_str() {
             "DDPMScheduler" => ddpm(&mut keys),
             "DDIMScheduler" => ddim(&mut keys),
             "DPMSolverMultistepScheduler" => dpm_solver(&mut keys),
@@ -156,7 +131,7 @@ impl Scheduler {
     }
 }
 
-fn ddpm(keys: &mut Keys) -> Result<Scheduler, SchedulerError> {
+fn ddpm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let objective = objective(keys, true)?;
     // The log forms are other ways to write the same variances.
     let (sampler, learned_variance) = keys.choice(
@@ -179,7 +154,7 @@ fn ddpm(keys: &mut Keys) -> Result<Scheduler, SchedulerError> {
     })
 }
 
-fn ddim(keys: &mut Keys) -> Result<Scheduler, SchedulerError> {
+fn ddim(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let times = Times::of_times(keys, "leading")?;
     Ok(Scheduler {
         objective: objective(keys, false)?,
@@ -193,7 +168,7 @@ fn ddim(keys: &mut Keys) -> Result<Scheduler, SchedulerError> {
     })
 }
 
-fn dpm_solver(keys: &mut Keys) -> Result<Scheduler, SchedulerError> {
+fn dpm_solver(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let objective = objective(keys, false)?;
     // diffusers reads the name of another solver as its own.
     keys.only("algorithm_type", &["dpmsolver++", "deis"].map(Value::from))?;
@@ -238,7 +213,7 @@ fn dpm_solver(keys: &mut Keys) -> Result<Scheduler, SchedulerError> {
 
 impl Times {
     /// `timestep_spacing` and `steps_offset`, ending at clean data.
-    fn of_times(keys: &mut Keys, default: &'static str) -> Result<Self, SchedulerError> {
+    fn of_times(keys: &mut Keys, default: &'static str) -> Result<Self, DiffusersError> {
         let offset = keys.take("steps_offset", 0)?;
         let spacing = keys.choice(
             "timestep_spacing",
@@ -264,7 +239,7 @@ impl Times {
     }
 
     /// Those of DPM-Solver++, which knows levels as well and another end.
-    fn of_solver(keys: &mut Keys, order: u32) -> Result<Self, SchedulerError> {
+    fn of_solver(keys: &mut Keys, order: u32) -> Result<Self, DiffusersError> {
         let mut times = Self::of_times(keys, "linspace")?;
         times.one_more = times.spacing != Spacing::Trailing;
         let mut chosen = None;
@@ -302,7 +277,7 @@ impl Times {
 }
 
 /// The schedule and what the network predicts.
-fn objective(keys: &mut Keys, sigmoid: bool) -> Result<Objective, SchedulerError> {
+fn objective(keys: &mut Keys, sigmoid: bool) -> Result<Objective, DiffusersError> {
     let mut schedule = schedule(keys, sigmoid)?;
     if keys.take("rescale_betas_zero_snr", false)? {
         let rescaled = schedule.rescale_zero_terminal_snr();
@@ -326,7 +301,7 @@ fn objective(keys: &mut Keys, sigmoid: bool) -> Result<Objective, SchedulerError
 }
 
 /// β by name, or as they are.
-fn schedule(keys: &mut Keys, sigmoid: bool) -> Result<NoiseSchedule, SchedulerError> {
+fn schedule(keys: &mut Keys, sigmoid: bool) -> Result<NoiseSchedule, DiffusersError> {
     let timesteps: u32 = keys.take("num_train_timesteps", 1000)?;
     let start: f64 = keys.take("beta_start", 1e-4)?;
     let end: f64 = keys.take("beta_end", 0.02)?;
@@ -374,7 +349,7 @@ fn sigmoid_betas(timesteps: u32, start: f64, end: f64) -> Result<NoiseSchedule, 
 }
 
 /// Dynamic thresholding, which diffusers prefers, or a fixed range.
-fn clip(keys: &mut Keys, fixed: bool) -> Result<Option<Clip>, SchedulerError> {
+fn clip(keys: &mut Keys, fixed: bool) -> Result<Option<Clip>, DiffusersError> {
     let thresholding = keys.take("thresholding", false)?;
     let quantile = keys.take("dynamic_thresholding_ratio", 0.995)?;
     let max = keys.take("sample_max_value", 1.0)?;

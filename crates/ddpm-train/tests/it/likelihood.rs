@@ -8,7 +8,7 @@ use ddpm_model::Masks;
 use ddpm_process::NoiseStream;
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Timestep, Weighting};
 use ddpm_train::data::{self, Dataset, Source};
-use ddpm_train::evaluate::{Question, nll};
+use ddpm_train::evaluate::{Question, Report, nll};
 use ddpm_train::network::Network;
 
 const IMAGES: u16 = 400;
@@ -112,6 +112,22 @@ fn entropy() -> f64 {
     (spread / bin).log2()
 }
 
+fn ask(
+    network: &Ideal,
+    objective: &Objective,
+    data: &Dataset,
+    times: Option<u32>,
+    flow: Option<u32>,
+) -> Report {
+    let question = Question {
+        images: IMAGES.into(),
+        times,
+        flow,
+        seed: 1,
+    };
+    nll(network, objective, None, data, &question, &Device::flex()).unwrap()
+}
+
 /// A network that chooses the true variances has the true reverse process: the bound is the
 /// entropy but for the prior, N(0, 1) in place of x_T's.
 #[test]
@@ -125,22 +141,7 @@ fn the_right_variances_leave_no_gap_but_the_priors() {
         variance: VARIANCE,
         learned: true,
     };
-    let question = Question {
-        images: IMAGES.into(),
-        times: None,
-        flow: None,
-        seed: 1,
-    };
-    let data = gaussian_images();
-    let report = nll(
-        &network,
-        &objective,
-        None,
-        &data,
-        &question,
-        &Device::flex(),
-    )
-    .unwrap();
+    let report = ask(&network, &objective, &gaussian_images(), None, None);
     // Bins of 2/255 beside a noise of 0.045 or more are as good as a density, to 1e-3.
     let off = (report.bound.mean - entropy() - divergence(marginal)).abs();
     assert!(off < 5.0 * report.bound.error + 1e-3, "{:?}", report.bound);
@@ -173,26 +174,9 @@ fn gaussian_data_has_its_entropy_within_the_error_bars() {
         let q = level.posterior(s);
         gap += divergence(1.0 + q.x0 * q.x0 * unknown(level) / q.variance);
     }
-    let ask = |times, flow| {
-        let question = Question {
-            images: IMAGES.into(),
-            times,
-            flow,
-            seed: 1,
-        };
-        nll(
-            &network,
-            &objective,
-            None,
-            &data,
-            &question,
-            &Device::flex(),
-        )
-        .unwrap()
-    };
-    let exact = ask(None, Some(40));
+    let exact = ask(&network, &objective, &data, None, Some(40));
     assert!(exact.exact && exact.times == 99 && exact.per_t.len() == 99);
-    let sampled = ask(Some(7), None);
+    let sampled = ask(&network, &objective, &data, Some(7), None);
     assert!(!sampled.exact && sampled.times == 7);
     let flow = exact.flow.unwrap();
     // The bound's terms differ so much from t to t that seven of them tell little.

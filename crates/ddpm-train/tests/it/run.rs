@@ -141,6 +141,12 @@ fn samples_do_not_depend_on_their_number() {
     let folder = folder.path();
     tiny(folder);
     ok(folder, "train --config tiny.toml --out run");
+    refused(
+        folder,
+        "sample --from run --sampler dpmpp-2m --eta 0.5 --out x",
+        1,
+        &["--eta 0.5", "ddim"],
+    );
     for (num, out) in [(20, "many"), (3, "few")] {
         for sampler in ["ancestral", "ancestral-beta", "ddim", "dpmpp-2m"] {
             let arguments = format!(
