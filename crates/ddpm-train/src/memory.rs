@@ -84,56 +84,51 @@ fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), Memo
     })
 }
 
+/// A U-Net on images of so many channels and pixels. Blocks that are alike are counted, not visited,
+/// for a file may ask for any number of them.
 fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
-    let mut needs = Needs::default();
-    // A 3×3 convolution, which keeps its input for the gradient of its weights.
-    let mut conv = |input: f64, output: f64, pixels: f64| {
-        needs.parameters += 9.0 * input * output;
-        needs.activations += input * pixels;
-    };
     let temb = config.time_embed_dim() as f64;
-    let mut projections = 0.0;
-    // Each convolution of a residual block comes after a norm, which keeps its own input.
-    let mut block = |input: f64, output: f64, pixels: f64, attends: bool| {
-        conv(input, output, pixels);
-        conv(output, output, pixels);
-        projections += temb * output + if input == output { 0.0 } else { input * output };
-        let (norms, attention) = (input + output, if attends { 6.0 * output } else { 0.0 });
-        projections += if attends { 4.0 * output * output } else { 0.0 };
-        (norms + attention) * pixels
-    };
     let channels: Vec<f64> = config
         .block_out_channels
         .iter()
         .map(|&c| c as f64)
         .collect();
-    let (mut kept, mut x, mut skips) = (0.0, channels[0], vec![channels[0]]);
-    for (level, &output) in channels.iter().enumerate() {
-        for _ in 0..config.layers_per_block {
-            kept += block(x, output, pixels, config.attention[level]);
-            x = output;
-            skips.push(x);
-        }
+    let layers = config.layers_per_block as f64;
+    let (first, last) = (channels[0], channels[channels.len() - 1]);
+    let mut needs = Needs {
+        parameters: temb * temb + 18.0 * image_channels as f64 * first,
+        activations: 0.0,
+    };
+    // A residual block keeps the inputs of its two norms and of its two convolutions.
+    let mut blocks = |count: f64, input: f64, output: f64, pixels: f64, attends: bool| {
+        let shortcut = if input == output { 0.0 } else { input * output };
+        let attention = if attends { output } else { 0.0 };
+        needs.parameters += count
+            * (9.0 * (input + output) * output
+                + temb * output
+                + shortcut
+                + 4.0 * attention * output);
+        needs.activations += count * pixels * (2.0 * (input + output) + 6.0 * attention);
+    };
+    for (level, &c) in channels.iter().enumerate() {
+        let before = channels[level.saturating_sub(1)];
+        let after = *channels.get(level + 1).unwrap_or(&last);
+        let (down, up) = (config.attention[level], config.up_attention()[level]);
+        blocks(1.0, before, c, pixels, down);
+        blocks(layers - 1.0, c, c, pixels, down);
+        // On the way up each has beside it what the way down kept.
+        blocks(1.0, after + c, c, pixels, up);
+        blocks(layers - 1.0, c + c, c, pixels, up);
+        blocks(1.0, c + before, c, pixels, up);
         if level + 1 < channels.len() {
             pixels /= 4.0;
-            skips.push(x);
         }
     }
-    kept += block(x, x, pixels, config.mid_attention) + block(x, x, pixels, false);
-    for (level, &output) in channels.iter().enumerate().rev() {
-        for _ in 0..=config.layers_per_block {
-            let skip = skips.pop().unwrap_or_default();
-            kept += block(x + skip, output, pixels, config.up_attention()[level]);
-            x = output;
-        }
-        if level > 0 {
-            pixels *= 4.0;
-        }
-    }
-    let resampling: f64 = channels.iter().map(|c| 9.0 * c * c).sum();
-    let ends = 18.0 * image_channels as f64 * channels[0];
-    needs.parameters += projections + 2.0 * resampling + ends + temb * temb;
-    needs.activations += kept;
+    blocks(1.0, last, last, pixels, config.mid_attention);
+    blocks(1.0, last, last, pixels, false);
+    // Each level but the last is halved, each but the first doubled.
+    let resampled: f64 = channels.windows(2).map(|c| c[0] * c[0] + c[1] * c[1]).sum();
+    needs.parameters += 9.0 * resampled;
     needs
 }
 

@@ -12,9 +12,8 @@ fn plan(name: &str, change: impl FnOnce(&mut Config)) -> Plan {
     Plan::new(config, name).unwrap()
 }
 
-/// The count leaves out biases, norms, classes and the layers at the ends of an MLP: it is below
-/// what Burn counts by a few percent of the networks of the recipes and more of small ones, and
-/// above it by the resampling at the two ends of the U-Net, which do not exist.
+/// The count leaves out biases, norms, classes and the time features' first layer, and the ends of
+/// an MLP: little of the large networks, a fifth of the smallest one here.
 #[test]
 fn parameters_are_those_of_the_networks() {
     for (name, _) in RECIPES {
@@ -31,7 +30,7 @@ fn parameters_are_those_of_the_networks() {
             }
         };
         let ratio = counted / found as f64;
-        assert!((0.7..1.1).contains(&ratio), "{name}: {counted} of {found}");
+        assert!((0.8..=1.0).contains(&ratio), "{name}: {counted} of {found}");
     }
 }
 
@@ -46,12 +45,11 @@ fn what_cannot_be_is_refused_with_both_numbers() {
     assert!(check(&plan("digits", |_| ()), &[1, 8, 8]).is_ok());
     let wide = |config: &mut Config| {
         if let Model::UNet(unet) = &mut config.model {
-            unet.channels = vec![1 << 40; 4];
+            unet.channels = vec![1 << 20; 4];
         }
     };
-    // 2⁴⁰ channels squared exceed u64; nothing overflows.
     let error = check_within(&plan("cifar10", wide), &shape, machine).unwrap_err();
-    assert!(error.needed > 1e24, "{error}");
+    assert!(error.needed > 1e15, "{error}");
     let error = check_within(&plan("cifar10", |c| c.batch_size = 4096), &shape, machine);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("8.0 GiB"), "{error}");
