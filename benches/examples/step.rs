@@ -204,6 +204,7 @@ impl Race {
         let snapshot = Snapshot {
             step: 0,
             shape: self.row.to_vec(),
+            data: String::new(),
             model,
             ema: plain,
             optim: optim(),

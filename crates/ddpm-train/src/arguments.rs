@@ -1,4 +1,4 @@
-//! The arguments of `ddpm train`, `sample` and `export`.
+//! The arguments of `ddpm train`, `check`, `sample` and `export`.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ Examples:
 
 A run's folder holds config.toml, metrics.jsonl (a line a step), loss.svg,
 samples/ (a picture every few steps) and checkpoints/. The same seed gives the
-same run.")]
+same run, whole or resumed. Ctrl-C saves the run and ends it.")]
 pub(crate) struct Train {
     /// A compiled-in recipe; `ddpm recipe NAME` shows it [default: digits].
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
@@ -53,6 +53,25 @@ pub(crate) struct Train {
     /// flex, ndarray, cuda or vulkan.
     #[arg(long, value_name = "NAME", default_value = "flex")]
     pub(crate) backend: String,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm check runs/digits
+  ddpm check runs/digits --hash
+
+Exit code 1 says that a checkpoint is damaged, or with --hash that none is
+whole.")]
+pub(crate) struct Check {
+    /// The run's folder.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Print only the SHA-256 of the training state of the newest whole
+    /// checkpoint: weights, average, optimizer, step. Equal states have equal
+    /// ones.
+    #[arg(long)]
+    pub(crate) hash: bool,
 }
 
 #[derive(clap::Args)]

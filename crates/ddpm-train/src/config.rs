@@ -5,6 +5,7 @@
 
 mod model;
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -295,6 +296,12 @@ pub enum SamplerKind {
 pub struct Checkpoint {
     /// Training steps between checkpoints.
     pub every: u64,
+    /// How many of the last are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<NonZeroUsize>,
+    /// Of which steps' multiples they are kept. Without this and `keep_last`, all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_every: Option<NonZeroU64>,
 }
 
 impl Config {

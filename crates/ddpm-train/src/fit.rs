@@ -1,28 +1,36 @@
 //! The training loop, by steps.
 
-use std::fs::{self, OpenOptions};
-use std::io::{BufWriter, Write};
+mod diverged;
+mod folder;
+mod record;
+mod saver;
+mod step;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{Decoder, NoiseStream, hybrid_loss, training_loss};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Snapshot};
-use crate::data::{self, Batch, Dataset, Loader};
+use crate::checkpoint::{self, CheckpointError, Encoded, Snapshot};
+use crate::data::{self, Dataset, Loader};
 use crate::diffusers::Pretrained;
 use crate::ema::Ema;
-use crate::network::{AnyNetwork, Network, build, class_tensor};
-use crate::optim::{Optim, clip};
-use crate::params::{self, Named};
+use crate::interrupt::{Interrupted, Stop};
+use crate::memory;
+use crate::network::{AnyNetwork, Network, build};
+use crate::optim::Optim;
 use crate::plan::Plan;
-use crate::plot::{self, Line, Scale};
 use crate::progress::Progress;
 use crate::sample::{Request, sample};
-use crate::times::{Drawn, Times};
+use crate::times::Times;
+
+use folder::Claim;
+use record::{Record, plot_loss};
+pub use saver::Saved;
+use saver::{Saver, Troubles};
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -37,6 +45,9 @@ pub struct Metrics {
     pub grad_norm: f64,
     /// Rows a second, since the step before.
     pub images_per_second: f64,
+    /// What the checkpoint cost whose writing ended since the step before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Saved>,
 }
 
 /// What a run begins with.
@@ -49,42 +60,52 @@ pub enum Start<'a> {
     Resumed,
 }
 
-/// Trains as `plan` says in the folder `out`.
+/// Trains as `plan` says in the folder `out`, until its last step or until `stop` is asked.
+///
+/// What cannot be written on the way is said on standard error, and training goes on.
 ///
 /// # Errors
 ///
-/// If the data, the folder or the weights to begin with are not usable, or the loss stops being
-/// finite.
-pub fn train(plan: &Plan, out: &Path, start: &Start, device: &Device) -> Result<()> {
+/// If the data, the folder or the weights to begin with are not usable, the machine has less memory
+/// than training takes, the loss stops being finite, or the last files could not be written; and
+/// [`Interrupted`] if the run was stopped.
+pub fn train(plan: &Plan, out: &Path, start: &Start, device: &Device, stop: &Stop) -> Result<()> {
+    if let Some(shape) = plan.source.shape() {
+        memory::check(plan, &shape)?;
+    }
     let dataset = Arc::new(data::load(&plan.source)?);
+    memory::check(plan, dataset.shape())?;
     check_classes(plan, &dataset)?;
-    let resume = matches!(start, Start::Resumed);
+    let network = network(plan, start, dataset.shape(), device)?;
+    let _claim = Claim::new(out, matches!(start, Start::Resumed))?;
+    match network {
+        AnyNetwork::UNet(model) => {
+            let run = Run::new(plan, out, dataset, *model, device)?;
+            run.begin(start)?.fit::<4>(stop)
+        }
+        AnyNetwork::Mlp(model) => {
+            let run = Run::new(plan, out, dataset, *model, device)?;
+            run.begin(start)?.fit::<2>(stop)
+        }
+    }
+}
+
+/// The network to train, for rows of `shape`.
+fn network(plan: &Plan, start: &Start, shape: &[usize], device: &Device) -> Result<AnyNetwork> {
     let training = device.clone().autodiff();
     let learned = plan.config.objective.learned_variance;
-    let network = match start {
-        Start::From(pretrained) => {
-            pretrained.check(dataset.shape())?;
-            ensure!(
-                pretrained.learned_variance() == learned,
-                "{}: out_channels = {}, but objective.learned_variance = {learned}",
-                pretrained.file.display(),
-                pretrained.config.out_channels
-            );
-            AnyNetwork::UNet(Box::new(pretrained.build(&training)?))
-        }
-        _ => build(
-            &plan.network,
-            learned,
-            dataset.shape(),
-            plan.config.seed,
-            &training,
-        )?,
+    let Start::From(pretrained) = start else {
+        let seed = plan.config.seed;
+        return Ok(build(&plan.network, learned, shape, seed, &training)?);
     };
-    prepare_folder(plan, out, resume)?;
-    match network {
-        AnyNetwork::UNet(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<4>(),
-        AnyNetwork::Mlp(model) => Run::new(plan, out, dataset, *model, device, resume)?.fit::<2>(),
-    }
+    pretrained.check(shape)?;
+    ensure!(
+        pretrained.learned_variance() == learned,
+        "{}: out_channels = {}, but objective.learned_variance = {learned}",
+        pretrained.file.display(),
+        pretrained.config.out_channels
+    );
+    Ok(AnyNetwork::UNet(Box::new(pretrained.build(&training)?)))
 }
 
 fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
@@ -99,29 +120,18 @@ fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// A new run needs an unused folder; a resumed one keeps what it has.
-fn prepare_folder(plan: &Plan, out: &Path, resume: bool) -> Result<()> {
-    let used = out.join("config.toml").exists();
-    ensure!(
-        resume || !used,
-        "{} holds a run already: go on with --resume, or choose another --out",
-        out.display()
-    );
-    ensure!(used || !resume, "{} holds no run to resume", out.display());
-    for folder in [out.to_owned(), out.join("samples"), out.join("checkpoints")] {
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    }
-    let config = toml::to_string(&plan.config)?;
-    checkpoint::write_file(&out.join("config.toml"), config.as_bytes())?;
-    Ok(())
-}
-
 /// A run in progress.
 struct Run<'a, M> {
     plan: &'a Plan,
     out: PathBuf,
     dataset: Arc<Dataset>,
+    /// The data's hash, which a checkpoint keeps.
+    data: String,
+    /// The configuration, likewise.
+    config: String,
     step: u64,
+    /// The step whose checkpoint the run is at.
+    saved: Option<u64>,
     model: M,
     ema: Ema,
     optim: Optim,
@@ -136,48 +146,135 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         dataset: Arc<Dataset>,
         model: M,
         device: &Device,
-        resume: bool,
     ) -> Result<Self> {
-        let decay = plan.config.ema.decay;
         let schedule = plan.objective.schedule();
-        let mut run = Self {
+        Ok(Self {
             plan,
             out: out.to_owned(),
+            data: dataset.sha256(),
+            config: toml::to_string(&plan.config)?,
             dataset,
             step: 0,
-            ema: Ema::new(&model, decay),
+            saved: None,
+            ema: Ema::new(&model, plan.config.ema.decay),
             model,
             optim: Optim::new(plan.adamw),
             times: Times::new(&plan.config.objective, schedule, plan.config.seed),
             device: device.clone(),
-        };
-        if resume {
-            let path = checkpoint::newest(out)?;
-            let snapshot = checkpoint::load(&path, run.model, run.optim, device)?;
-            run.step = snapshot.step;
-            run.model = snapshot.model;
-            run.optim = snapshot.optim;
-            run.ema = Ema::new(&snapshot.ema, decay);
-            (run.times.restore(schedule, snapshot.losses))
-                .with_context(|| path.join("losses.safetensors").display().to_string())?;
-        }
-        Ok(run)
+        })
     }
 
-    fn fit<const D: usize>(mut self) -> Result<()>
+    /// The run in its folder, which from here on holds a run.
+    fn begin(mut self, start: &Start) -> Result<Self> {
+        match start {
+            Start::New => {}
+            // Where these weights came from, a resumed run would not know.
+            Start::From(_) => {
+                self.copy()?.write(&self.out.join("checkpoints"))?;
+                self.saved = Some(0);
+            }
+            Start::Resumed => self = self.resume()?,
+        }
+        let path = self.out.join("config.toml");
+        checkpoint::write_file(&path, self.config.as_bytes())?;
+        // What an earlier life came to is no longer so.
+        let _ = std::fs::remove_file(self.out.join("diverged.json"));
+        Ok(self)
+    }
+
+    /// The run as its newest whole checkpoint has it, or as it is if there never was one.
+    fn resume(mut self) -> Result<Self> {
+        let (found, skipped) = checkpoint::newest_whole(&self.out)?;
+        for error in &skipped {
+            eprintln!("skipped: {error}");
+        }
+        let Some(path) = found else {
+            eprintln!("no checkpoint was made yet: from the beginning");
+            return Ok(self);
+        };
+        let snapshot = checkpoint::load(&path, self.model, self.optim, &self.device)?;
+        ensure!(
+            snapshot.data == self.data,
+            "the data is not what {} was trained on: resumed, it would be another run",
+            path.display()
+        );
+        self.step = snapshot.step;
+        self.saved = Some(snapshot.step);
+        self.model = snapshot.model;
+        self.optim = snapshot.optim;
+        self.ema = Ema::new(&snapshot.ema, self.plan.config.ema.decay);
+        let schedule = self.plan.objective.schedule();
+        (self.times.restore(schedule, snapshot.losses))
+            .with_context(|| path.join("losses.safetensors").display().to_string())?;
+        Ok(self)
+    }
+
+    fn fit<const D: usize>(mut self, stop: &Stop) -> Result<()>
     where
         M: Network<D>,
     {
         let config = &self.plan.config;
-        let mut batches = Loader::new(
+        let mut batches = self.batches()?;
+        let out = self.out.clone();
+        let mut record = Record::open(&out.join("metrics.jsonl"), self.step)?;
+        let progress = self.progress();
+        let mut troubles = Troubles::new(&progress);
+        let mut saver = Saver::new(&out, self.plan.keep, self.saved);
+        let mut before = Instant::now();
+        while self.step < config.steps && stop.asked().is_none() {
+            let batch = batches.next().context("the loader ended")?;
+            let (run, mut line) = self.advance::<D>(&batch)?;
+            self = run;
+            line.images_per_second = config.batch_size as f64 / before.elapsed().as_secs_f64();
+            before = Instant::now();
+            line.checkpoint = saver.poll(&mut troubles);
+            troubles.note("metrics.jsonl", record.push(&line));
+            progress.step(&line);
+            let last = self.step == config.steps;
+            let due = |every: u64| every > 0 && (last || self.step.is_multiple_of(every));
+            if due(config.sampling.every) {
+                troubles.note("picture", self.picture::<D>());
+                troubles.note("metrics.jsonl", record.flush());
+                troubles.note("loss.svg", plot_loss(&out));
+            }
+            if due(config.checkpoint.every) {
+                troubles.note("metrics.jsonl", record.flush());
+                saver.save(self.step, || self.copy(), &mut troubles);
+            }
+        }
+        troubles.note("metrics.jsonl", record.flush());
+        if saver.last != Some(self.step) {
+            saver.save(self.step, || self.copy(), &mut troubles);
+        }
+        saver.finish(&mut troubles);
+        troubles.note("loss.svg", plot_loss(&out));
+        troubles.settle(self.step, &out)?;
+        match stop.asked() {
+            Some(signal) if self.step < config.steps => {
+                let step = self.step;
+                Err(Interrupted { signal, step }.into())
+            }
+            _ => {
+                progress.finish(&out);
+                Ok(())
+            }
+        }
+    }
+
+    fn batches(&self) -> Result<Loader> {
+        let config = &self.plan.config;
+        Ok(Loader::new(
             self.dataset.clone(),
             config.batch_size,
             config.seed,
             config.data.flip,
             config.data.workers,
             self.step,
-        )?;
-        let mut metrics = open_metrics(&self.out.join("metrics.jsonl"), self.step)?;
+        )?)
+    }
+
+    fn progress(&self) -> Progress {
+        let config = &self.plan.config;
         Progress::begin(
             &config.name,
             self.dataset.len(),
@@ -185,142 +282,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             self.model.num_params(),
             &self.out,
         );
-        let progress = Progress::new(self.step, config.steps);
-        let mut before = Instant::now();
-        while self.step < config.steps {
-            let batch = batches.next().context("the loader ended")?;
-            let (run, loss, lr, grad_norm) = self.advance::<D>(&batch)?;
-            self = run;
-            let seconds = before.elapsed().as_secs_f64();
-            before = Instant::now();
-            let line = Metrics {
-                step: self.step,
-                loss,
-                lr,
-                grad_norm,
-                images_per_second: config.batch_size as f64 / seconds,
-            };
-            serde_json::to_writer(&mut metrics, &line)?;
-            writeln!(metrics)?;
-            progress.step(&line);
-            let last = self.step == config.steps;
-            let due = |every: u64| every > 0 && (last || self.step.is_multiple_of(every));
-            if due(config.sampling.every) {
-                self.picture::<D>()?;
-                metrics.flush()?;
-                plot_loss(&self.out)?;
-            }
-            if due(config.checkpoint.every) {
-                metrics.flush()?;
-                self.save()?;
-            }
-        }
-        metrics.flush()?;
-        plot_loss(&self.out)?;
-        progress.finish(&self.out);
-        Ok(())
-    }
-
-    /// One step: loss, gradients, clipping, update, average. It takes the run, so that nobody
-    /// else holds the weights and they are updated in place.
-    fn advance<const D: usize>(mut self, batch: &Batch) -> Result<(Self, f64, f64, f64)>
-    where
-        M: Network<D>,
-    {
-        let config = &self.plan.config;
-        let step = self.step + 1;
-        let part = config.batch_size / config.accumulate;
-        let mut gradients = Named::new();
-        let mut loss = 0.0;
-        let drawn = self.times.draw(&batch.samples);
-        let mut losses = Vec::new();
-        for rows in (0..config.accumulate).map(|i| i * part..(i + 1) * part) {
-            let each = self.losses::<D>(batch, &drawn, rows.clone());
-            if self.times.remembers() {
-                losses.extend(each.clone().inner().into_data().iter::<f64>());
-            }
-            // Each part weighs 1/k, so the sum is the mean over the whole batch.
-            let mean = (each * row_weights(&drawn.weight[rows], &self.device)).mean()
-                / config.accumulate as f64;
-            let found = params::gradients(&self.model, &mean.backward());
-            params::add(&mut gradients, found);
-            loss += mean.into_scalar::<f64>();
-        }
-        ensure!(
-            loss.is_finite(),
-            "the loss is {loss} at step {step}; the run stops here"
-        );
-        let norm = params::norm(&gradients);
-        ensure!(
-            norm.is_finite(),
-            "the gradients' norm is {norm} at step {step}; the run stops here"
-        );
-        self.times.record(&drawn.t, &losses)?;
-        let lr = self.plan.learning_rate.at(step, config.steps);
-        let clip = clip(norm, config.optimizer.clip);
-        self.model = (self.optim).step(self.model, &mut self.ema, gradients, clip, lr);
-        self.step = step;
-        Ok((self, loss, lr, norm))
-    }
-
-    /// The losses of some rows of the batch; everything random is keyed by the rows' positions.
-    fn losses<const D: usize>(
-        &self,
-        batch: &Batch,
-        drawn: &Drawn,
-        rows: std::ops::Range<usize>,
-    ) -> Tensor<1>
-    where
-        M: Network<D>,
-    {
-        let seed = self.plan.config.seed;
-        let device = self.device.clone().autodiff();
-        let samples = &batch.samples[rows.clone()];
-        let mut shape = [samples.len(); D];
-        shape[1..].copy_from_slice(self.dataset.shape());
-        let row = self.dataset.row_len();
-        let values = batch.rows[rows.start * row..rows.end * row].to_vec();
-        let x0 = Tensor::<D>::from_data(TensorData::new(values, shape), &device);
-        let eps = NoiseStream::new(seed, "eps").normal(samples, 0, shape, &device);
-        let t = &drawn.t[rows.clone()];
-        let class = self.classes(batch, rows).map(|c| class_tensor(&c, &device));
-
-        let dropout = NoiseStream::new(seed, "dropout");
-        let mut layer = 0;
-        let mut masks = |p: f64, shape: [usize; 4]| {
-            layer += 1;
-            let len = shape[1..].iter().product();
-            let mut values = vec![0.0; samples.len() * len];
-            for (&sample, out) in samples.iter().zip(values.chunks_exact_mut(len)) {
-                dropout.row(sample, layer).fill_dropout(p, out);
-            }
-            Tensor::from_data(TensorData::new(values, shape), &device)
-        };
-        let network = |x_t, t| self.model.predict(x_t, t, class, Some(&mut masks));
-        let objective = &self.plan.objective;
-        if !self.plan.config.objective.learned_variance {
-            return training_loss(network, objective, x0, eps, t);
-        }
-        let decoder = match self.dataset.max() {
-            Some(max) => Decoder::Bins { max },
-            None => Decoder::Density,
-        };
-        hybrid_loss(network, objective, decoder, x0, eps, t)
-    }
-
-    /// The rows' classes, some replaced by the null class.
-    fn classes(&self, batch: &Batch, rows: std::ops::Range<usize>) -> Option<Vec<usize>> {
-        self.plan.classes()?;
-        let null = self.plan.null_class();
-        let p = self.plan.config.objective.class_dropout;
-        let stream = NoiseStream::new(self.plan.config.seed, "class-dropout");
-        let labels = batch.labels.as_ref()?;
-        let keep = |i: usize| stream.row(batch.samples[i], 0).uniform() >= p;
-        let class = |i: usize| match null {
-            Some(null) if !keep(i) => null,
-            _ => labels[i],
-        };
-        Some(rows.map(class).collect())
+        Progress::new(self.step, config.steps)
     }
 
     /// A grid from the averaged weights, with the same noise every time.
@@ -360,10 +322,12 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             .with_context(|| path.display().to_string())
     }
 
-    fn save(&self) -> Result<()> {
+    /// The run's state, apart from the tensors that training goes on with.
+    fn copy(&self) -> Result<Encoded, CheckpointError> {
         let snapshot = Snapshot {
             step: self.step,
             shape: self.dataset.shape().to_vec(),
+            data: self.data.clone(),
             model: self.model.clone(),
             ema: self.ema.module(&self.model),
             optim: self.optim.clone(),
@@ -371,50 +335,8 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
                 .map(<[f64]>::to_vec)
                 .collect(),
         };
-        let config = toml::to_string(&self.plan.config)?;
-        checkpoint::save(&self.out.join("checkpoints"), &snapshot, &config)?;
-        Ok(())
+        Encoded::new(&snapshot, &self.config)
     }
-}
-
-/// The rows' weights as a tensor of shape `[B]`.
-#[allow(clippy::cast_possible_truncation)]
-fn row_weights(weights: &[f64], device: &Device) -> Tensor<1> {
-    let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
-    Tensor::from_data(weights.as_slice(), &device.clone().autodiff())
-}
-
-/// Opens the metrics for appending, without the lines of steps that will be done again.
-fn open_metrics(path: &Path, step: u64) -> Result<BufWriter<fs::File>> {
-    let step = usize::try_from(step)?;
-    if path.exists() {
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let kept: String = text.split_inclusive('\n').take(step).collect();
-        checkpoint::write_file(path, kept.as_bytes())?;
-    }
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    Ok(BufWriter::new(
-        file.with_context(|| path.display().to_string())?,
-    ))
-}
-
-/// Draws `loss.svg` from a run's metrics: the loss over the steps, thinned to readable density.
-fn plot_loss(out: &Path) -> Result<()> {
-    let path = out.join("metrics.jsonl");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let points = text
-        .lines()
-        .map(|line| serde_json::from_str(line).map(|m: Metrics| (m.step as f64, m.loss)))
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| path.display().to_string())?;
-    let line = Line {
-        name: "loss",
-        color: "steelblue",
-        points: plot::thin(&points, 300),
-    };
-    let picture = plot::svg("step", &[line], Scale::Log);
-    checkpoint::write_file(&out.join("loss.svg"), picture.as_bytes())?;
-    Ok(())
 }
 
 #[cfg(test)]

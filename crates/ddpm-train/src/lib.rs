@@ -6,6 +6,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
@@ -17,6 +18,8 @@ pub mod fit;
 pub mod flow;
 pub mod forward;
 pub mod generate;
+pub mod interrupt;
+pub mod memory;
 pub mod network;
 pub mod optim;
 pub mod params;

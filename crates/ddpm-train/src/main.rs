@@ -5,8 +5,8 @@ mod arguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use arguments::{Export, Library, Sample, Train};
+use anyhow::{Context, Result, ensure};
+use arguments::{Check, Export, Library, Sample, Train};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_schedule::NoiseSchedule;
@@ -16,8 +16,9 @@ use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::evaluate::{self, Question};
 use ddpm_train::fit::{self, Start};
 use ddpm_train::generate::{Examination, Order, examine, generate};
+use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan::{self, Plan};
-use ddpm_train::{checkpoint, data, diffusers, forward, table};
+use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
 /// which would fault them in again, page by page, in the next operation.
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Train a network; pictures, metrics and checkpoints go to the run's folder.
     Train(Train),
+    /// Verify a run's checkpoints, and say what can be recovered.
+    Check(Check),
     /// Draw samples from a run.
     Sample(Sample),
     /// Write a run's network for another library.
@@ -202,6 +205,10 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(stopped) = error.downcast_ref::<Interrupted>() {
+                eprintln!("{stopped}; {error}");
+                return ExitCode::from(stopped.signal.exit_code());
+            }
             eprintln!("error: {error:#}");
             // 2 says: not on this machine, or not so asked. 1 says: it went wrong.
             ExitCode::from(if error.is::<DeviceError>() { 2 } else { 1 })
@@ -212,6 +219,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(args) => train(args),
+        Command::Check(args) => check(&args),
         Command::Sample(args) => sample(args),
         Command::Export(args) => export(&args),
         Command::Eval {
@@ -276,7 +284,32 @@ fn train(args: Train) -> Result<()> {
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let plan = Plan::new(config, &file)?;
-    fit::train(&plan, &out, &start, &device)
+    let stop = Stop::on_signals().context("signals")?;
+    let outcome = fit::train(&plan, &out, &start, &device, &stop);
+    outcome.map_err(|error| {
+        if !error.is::<Interrupted>() {
+            return error;
+        }
+        let (out, backend) = (out.display(), args.backend);
+        error.context(format!(
+            "go on with: ddpm train --out {out} --resume --backend {backend}"
+        ))
+    })
+}
+
+fn check(args: &Check) -> Result<()> {
+    let report = check::check(&args.run)?;
+    if args.hash {
+        if !report.is_whole() {
+            eprint!("{report}");
+        }
+        let (_, manifest) = report.newest().context("no whole checkpoint")?;
+        print(&(manifest.state_hash() + "\n"));
+        return Ok(());
+    }
+    print(&report.to_string());
+    ensure!(report.is_whole(), "{} is not whole", args.run.display());
+    Ok(())
 }
 
 fn sample(args: Sample) -> Result<()> {

@@ -6,6 +6,7 @@ use ddpm_schedule::{
     Eta, NoiseSchedule, Objective, Parametrization, Sampler, Spacing, Trajectory, Weighting,
 };
 
+use crate::checkpoint::Retention;
 use crate::config::{
     Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Sampling, Schedule,
     ScheduleKind, WeightingKind,
@@ -50,6 +51,8 @@ pub struct Plan {
     pub learning_rate: LearningRate,
     /// How the pictures on the way are drawn.
     pub sampling: SamplingPlan,
+    /// Which checkpoints are kept.
+    pub keep: Retention,
 }
 
 impl Plan {
@@ -102,6 +105,10 @@ impl Plan {
                 cosine: config.optimizer.cosine_decay,
             },
             sampling,
+            keep: Retention {
+                last: config.checkpoint.keep_last,
+                every: config.checkpoint.keep_every,
+            },
             config,
         })
     }

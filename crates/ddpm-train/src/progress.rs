@@ -63,6 +63,14 @@ impl Progress {
         }
     }
 
+    /// Says something, without tearing the bar.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     /// Says where the results are.
     pub fn finish(&self, out: &Path) {
         if let Some(bar) = &self.bar {

@@ -34,11 +34,7 @@ pub(super) fn load(path: &Path, size: usize, channels: Channels) -> Result<Datas
     let values = decode_all(&files, side, channels)?;
     let classes = class_names.len();
     let labels = (classes > 0).then(|| files.into_iter().map(|(_, class)| class).collect());
-    let count = match channels {
-        Channels::Gray => 1,
-        Channels::Rgb => 3,
-    };
-    let mut dataset = Dataset::new(vec![count, size, size], values, labels, classes);
+    let mut dataset = Dataset::new(vec![channels.count(), size, size], values, labels, classes);
     dataset.class_names = class_names;
     Ok(dataset)
 }

@@ -14,6 +14,8 @@ pub use loader::{Batch, Loader};
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 /// Where the rows come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -66,6 +68,15 @@ pub enum Channels {
     Gray,
     /// Three.
     Rgb,
+}
+
+impl Channels {
+    fn count(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb => 3,
+        }
+    }
 }
 
 /// Why data could not be loaded. Every message names the file and the numbers.
@@ -192,6 +203,21 @@ impl Dataset {
         }
     }
 
+    /// The SHA-256 of shape, values and labels, by which a resumed run knows its data.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?} {:?}\n", self.shape, self.max()));
+        match &self.values {
+            Values::Bytes { values, .. } => hash.update(values),
+            Values::Words(values) => values.iter().for_each(|v| hash.update(v.to_le_bytes())),
+            Values::Floats(values) => values.iter().for_each(|v| hash.update(v.to_le_bytes())),
+        }
+        for label in self.labels.iter().flatten() {
+            hash.update((*label as u64).to_le_bytes());
+        }
+        format!("{:x}", hash.finalize())
+    }
+
     /// Writes row `i` in [−1, 1], mirrored left to right if `flip` (points are not).
     ///
     /// # Panics
@@ -216,6 +242,19 @@ impl Dataset {
         }
         if let (true, [_, _, width]) = (flip, self.shape.as_slice()) {
             out.chunks_exact_mut(*width).for_each(<[f32]>::reverse);
+        }
+    }
+}
+
+impl Source {
+    /// The shape of its rows, where that is known before they are loaded.
+    pub fn shape(&self) -> Option<Vec<usize>> {
+        match self {
+            Self::Digits => Some(vec![1, 8, 8]),
+            Self::Idx { .. } => None,
+            Self::Cifar10 { .. } => Some(vec![3, 32, 32]),
+            Self::Images { size, channels, .. } => Some(vec![channels.count(), *size, *size]),
+            Self::SwissRoll { .. } | Self::TwoMoons { .. } => Some(vec![2]),
         }
     }
 }

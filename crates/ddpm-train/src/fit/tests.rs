@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Config, recipe};
-use crate::data::Source;
+use crate::data::{Batch, Source};
 use ddpm_model::{Mlp, MlpConfig};
 
 /// The plan of the digits' recipe with another probability of dropping the class.
@@ -22,15 +22,7 @@ fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>) -> Run<'a, Mlp> {
         layers: 1,
     };
     let network = network.init(0, &device.clone().autodiff()).unwrap();
-    Run::new(
-        plan,
-        Path::new(""),
-        dataset.clone(),
-        network,
-        &device,
-        false,
-    )
-    .unwrap()
+    Run::new(plan, Path::new(""), dataset.clone(), network, &device).unwrap()
 }
 
 fn batch(dataset: &Arc<Dataset>, size: usize, step: u64) -> Batch {

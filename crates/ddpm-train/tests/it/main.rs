@@ -2,14 +2,17 @@
 #![allow(missing_docs)]
 
 mod backends;
+mod checkpoints;
 mod data;
 mod descent;
 mod diffusers;
 mod diverged;
+mod faults;
 mod forward;
 mod guidance;
 mod init_noise;
 mod likelihood;
 mod points;
+mod resume;
 mod run;
 mod scheduler;

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use ddpm_train::config::{Config, RECIPES};
 use ddpm_train::plan::Plan;
 
+use crate::checkpoints::seal;
+
 pub(crate) fn ddpm(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ddpm"))
         .current_dir(folder)
@@ -71,38 +73,10 @@ fn every_recipe_is_complete() {
     }
 }
 
-/// A whole run, and one that dies after half of its steps and goes on: on one CPU backend the same
-/// bytes.
-fn resumes(folder: &Path, steps: usize) {
-    ok(folder, "train --config tiny.toml --out whole");
-    ok(folder, "train --config tiny.toml --out halves");
-    // What the run did in its second half is taken away from it.
-    let last = format!("checkpoints/step-{steps:08}");
-    fs::remove_dir_all(folder.join("halves").join(&last)).unwrap();
-    ok(folder, "train --out halves --resume");
-    for file in ["model", "ema", "optimizer", "losses"] {
-        let file = format!("{last}/{file}.safetensors");
-        let read = |run| fs::read(folder.join(run).join(&file)).unwrap();
-        assert_eq!(read("whole"), read("halves"), "{file}");
-    }
-    let picture = format!("samples/step-{steps:08}.png");
-    let picture = |run| fs::read(folder.join(run).join(&picture)).unwrap();
-    assert_eq!(picture("whole"), picture("halves"));
-    let metrics = fs::read_to_string(folder.join("halves/metrics.jsonl")).unwrap();
-    assert_eq!(metrics.lines().count(), steps);
-}
-
+/// Times drawn by the losses before: with four timesteps and eight rows a step, all have their ten
+/// losses after about six of twelve steps.
 #[test]
-fn a_resumed_run_is_the_same_run() {
-    let folder = tempfile::tempdir().unwrap();
-    tiny(folder.path());
-    resumes(folder.path(), 4);
-}
-
-/// Times drawn by the losses before, some of them from before the death: with four timesteps and
-/// eight rows a step, all have their ten losses after about six of twelve steps.
-#[test]
-fn a_resumed_run_remembers_its_losses() {
+fn a_run_remembers_its_losses() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     tiny(folder);
@@ -116,7 +90,7 @@ fn a_resumed_run_remembers_its_losses() {
         .replace("\nsteps = 4", "\nsteps = 12")
         .replace("every = 2", "every = 6");
     fs::write(folder.join("tiny.toml"), config).unwrap();
-    resumes(folder, 12);
+    ok(folder, "train --config tiny.toml --out whole");
     let losses = fs::read(folder.join("whole/checkpoints/step-00000012/losses.safetensors"));
     let losses = losses.unwrap();
     let losses = safetensors::SafeTensors::deserialize(&losses).unwrap();
@@ -281,6 +255,8 @@ fn a_broken_checkpoint_is_refused() {
         let mut broken: serde_json::Value = serde_json::from_str(&text).unwrap();
         broken["shape"] = serde_json::from_str(shape).unwrap();
         fs::write(&state, broken.to_string()).unwrap();
+        refused(folder, "sample --from run", 1, &["state.json"]);
+        seal(&checkpoint);
         refused(folder, "sample --from run", 1, &[words]);
     }
     fs::write(&state, text).unwrap();
@@ -288,6 +264,7 @@ fn a_broken_checkpoint_is_refused() {
     let bytes = fs::read(&weights).unwrap();
     for broken in [&bytes[..0], &bytes[..7], &bytes[..bytes.len() / 2]] {
         fs::write(&weights, broken).unwrap();
+        seal(&checkpoint);
         refused(folder, "sample --from run", 1, &["ema.safetensors"]);
     }
 }

@@ -1,0 +1,170 @@
+//! `manifest.json`: what a checkpoint's files should be, so that one that is not whole is known.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{CheckpointError, io};
+
+/// The version of the layout that this program writes and reads. Checkpoints of the time before
+/// manifests have none: nothing tells a whole one from a damaged one, and they are not read.
+pub const FORMAT: u32 = 1;
+
+/// The files of a checkpoint besides its manifest.
+pub const PARTS: [&str; 6] = [
+    "config.toml",
+    "ema.safetensors",
+    "losses.safetensors",
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+];
+
+/// The parts that a run's future depends on; the configuration is a person's to change.
+const STATE: [&str; 5] = [
+    "ema.safetensors",
+    "losses.safetensors",
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+];
+
+pub(super) const NAME: &str = "manifest.json";
+
+/// Far more than a manifest of [`PARTS`] takes.
+const MAX_LENGTH: u64 = 1 << 16;
+
+/// The size and hash of each of a checkpoint's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    format: u32,
+    files: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    size: u64,
+    sha256: String,
+}
+
+/// What every version's manifest says.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+impl Manifest {
+    /// The manifest of files that are about to be written.
+    pub(super) fn of(files: &[(&str, Vec<u8>)]) -> Self {
+        let entry = |bytes: &Vec<u8>| Entry {
+            size: bytes.len() as u64,
+            sha256: format!("{:x}", Sha256::digest(bytes)),
+        };
+        let files = files.iter();
+        Self {
+            format: FORMAT,
+            files: files
+                .map(|(name, bytes)| ((*name).to_owned(), entry(bytes)))
+                .collect(),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, CheckpointError> {
+        serde_json::to_vec_pretty(self).map_err(|e| CheckpointError::content(Path::new(NAME), e))
+    }
+
+    /// Reads a manifest's bytes: of a known format, and naming exactly the [`PARTS`], so that none
+    /// of its names can lead out of the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// With the reason, if it is anything else.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let Version { format } = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if format != FORMAT {
+            return Err(format!(
+                "format {format} is not known; this program reads format {FORMAT}"
+            ));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if !manifest.files.keys().eq(PARTS) {
+            let names: Vec<_> = manifest.files.keys().map(String::as_str).collect();
+            return Err(format!("names {names:?}, not {PARTS:?}"));
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest of a checkpoint whose files are all as it says.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, damaged or of another format, or names the first file that is missing, not
+    /// a plain file, of another size or of another hash.
+    pub fn verify(checkpoint: &Path) -> Result<Self, CheckpointError> {
+        let path = checkpoint.join(NAME);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && checkpoint.is_dir() => {
+                let reason = "missing; the checkpoint is damaged, or older than manifests are, \
+                              and cannot be verified";
+                return Err(CheckpointError::content(&path, reason));
+            }
+            file => file.map_err(io(&path))?,
+        };
+        let mut bytes = Vec::new();
+        let mut file = file.take(MAX_LENGTH);
+        file.read_to_end(&mut bytes).map_err(io(&path))?;
+        let manifest = Self::parse(&bytes).map_err(|e| CheckpointError::content(&path, e))?;
+        for (name, entry) in &manifest.files {
+            entry.verify(&checkpoint.join(name))?;
+        }
+        Ok(manifest)
+    }
+
+    /// Length of all files together.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|entry| entry.size).sum()
+    }
+
+    /// The SHA-256 of the training state: weights, average, optimizer, remembered losses, step and
+    /// data. Equal states have equal hashes, whatever their configurations say.
+    ///
+    /// It is the hash of what `sha256sum` prints for those files in the order of their names.
+    pub fn state_hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, entry) in &self.files {
+            if STATE.contains(&name.as_str()) {
+                hash.update(format!("{}  {name}\n", entry.sha256));
+            }
+        }
+        format!("{:x}", hash.finalize())
+    }
+}
+
+impl Entry {
+    /// Whether a file is this one. Nothing is read of one whose size is another's, and what is read
+    /// is never in memory as a whole.
+    fn verify(&self, path: &Path) -> Result<(), CheckpointError> {
+        let content = |reason: String| Err(CheckpointError::content(path, reason));
+        let metadata = fs::symlink_metadata(path).map_err(io(path))?;
+        if !metadata.is_file() {
+            return content("is not a plain file".to_owned());
+        }
+        if metadata.len() != self.size {
+            let (found, expected) = (metadata.len(), self.size);
+            return content(format!("has {found} bytes, its manifest says {expected}"));
+        }
+        let mut hash = Sha256::new();
+        let mut file = File::open(path).map_err(io(path))?;
+        io::copy(&mut file, &mut hash).map_err(io(path))?;
+        if format!("{:x}", hash.finalize()) != self.sha256 {
+            return content("its SHA-256 is not the manifest's".to_owned());
+        }
+        Ok(())
+    }
+}

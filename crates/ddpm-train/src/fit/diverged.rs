@@ -1,0 +1,143 @@
+//! `diverged.json`: where a run left the numbers.
+
+use std::path::Path;
+
+use anyhow::{Error, anyhow};
+use burn::tensor::Tensor;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Run;
+use crate::checkpoint::{CheckpointError, write_file};
+use crate::data::Batch;
+use crate::network::Network;
+use crate::params::{self, Named};
+use crate::times::Drawn;
+
+/// The step whose loss or gradients are not finite.
+#[derive(Debug, Serialize)]
+struct Diverged {
+    /// The step, which was not done.
+    step: u64,
+    /// The batch's loss.
+    loss: Value,
+    /// The joint norm of the gradients.
+    grad_norm: Value,
+    /// The first parameter, in the order of names, that is not finite or whose gradient is not.
+    parameter: Option<Bad>,
+    /// The batch.
+    rows: Vec<Row>,
+}
+
+/// A parameter that went bad.
+#[derive(Debug, PartialEq, Serialize)]
+struct Bad {
+    /// Its name.
+    name: String,
+    /// "value" or "gradient".
+    what: &'static str,
+}
+
+/// A row of the batch.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// Its position in the run.
+    sample: u64,
+    /// Its place in the data.
+    index: usize,
+    /// Its time.
+    t: u32,
+    /// Its loss.
+    loss: Value,
+}
+
+impl<M: burn::module::Module> Run<'_, M> {
+    /// Says where the run left the numbers, in words and in `diverged.json`.
+    pub(super) fn diverged<const D: usize>(
+        &self,
+        batch: &Batch,
+        drawn: &Drawn,
+        loss: f64,
+        grad_norm: f64,
+        gradients: &Named,
+    ) -> Error
+    where
+        M: Network<D>,
+    {
+        let step = self.step + 1;
+        // Rows' losses are not kept on the way; the same rows have the same again.
+        let losses = self.parts().flat_map(|rows| {
+            let each = self.losses::<D>(batch, drawn, rows).inner().into_data();
+            each.iter::<f64>().collect::<Vec<_>>()
+        });
+        let rows = losses.enumerate().map(|(i, loss)| Row {
+            sample: batch.samples[i],
+            index: batch.indices[i],
+            t: drawn.t[i].get(),
+            loss: number(loss),
+        });
+        let report = Diverged {
+            step,
+            loss: number(loss),
+            grad_norm: number(grad_norm),
+            parameter: first_bad(&params::values(&self.model), gradients),
+            rows: rows.collect(),
+        };
+        let what = if loss.is_finite() {
+            format!("the gradients' norm is {grad_norm}")
+        } else {
+            format!("the loss is {loss}")
+        };
+        let path = self.out.join("diverged.json");
+        match report.write(&self.out) {
+            Ok(()) => anyhow!(
+                "{what} at step {step}; the run stops here, and {} says more",
+                path.display()
+            ),
+            Err(error) => anyhow!("{what} at step {step}; the run stops here ({error})"),
+        }
+    }
+}
+
+impl Diverged {
+    /// Writes `diverged.json` into a run's folder.
+    fn write(&self, out: &Path) -> Result<(), CheckpointError> {
+        let path = out.join("diverged.json");
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        write_file(&path, &json)
+    }
+}
+
+/// A number as JSON, which knows only finite ones: the others by their names.
+fn number(value: f64) -> Value {
+    if value.is_finite() {
+        Value::from(value)
+    } else {
+        Value::from(value.to_string())
+    }
+}
+
+/// The first parameter that is not finite, or whose gradient is not.
+fn first_bad(values: &Named, gradients: &Named) -> Option<Bad> {
+    let finite = |tensor: &Tensor<1>| {
+        let mut values = tensor
+            .to_data()
+            .iter::<f64>()
+            .collect::<Vec<_>>()
+            .into_iter();
+        values.all(f64::is_finite)
+    };
+    values.iter().find_map(|(name, value)| {
+        let gradient = gradients.get(name);
+        let what = if !finite(value) {
+            "value"
+        } else if gradient.is_some_and(|gradient| !finite(gradient)) {
+            "gradient"
+        } else {
+            return None;
+        };
+        let name = name.clone();
+        Some(Bad { name, what })
+    })
+}

@@ -1,0 +1,137 @@
+//! What a run writes while it trains: a failure is said, and training goes on.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointError, Encoded, Retention, Writing};
+use crate::progress::Progress;
+
+/// What a checkpoint cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Its step.
+    pub step: u64,
+    /// Length of its files.
+    pub bytes: u64,
+    /// Seconds from its first byte to its last, beside the training loop.
+    pub seconds: f64,
+    /// Seconds that the training loop waited: for the checkpoint before, where that was still being
+    /// written, and for the copy of the tensors.
+    pub stall: f64,
+}
+
+/// What could not be written, each said once.
+pub(super) struct Troubles<'a> {
+    progress: &'a Progress,
+    open: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Troubles<'a> {
+    pub(super) fn new(progress: &'a Progress) -> Self {
+        Self {
+            progress,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Takes notice of an attempt to write `what`; its value, if it succeeded.
+    pub(super) fn note<T, E: Display>(
+        &mut self,
+        what: &'static str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if self.open.remove(what).is_some() {
+                    self.progress.say(&format!("{what} written again"));
+                }
+                Some(value)
+            }
+            Err(error) => {
+                let message = format!("{what} not written: {error:#}");
+                if self.open.get(what) != Some(&message) {
+                    self.progress.say(&format!("training goes on: {message}"));
+                }
+                self.open.insert(what, message);
+                None
+            }
+        }
+    }
+
+    /// Refuses to call a run complete whose last files could not be written.
+    pub(super) fn settle(self, step: u64, out: &Path) -> Result<()> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<_> = self.open.into_values().collect();
+        bail!(
+            "at step {step} the run ends without its last files: {}; what there is, says: ddpm check {}",
+            messages.join("; "),
+            out.display()
+        );
+    }
+}
+
+/// Writes the checkpoints of a run, one at a time.
+pub(super) struct Saver<'a> {
+    out: &'a Path,
+    keep: Retention,
+    writing: Option<Writing>,
+    /// The step of the last checkpoint begun, or of the one the run began with.
+    pub(super) last: Option<u64>,
+    stall: f64,
+}
+
+impl<'a> Saver<'a> {
+    pub(super) fn new(out: &'a Path, keep: Retention, last: Option<u64>) -> Self {
+        Self {
+            out,
+            keep,
+            writing: None,
+            last,
+            stall: 0.0,
+        }
+    }
+
+    /// Saves a step: waits for the checkpoint before it, copies, and leaves the rest to a thread.
+    pub(super) fn save(
+        &mut self,
+        step: u64,
+        copy: impl FnOnce() -> Result<Encoded, CheckpointError>,
+        troubles: &mut Troubles,
+    ) {
+        let begun = Instant::now();
+        self.finish(troubles);
+        self.last = Some(step);
+        let writing = copy().and_then(|copy| Writing::begin(self.out, self.keep, copy));
+        match writing {
+            Ok(writing) => self.writing = Some(writing),
+            Err(error) => {
+                troubles.note::<(), _>("checkpoint", Err(error));
+            }
+        }
+        self.stall = begun.elapsed().as_secs_f64();
+    }
+
+    /// What the checkpoint being written cost, once it is.
+    pub(super) fn poll(&mut self, troubles: &mut Troubles) -> Option<Saved> {
+        let done = self.writing.as_ref().is_some_and(Writing::is_finished);
+        done.then(|| self.finish(troubles)).flatten()
+    }
+
+    /// The same, waiting for it.
+    pub(super) fn finish(&mut self, troubles: &mut Troubles) -> Option<Saved> {
+        let written = troubles.note("checkpoint", self.writing.take()?.finish())?;
+        Some(Saved {
+            step: written.step,
+            bytes: written.bytes,
+            seconds: written.seconds,
+            stall: self.stall,
+        })
+    }
+}

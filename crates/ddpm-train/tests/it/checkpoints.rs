@@ -1,0 +1,236 @@
+//! Checkpoints that are whole or absent: what is damaged is named, never read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ddpm_train::checkpoint::{FORMAT, Manifest, PARTS};
+use sha2::{Digest, Sha256};
+
+use crate::run::{ddpm, ok, refused, tiny};
+
+/// Rewrites a checkpoint's manifest for the files as they are now: what a person does who changes a
+/// checkpoint on purpose.
+pub(crate) fn seal(checkpoint: &Path) {
+    let entry = |name: &str| {
+        let bytes = fs::read(checkpoint.join(name)).unwrap();
+        let hash = format!("{:x}", Sha256::digest(&bytes));
+        serde_json::json!({ "size": bytes.len(), "sha256": hash })
+    };
+    let files: BTreeMap<_, _> = PARTS.iter().map(|name| (*name, entry(name))).collect();
+    let manifest = serde_json::json!({ "format": FORMAT, "files": files });
+    fs::write(checkpoint.join("manifest.json"), manifest.to_string()).unwrap();
+}
+
+/// The program's output for `ddpm check RUN`, and whether it called the run whole.
+fn check(folder: &Path, arguments: &str) -> (bool, String) {
+    let output = ddpm(folder, &format!("check {arguments}"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.success(), text)
+}
+
+/// The hash of a run's state; it must have one.
+pub(crate) fn hash(folder: &Path, run: &str) -> String {
+    let (whole, hash) = check(folder, &format!("{run} --hash"));
+    assert!(whole && hash.len() == 65, "{run}: {hash:?}");
+    hash
+}
+
+/// The names in a run's folder of checkpoints, hidden ones too.
+fn names(folder: &Path, run: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder.join(run).join("checkpoints")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+/// A whole run `run` of four steps with checkpoints after the second and the fourth.
+fn trained() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    ok(folder.path(), "train --config tiny.toml --out run");
+    let newest = folder.path().join("run/checkpoints/step-00000004");
+    (folder, newest)
+}
+
+/// What can happen to a file.
+fn damages(bytes: &[u8]) -> [(&'static str, Option<Vec<u8>>); 3] {
+    let mut flipped = bytes.to_vec();
+    flipped[bytes.len() / 2] ^= 1;
+    let half = bytes[..bytes.len() / 2].to_vec();
+    [("flipped", Some(flipped)), ("truncated", Some(half)), ("missing", None)]
+}
+
+#[test]
+fn each_damage_to_each_part_is_named_and_the_checkpoint_before_it_is_taken() {
+    let (folder, newest) = trained();
+    let folder = folder.path();
+    let whole = hash(folder, "run");
+    for part in PARTS.into_iter().chain(["manifest.json"]) {
+        let path = newest.join(part);
+        let bytes = fs::read(&path).unwrap();
+        for (damage, damaged) in damages(&bytes) {
+            match damaged {
+                Some(damaged) => fs::write(&path, damaged).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let (all_whole, text) = check(folder, "run");
+            let line = text.lines().nth(1).unwrap();
+            assert!(!all_whole, "{part} {damage}: {text}");
+            assert!(line.starts_with("step 4: damaged: "), "{part} {damage}: {line}");
+            assert!(text.contains("step 2 can be recovered: ddpm train --out run --resume"));
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+    // A run goes on in spite of the damage, and is the run it was.
+    fs::remove_file(newest.join("optimizer.safetensors")).unwrap();
+    let output = ddpm(folder, "train --out run --resume");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let skipped = errors.lines().next().unwrap();
+    assert!(
+        skipped.starts_with("skipped: ") && skipped.contains("optimizer.safetensors"),
+        "{errors}"
+    );
+    assert_eq!(hash(folder, "run"), whole);
+}
+
+#[test]
+fn without_a_whole_checkpoint_nothing_is_read_and_nothing_begun_again() {
+    let (folder, newest) = trained();
+    let folder = folder.path();
+    for step in ["step-00000002", "step-00000004"] {
+        fs::remove_file(newest.with_file_name(step).join("manifest.json")).unwrap();
+    }
+    for command in ["train --out run --resume", "sample --from run"] {
+        let words = ["no whole checkpoint", "older than manifests", "step-00000002"];
+        refused(folder, command, 1, &words);
+    }
+    let one = "sample --from run/checkpoints/step-00000004";
+    refused(folder, one, 1, &["manifest.json", "missing"]);
+    refused(folder, "check run --hash", 1, &["nothing can be recovered"]);
+    // A run that has none at all has lost nothing.
+    fs::remove_dir_all(newest.parent().unwrap()).unwrap();
+    let output = ddpm(folder, "train --out run --resume");
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("from the beginning"));
+    assert_eq!(names(folder, "run"), ["step-00000002", "step-00000004"]);
+}
+
+#[test]
+fn a_manifest_of_another_kind_is_refused_with_the_reason() {
+    let (folder, newest) = trained();
+    let path = newest.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    Manifest::verify(&newest).unwrap();
+    for (from, to, word) in [
+        ("\"format\": 1", "\"format\": 2", "format 2"),
+        ("\"format\": 1", "\"form\": 1", "format"),
+        ("ema.safetensors", "../ema.safetensors", "../ema"),
+        ("ema.safetensors", "/etc/passwd", "/etc/passwd"),
+        ("\"size\": ", "\"size\": -", "line"),
+        ("\"size\": ", "\"size\": 9999999999", "9999999999"),
+    ] {
+        assert!(text.contains(from));
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let error = Manifest::verify(&newest).unwrap_err().to_string();
+        assert!(error.contains(word), "{to}: {error}");
+    }
+    fs::write(&path, "[".repeat(1 << 20)).unwrap();
+    assert!(Manifest::verify(&newest).is_err());
+    // A link may lead anywhere.
+    fs::write(&path, text).unwrap();
+    #[cfg(unix)]
+    {
+        let (weights, elsewhere) = (newest.join("ema.safetensors"), folder.path().join("ema"));
+        fs::rename(&weights, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &weights).unwrap();
+        let error = Manifest::verify(&newest).unwrap_err().to_string();
+        assert!(error.contains("not a plain file"), "{error}");
+    }
+}
+
+/// The hash of the state is what `sha256sum` makes of the parts, whatever the configuration says.
+#[test]
+fn equal_states_have_equal_hashes() {
+    let (folder, newest) = trained();
+    let folder = folder.path();
+    let mut lines = String::new();
+    for part in PARTS.into_iter().filter(|part| *part != "config.toml") {
+        let hash = Sha256::digest(fs::read(newest.join(part)).unwrap());
+        lines += &format!("{hash:x}  {part}\n");
+    }
+    let expected = format!("{:x}\n", Sha256::digest(lines));
+    assert_eq!(hash(folder, "run"), expected);
+    let config = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+    fs::write(folder.join("other.toml"), config.replace("count = 3", "count = 2")).unwrap();
+    ok(folder, "train --config other.toml --out other");
+    assert_eq!(hash(folder, "other"), expected);
+    ok(folder, "train --config other.toml --out seed --seed 1");
+    assert_ne!(hash(folder, "seed"), expected);
+}
+
+#[test]
+fn no_more_are_kept_than_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let tiny = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+    let all = [1, 2, 3, 4, 5, 6, 7];
+    for (rules, kept) in [
+        ("", &all[..]),
+        ("keep_last = 1", &[7]),
+        ("keep_last = 3", &[5, 6, 7]),
+        ("keep_every = 3", &[3, 6, 7]),
+        ("keep_last = 2\nkeep_every = 4", &[4, 6, 7]),
+        ("keep_last = 100", &all),
+    ] {
+        let table = format!("[checkpoint]\nevery = 1\n{rules}");
+        let config = tiny.replace("[checkpoint]\nevery = 2", &table);
+        assert_ne!(config, tiny);
+        fs::write(folder.join("keep.toml"), config).unwrap();
+        let _ = fs::remove_dir_all(folder.join("run"));
+        ok(folder, "train --config keep.toml --out run --steps 7");
+        let expected: Vec<_> = kept.iter().map(|step| format!("step-{step:08}")).collect();
+        assert_eq!(names(folder, "run"), expected, "{rules}");
+    }
+}
+
+/// The newest checkpoints are damaged and the rule keeps one: the one written next stays, although
+/// damaged ones lie beyond it.
+#[test]
+fn the_newest_whole_one_is_kept_before_damaged_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let every = "--steps 6 --checkpoint-every 1";
+    ok(folder, &format!("train --config tiny.toml --out run {every}"));
+    for step in [4, 5, 6] {
+        let path = folder.join(format!("run/checkpoints/step-{step:08}/state.json"));
+        fs::write(path, "{}").unwrap();
+    }
+    let config = folder.join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[checkpoint]", "[checkpoint]\nkeep_last = 1")).unwrap();
+    ok(folder, "train --out run --resume --steps 4");
+    let expected = ["step-00000004", "step-00000005", "step-00000006"];
+    assert_eq!(names(folder, "run"), expected);
+    let (_, text) = check(folder, "run");
+    assert!(text.starts_with("step 4: whole"), "{text}");
+}
+
+/// What a process leaves that dies while it writes is named, is no checkpoint, and goes.
+#[test]
+fn what_was_not_finished_is_no_checkpoint() {
+    let (folder, newest) = trained();
+    let folder = folder.path();
+    let whole = hash(folder, "run");
+    fs::rename(&newest, newest.with_file_name(".step-00000004.tmp")).unwrap();
+    let (all_whole, text) = check(folder, "run");
+    assert!(all_whole && text.contains(".step-00000004.tmp: not finished"), "{text}");
+    assert!(text.contains("step 2 can be recovered"), "{text}");
+    ok(folder, "train --out run --resume");
+    assert_eq!(names(folder, "run"), ["step-00000002", "step-00000004"]);
+    assert_eq!(hash(folder, "run"), whole);
+}
