@@ -155,8 +155,7 @@ impl Encoded {
                 }
             }
         }
-        // A folder that has vanished, perhaps with the disk it was on, is not made anew: the
-        // checkpoint would hide below what comes back.
+        // Of what vanished the folder is named, not a file that was to be in it.
         fs::metadata(folder).map_err(io(folder))?;
         let manifest = Manifest::of(&self.files);
         let mut files = self.files;

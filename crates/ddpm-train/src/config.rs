@@ -299,9 +299,13 @@ pub struct Checkpoint {
     /// How many of the last are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_last: Option<NonZeroUsize>,
-    /// Of which steps' multiples they are kept. Without this and `keep_last`, all are.
+    /// Of which steps' multiples they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_every: Option<NonZeroU64>,
+    /// How many of the lowest loss are kept: its mean over the `every` steps up to a checkpoint.
+    /// Without any `keep_`, all are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<NonZeroUsize>,
 }
 
 impl Config {

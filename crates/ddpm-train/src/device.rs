@@ -94,6 +94,14 @@ impl Backend {
     }
 }
 
+/// Whether a device computes in the machine's own memory.
+pub fn is_host(device: &Device) -> bool {
+    let hosts = [Backend::Flex, Backend::NdArray].into_iter();
+    hosts
+        .filter_map(|backend| backend.device().ok())
+        .any(|host| host == *device)
+}
+
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 fn first_of(kind: burn::tensor::DeviceType) -> Option<Device> {
     // A broken driver can panic while it is enumerated; that is a machine without a device.

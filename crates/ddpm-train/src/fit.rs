@@ -71,10 +71,10 @@ pub enum Start<'a> {
 /// [`Interrupted`] if the run was stopped.
 pub fn train(plan: &Plan, out: &Path, start: &Start, device: &Device, stop: &Stop) -> Result<()> {
     if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape)?;
+        memory::check(plan, &shape, device)?;
     }
     let dataset = Arc::new(data::load(&plan.source)?);
-    memory::check(plan, dataset.shape())?;
+    memory::check(plan, dataset.shape(), device)?;
     check_classes(plan, &dataset)?;
     let network = network(plan, start, dataset.shape(), device)?;
     let _claim = Claim::new(out, matches!(start, Start::Resumed))?;

@@ -1,7 +1,9 @@
 //! How much memory a training takes, estimated before any of it is allocated.
 
+use burn::tensor::Device;
 use ddpm_model::{MlpConfig, UNetConfig};
 
+use crate::device::is_host;
 use crate::plan::{NetworkPlan, Plan};
 
 /// A configuration that asks for more memory than there is.
@@ -43,7 +45,7 @@ const FLOAT: f64 = 4.0;
 const COPIES: f64 = 9.0;
 
 /// Whether the machine has the memory for training a plan on rows of `shape`. Where its memory is
-/// not known, it is taken to suffice.
+/// not known, or the device is not computing in it, it is taken to suffice.
 ///
 /// The estimate is a lower bound: convolutions and attention of the network and their inputs, and
 /// none of what the operations need in passing.
@@ -51,8 +53,8 @@ const COPIES: f64 = 9.0;
 /// # Errors
 ///
 /// If it has not.
-pub fn check(plan: &Plan, shape: &[usize]) -> Result<(), MemoryError> {
-    match total() {
+pub fn check(plan: &Plan, shape: &[usize], device: &Device) -> Result<(), MemoryError> {
+    match total().filter(|_| is_host(device)) {
         Some(available) => check_within(plan, shape, available),
         None => Ok(()),
     }

@@ -108,6 +108,8 @@ impl Plan {
             keep: Retention {
                 last: config.checkpoint.keep_last,
                 every: config.checkpoint.keep_every,
+                best: config.checkpoint.keep_best,
+                window: config.checkpoint.every,
             },
             config,
         })

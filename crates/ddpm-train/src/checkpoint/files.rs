@@ -27,6 +27,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 /// Writes a folder of files, which may be in folders of it, under another name, syncs all of it and
 /// renames it: it is whole or absent, or what it was before.
 ///
+/// The folder that it is in is not made: it may have vanished with the disk it was on.
+///
 /// # Errors
 ///
 /// If the system refuses.
@@ -45,13 +47,14 @@ pub fn write_folder(target: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Chec
 }
 
 fn write_all(aside: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), CheckpointError> {
-    fs::create_dir_all(aside).map_err(io(aside))?;
+    fs::create_dir(aside).map_err(io(aside))?;
     let mut folders = BTreeSet::from([aside.to_owned()]);
     for (name, bytes) in files {
         let path = aside.join(name);
         let folder = parent(&path);
-        fs::create_dir_all(folder).map_err(io(folder))?;
-        folders.insert(folder.to_owned());
+        if folders.insert(folder.to_owned()) {
+            fs::create_dir(folder).map_err(io(folder))?;
+        }
         write_synced(&path, bytes)?;
     }
     // Deepest first, for a folder is an entry of the one it is in.

@@ -1,8 +1,12 @@
 //! The checkpoints of a run: which there are, which is the newest whole one, which are kept.
 
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 
 use super::files::remove;
 use super::{CheckpointError, Manifest, io};
@@ -25,6 +29,49 @@ pub struct Retention {
     pub last: Option<NonZeroUsize>,
     /// Those of the steps that it divides are kept.
     pub every: Option<NonZeroU64>,
+    /// So many are kept whose mean loss is the lowest, over the `window` steps up to theirs.
+    pub best: Option<NonZeroUsize>,
+    /// Steps that the mean loss is over.
+    pub window: u64,
+}
+
+impl Retention {
+    fn keeps_all(self) -> bool {
+        self.last.is_none() && self.every.is_none() && self.best.is_none()
+    }
+}
+
+/// What is read of a line of `metrics.jsonl`.
+#[derive(Deserialize)]
+struct Loss {
+    step: u64,
+    loss: f64,
+}
+
+/// The mean loss over the `window` steps up to each of `steps`, from the run's metrics; without
+/// those of which nothing is known.
+fn mean_losses(
+    run: &Path,
+    steps: &[u64],
+    window: u64,
+) -> Result<BTreeMap<u64, f64>, CheckpointError> {
+    let path = run.join("metrics.jsonl");
+    let mut sums = BTreeMap::<u64, (f64, f64)>::new();
+    for line in BufReader::new(File::open(&path).map_err(io(&path))?).lines() {
+        let line = line.map_err(io(&path))?;
+        let Loss { step, loss } =
+            serde_json::from_str(&line).map_err(|e| CheckpointError::content(&path, e))?;
+        let before = steps.partition_point(|&s| s < step);
+        for &s in steps[before..].iter().take_while(|&&s| s - step < window) {
+            let (sum, count) = sums.entry(s).or_default();
+            *sum += loss;
+            *count += 1.0;
+        }
+    }
+    let means = sums.into_iter();
+    Ok(means
+        .map(|(step, (sum, count))| (step, sum / count))
+        .collect())
 }
 
 /// The names in a run's `checkpoints`, hidden ones too.
@@ -134,20 +181,31 @@ pub fn newest(run: &Path) -> Result<PathBuf, CheckpointError> {
 ///
 /// # Errors
 ///
-/// If the system refuses.
+/// If the system refuses, or the metrics, by which the best are known, cannot be read; nothing is
+/// removed then.
 pub fn prune(run: &Path, newest: u64, keep: Retention) -> Result<(), CheckpointError> {
-    if keep == Retention::default() {
+    if keep.keeps_all() {
         return Ok(());
     }
-    let older = steps(run)?.into_iter().rev();
-    let older = older.filter(|(step, _)| *step < newest);
-    // The newest is one of the last.
-    let last = keep.last.map_or(0, |last| last.get() - 1);
-    for (_, path) in older.skip(last).filter(|(step, _)| {
-        keep.every
-            .is_none_or(|every| !step.is_multiple_of(every.get()))
-    }) {
-        remove(&path)?;
+    let mut found = steps(run)?;
+    found.retain(|(step, _)| *step <= newest);
+    let steps: Vec<u64> = found.iter().map(|(step, _)| *step).collect();
+    let mut kept = BTreeSet::from([newest]);
+    if let Some(last) = keep.last {
+        kept.extend(steps.iter().rev().take(last.get()));
+    }
+    if let Some(every) = keep.every {
+        kept.extend(steps.iter().filter(|step| step.is_multiple_of(every.get())));
+    }
+    if let Some(best) = keep.best {
+        let mut losses: Vec<_> = mean_losses(run, &steps, keep.window)?.into_iter().collect();
+        losses.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        kept.extend(losses.iter().take(best.get()).map(|(step, _)| step));
+    }
+    for (step, path) in found {
+        if !kept.contains(&step) {
+            remove(&path)?;
+        }
     }
     Ok(())
 }

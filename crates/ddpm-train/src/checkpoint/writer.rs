@@ -72,7 +72,10 @@ fn write(run: &Path, keep: Retention, checkpoint: Encoded) -> Result<Written, Ch
         let _ = metrics.sync_data();
     }
     let (_, bytes) = checkpoint.write(&run.join("checkpoints"))?;
-    prune(run, step, keep)?;
+    prune(run, step, keep).map_err(|error| {
+        let reason = format!("step {step} is written, but older ones are not removed: {error}");
+        CheckpointError::content(&run.join("checkpoints"), reason)
+    })?;
     Ok(Written {
         step,
         bytes,

@@ -1,5 +1,6 @@
 //! A run as a folder that diffusers' `DDPMPipeline.from_pretrained` reads.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -100,6 +101,9 @@ pub fn write(
         ("unet/diffusion_pytorch_model.safetensors", weights),
         ("scheduler/scheduler_config.json", text(scheduler)),
     ];
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(checkpoint::io(parent))?;
+    }
     checkpoint::write_folder(to, &files)?;
     Ok(())
 }

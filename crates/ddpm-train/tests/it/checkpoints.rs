@@ -59,7 +59,11 @@ fn damages(bytes: &[u8]) -> [(&'static str, Option<Vec<u8>>); 3] {
     let mut flipped = bytes.to_vec();
     flipped[bytes.len() / 2] ^= 1;
     let half = bytes[..bytes.len() / 2].to_vec();
-    [("flipped", Some(flipped)), ("truncated", Some(half)), ("missing", None)]
+    [
+        ("flipped", Some(flipped)),
+        ("truncated", Some(half)),
+        ("missing", None),
+    ]
 }
 
 #[test]
@@ -78,7 +82,10 @@ fn each_damage_to_each_part_is_named_and_the_checkpoint_before_it_is_taken() {
             let (all_whole, text) = check(folder, "run");
             let line = text.lines().nth(1).unwrap();
             assert!(!all_whole, "{part} {damage}: {text}");
-            assert!(line.starts_with("step 4: damaged: "), "{part} {damage}: {line}");
+            assert!(
+                line.starts_with("step 4: damaged: "),
+                "{part} {damage}: {line}"
+            );
             assert!(text.contains("step 2 can be recovered: ddpm train --out run --resume"));
         }
         fs::write(&path, bytes).unwrap();
@@ -104,7 +111,11 @@ fn without_a_whole_checkpoint_nothing_is_read_and_nothing_begun_again() {
         fs::remove_file(newest.with_file_name(step).join("manifest.json")).unwrap();
     }
     for command in ["train --out run --resume", "sample --from run"] {
-        let words = ["no whole checkpoint", "older than manifests", "step-00000002"];
+        let words = [
+            "no whole checkpoint",
+            "older than manifests",
+            "step-00000002",
+        ];
         refused(folder, command, 1, &words);
     }
     let one = "sample --from run/checkpoints/step-00000004";
@@ -156,15 +167,20 @@ fn a_manifest_of_another_kind_is_refused_with_the_reason() {
 fn equal_states_have_equal_hashes() {
     let (folder, newest) = trained();
     let folder = folder.path();
-    let mut lines = String::new();
-    for part in PARTS.into_iter().filter(|part| *part != "config.toml") {
+    let state = PARTS.into_iter().filter(|part| *part != "config.toml");
+    let line = |part: &str| {
         let hash = Sha256::digest(fs::read(newest.join(part)).unwrap());
-        lines += &format!("{hash:x}  {part}\n");
-    }
+        format!("{hash:x}  {part}\n")
+    };
+    let lines: String = state.map(line).collect();
     let expected = format!("{:x}\n", Sha256::digest(lines));
     assert_eq!(hash(folder, "run"), expected);
     let config = fs::read_to_string(folder.join("tiny.toml")).unwrap();
-    fs::write(folder.join("other.toml"), config.replace("count = 3", "count = 2")).unwrap();
+    fs::write(
+        folder.join("other.toml"),
+        config.replace("count = 3", "count = 2"),
+    )
+    .unwrap();
     ok(folder, "train --config other.toml --out other");
     assert_eq!(hash(folder, "other"), expected);
     ok(folder, "train --config other.toml --out seed --seed 1");
@@ -197,6 +213,36 @@ fn no_more_are_kept_than_asked_for() {
     }
 }
 
+/// Which are the best, the record says; the newest is kept beside them.
+#[test]
+fn those_of_the_lowest_loss_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let tiny = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+    let rules = "[checkpoint]\nevery = 2\nkeep_best = 2";
+    let config = tiny.replace("[checkpoint]\nevery = 2", rules);
+    fs::write(folder.join("keep.toml"), config).unwrap();
+    ok(folder, "train --config keep.toml --out run --steps 10");
+    let metrics = fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["loss"].as_f64().unwrap()
+        })
+        .collect();
+    let means: Vec<_> = losses.chunks(2).map(|pair| pair[0] + pair[1]).collect();
+    // A checkpoint goes when a better one comes: the last two left are the best of all.
+    let mut order: Vec<usize> = (0..means.len()).collect();
+    order.sort_by(|&a, &b| means[a].total_cmp(&means[b]));
+    let mut kept = vec![2 * (order[0] + 1), 2 * (order[1] + 1), 10];
+    kept.sort_unstable();
+    kept.dedup();
+    let expected: Vec<_> = kept.iter().map(|step| format!("step-{step:08}")).collect();
+    assert_eq!(names(folder, "run"), expected, "{losses:?}");
+}
+
 /// The newest checkpoints are damaged and the rule keeps one: the one written next stays, although
 /// damaged ones lie beyond it.
 #[test]
@@ -205,14 +251,21 @@ fn the_newest_whole_one_is_kept_before_damaged_ones() {
     let folder = folder.path();
     tiny(folder);
     let every = "--steps 6 --checkpoint-every 1";
-    ok(folder, &format!("train --config tiny.toml --out run {every}"));
+    ok(
+        folder,
+        &format!("train --config tiny.toml --out run {every}"),
+    );
     for step in [4, 5, 6] {
         let path = folder.join(format!("run/checkpoints/step-{step:08}/state.json"));
         fs::write(path, "{}").unwrap();
     }
     let config = folder.join("run/config.toml");
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("[checkpoint]", "[checkpoint]\nkeep_last = 1")).unwrap();
+    fs::write(
+        &config,
+        text.replace("[checkpoint]", "[checkpoint]\nkeep_last = 1"),
+    )
+    .unwrap();
     ok(folder, "train --out run --resume --steps 4");
     let expected = ["step-00000004", "step-00000005", "step-00000006"];
     assert_eq!(names(folder, "run"), expected);
@@ -228,7 +281,10 @@ fn what_was_not_finished_is_no_checkpoint() {
     let whole = hash(folder, "run");
     fs::rename(&newest, newest.with_file_name(".step-00000004.tmp")).unwrap();
     let (all_whole, text) = check(folder, "run");
-    assert!(all_whole && text.contains(".step-00000004.tmp: not finished"), "{text}");
+    assert!(
+        all_whole && text.contains(".step-00000004.tmp: not finished"),
+        "{text}"
+    );
     assert!(text.contains("step 2 can be recovered"), "{text}");
     ok(folder, "train --out run --resume");
     assert_eq!(names(folder, "run"), ["step-00000002", "step-00000004"]);

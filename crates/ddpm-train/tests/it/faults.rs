@@ -20,7 +20,10 @@ fn endless(folder: &Path) {
         ("batch_size = 256", "batch_size = 8"),
         ("hidden = 128", "hidden = 16"),
         ("count = 2000\nevery = 1000", "count = 4\nevery = 0"),
-        ("[checkpoint]\nevery = 1000", "[checkpoint]\nevery = 10\nkeep_last = 3"),
+        (
+            "[checkpoint]\nevery = 1000",
+            "[checkpoint]\nevery = 10\nkeep_last = 3",
+        ),
     ] {
         assert!(text.contains(from), "{from}");
         text = text.replacen(from, to, 1);
@@ -47,7 +50,10 @@ fn said(folder: &Path) -> String {
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited for {what}");
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "waited for {what}"
+        );
         sleep(Duration::from_millis(5));
     }
 }
@@ -109,9 +115,14 @@ fn a_second_signal_stops_at_once() {
     fs::write(folder.join("endless.toml"), long).unwrap();
     let mut child = start(folder, "train --config endless.toml --out run");
     until("a step", || said(folder).contains("step 1/"));
-    // Of two signals the lower number is delivered first.
+    // Two signals that wait together are delivered in an order of the system's.
     send(&child, &["INT", "TERM"]);
-    assert_eq!(child.wait().unwrap().code(), Some(143), "{}", said(folder));
+    let code = child.wait().unwrap().code();
+    assert!(
+        matches!(code, Some(130 | 143)),
+        "{code:?}: {}",
+        said(folder)
+    );
     assert!(!said(folder).contains("go on with"), "{}", said(folder));
 }
 
@@ -122,7 +133,10 @@ fn a_second_process_is_refused_and_a_dead_one_is_no_obstacle() {
     endless(folder);
     let mut child = start(folder, "train --config endless.toml --out run");
     until_saved(folder);
-    for command in ["train --out run --resume", "train --config endless.toml --out run"] {
+    for command in [
+        "train --out run --resume",
+        "train --config endless.toml --out run",
+    ] {
         refused(folder, command, 1, &["run is in use by another process"]);
     }
     assert_eq!(child.try_wait().unwrap(), None, "the first goes on");
@@ -153,10 +167,18 @@ fn a_full_disk_costs_the_checkpoint_and_is_said() {
     assert_eq!(errors.matches(event).count(), 1, "{errors}");
     let last = errors.lines().last().unwrap();
     assert!(last.starts_with("error: at step 4 "), "{last}");
-    assert!(last.contains("too large") && last.contains("step-00000004"), "{last}");
+    assert!(
+        last.contains("too large") && last.contains("step-00000004"),
+        "{last}"
+    );
     // What was there is there, nothing half done beside it, and the rest comes when there is room.
     assert_eq!(hash(folder, "run"), half);
-    assert_eq!(fs::read_dir(folder.join("run/checkpoints")).unwrap().count(), 1);
+    assert_eq!(
+        fs::read_dir(folder.join("run/checkpoints"))
+            .unwrap()
+            .count(),
+        1
+    );
     ok(folder, "train --out run --resume --steps 4");
     assert_eq!(hash(folder, "run"), hash(folder, "whole"));
 }
@@ -174,7 +196,9 @@ fn a_vanished_folder_is_said_and_not_made_anew() {
     until("a checkpoint that fails", || said(folder).contains(gone));
     assert!(!folder.join("run").exists());
     fs::rename(folder.join("away"), folder.join("run")).unwrap();
-    until("one that succeeds", || said(folder).contains("checkpoint written again"));
+    until("one that succeeds", || {
+        said(folder).contains("checkpoint written again")
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(said(folder).matches(gone).count(), 1, "{}", said(folder));

@@ -75,7 +75,10 @@ fn without_accumulation() {
 
 #[test]
 fn without_dropout_or_average() {
-    digits(&[("\ndropout = 0.1", ""), ("decay = 0.995", "decay = 0.0")], 4);
+    digits(
+        &[("\ndropout = 0.1", ""), ("decay = 0.995", "decay = 0.0")],
+        4,
+    );
 }
 
 /// Mirrored rows, more than an epoch of them: the second half begins in another permutation.
@@ -91,7 +94,13 @@ fn with_flips_over_an_epochs_end() {
 
 #[test]
 fn in_the_middle_of_warmup() {
-    digits(&[("warmup = 50", "warmup = 3"), ("decay = 0.995", "decay = 0.1")], 4);
+    digits(
+        &[
+            ("warmup = 50", "warmup = 3"),
+            ("decay = 0.995", "decay = 0.1"),
+        ],
+        4,
+    );
 }
 
 /// Times drawn by the losses before, some of them from before the death.
