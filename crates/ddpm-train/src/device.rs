@@ -74,9 +74,23 @@ impl Backend {
     ///
     /// # Errors
     ///
+    /// As [`device_at`](Self::device_at).
+    pub fn device(self) -> Result<Device, DeviceError> {
+        self.device_at(0)
+    }
+
+    /// The device of one of several processes on this machine, numbered from 0: the backend's
+    /// devices in turn, without autodiff.
+    ///
+    /// # Errors
+    ///
     /// If the backend is not compiled in, or the machine has no device for it. A GPU is looked
     /// for before it is used, so a machine without one gives an error, not a panic.
-    pub fn device(self) -> Result<Device, DeviceError> {
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "vulkan")),
+        allow(unused_variables)
+    )]
+    pub fn device_at(self, process: usize) -> Result<Device, DeviceError> {
         let device = match self {
             #[cfg(feature = "flex")]
             Self::Flex => Some(Device::flex()),
@@ -84,9 +98,9 @@ impl Backend {
             #[allow(deprecated)] // Kept until Burn removes it: see docs/design.md.
             Self::NdArray => Some(Device::ndarray()),
             #[cfg(feature = "cuda")]
-            Self::Cuda => first_of(burn::tensor::DeviceType::Cuda),
+            Self::Cuda => in_turn(burn::tensor::DeviceType::Cuda, process),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => first_of(burn::tensor::DeviceType::Vulkan),
+            Self::Vulkan => in_turn(burn::tensor::DeviceType::Vulkan, process),
             #[allow(unreachable_patterns)] // Every backend may be compiled in.
             _ => return Err(DeviceError::NotCompiled(self)),
         };
@@ -103,10 +117,11 @@ pub fn is_host(device: &Device) -> bool {
 }
 
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
-fn first_of(kind: burn::tensor::DeviceType) -> Option<Device> {
+fn in_turn(kind: burn::tensor::DeviceType, process: usize) -> Option<Device> {
     // A broken driver can panic while it is enumerated; that is a machine without a device.
     let devices = std::panic::catch_unwind(|| Device::enumerate(kind)).ok()?;
-    devices.into_iter().next()
+    let devices: Vec<_> = devices.into_iter().collect();
+    devices.get(process % devices.len().max(1)).cloned()
 }
 
 impl fmt::Display for Backend {

@@ -2,13 +2,14 @@
 
 mod diverged;
 mod folder;
+mod output;
 mod record;
 mod saver;
 mod step;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
@@ -18,19 +19,19 @@ use crate::checkpoint::{self, CheckpointError, Encoded, Snapshot};
 use crate::data::{self, Dataset, Loader};
 use crate::diffusers::Pretrained;
 use crate::ema::Ema;
-use crate::interrupt::{Interrupted, Stop};
+use crate::interrupt::{Interrupted, Signal, Stop};
 use crate::memory;
 use crate::network::{AnyNetwork, Network, build};
 use crate::optim::Optim;
+use crate::params;
 use crate::plan::Plan;
-use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::sample::{Request, sample};
 use crate::times::Times;
 
 use folder::Claim;
-use record::{Record, plot_loss};
+use output::Output;
 pub use saver::Saved;
-use saver::{Saver, Troubles};
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -60,31 +61,43 @@ pub enum Start<'a> {
     Resumed,
 }
 
-/// Trains as `plan` says in the folder `out`, until its last step or until `stop` is asked.
+/// Trains as `plan` says in the folder `out`, until its last step or until `stop` is asked, together
+/// with the other `ranks`, of which the first one writes.
 ///
 /// What cannot be written on the way is said on standard error, and training goes on.
 ///
 /// # Errors
 ///
 /// If the data, the folder or the weights to begin with are not usable, the machine has less memory
-/// than training takes, the loss stops being finite, or the last files could not be written; and
-/// [`Interrupted`] if the run was stopped.
-pub fn train(plan: &Plan, out: &Path, start: &Start, device: &Device, stop: &Stop) -> Result<()> {
+/// than training takes, the ranks do not have the same of these, the loss stops being finite, or the
+/// last files could not be written; and [`Interrupted`] if the run was stopped. A rank that has an
+/// error must [end](Ranks::abort) the others.
+pub fn train(
+    plan: &Plan,
+    out: &Path,
+    start: &Start,
+    device: &Device,
+    stop: &Stop,
+    ranks: &Ranks,
+) -> Result<()> {
     if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape, device)?;
+        memory::check(plan, &shape, ranks.size(), device)?;
     }
     let dataset = Arc::new(data::load(&plan.source)?);
-    memory::check(plan, dataset.shape(), device)?;
+    memory::check(plan, dataset.shape(), ranks.size(), device)?;
     check_classes(plan, &dataset)?;
     let network = network(plan, start, dataset.shape(), device)?;
-    let _claim = Claim::new(out, matches!(start, Start::Resumed))?;
+    let resumed = matches!(start, Start::Resumed);
+    let _claim = (ranks.leads().then(|| Claim::new(out, resumed))).transpose()?;
+    // The folder is the first rank's before any other looks into it.
+    ranks.wait();
     match network {
         AnyNetwork::UNet(model) => {
-            let run = Run::new(plan, out, dataset, *model, device)?;
+            let run = Run::new(plan, out, dataset, *model, device, ranks)?;
             run.begin(start)?.fit::<4>(stop)
         }
         AnyNetwork::Mlp(model) => {
-            let run = Run::new(plan, out, dataset, *model, device)?;
+            let run = Run::new(plan, out, dataset, *model, device, ranks)?;
             run.begin(start)?.fit::<2>(stop)
         }
     }
@@ -137,6 +150,11 @@ struct Run<'a, M> {
     optim: Optim,
     times: Times,
     device: Device,
+    ranks: &'a Ranks,
+    /// The rows of each batch that are this rank's.
+    share: Range<usize>,
+    /// What asked one of the ranks to stop.
+    asked: Option<Signal>,
 }
 
 impl<'a, M: burn::module::Module> Run<'a, M> {
@@ -146,9 +164,14 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         dataset: Arc<Dataset>,
         model: M,
         device: &Device,
+        ranks: &'a Ranks,
     ) -> Result<Self> {
         let schedule = plan.objective.schedule();
+        let config = &plan.config;
         Ok(Self {
+            share: ranks.share(config.batch_size, config.accumulate)?,
+            ranks,
+            asked: None,
             plan,
             out: out.to_owned(),
             data: dataset.sha256(),
@@ -167,29 +190,52 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
     /// The run in its folder, which from here on holds a run.
     fn begin(mut self, start: &Start) -> Result<Self> {
         match start {
-            Start::New => {}
             // Where these weights came from, a resumed run would not know.
-            Start::From(_) => {
+            Start::From(_) if self.ranks.leads() => {
                 self.copy()?.write(&self.out.join("checkpoints"))?;
                 self.saved = Some(0);
             }
+            Start::New | Start::From(_) => {}
             Start::Resumed => self = self.resume()?,
         }
-        let path = self.out.join("config.toml");
-        checkpoint::write_file(&path, self.config.as_bytes())?;
-        // What an earlier life came to is no longer so.
-        let _ = std::fs::remove_file(self.out.join("diverged.json"));
+        self.agree()?;
+        if self.ranks.leads() {
+            let path = self.out.join("config.toml");
+            checkpoint::write_file(&path, self.config.as_bytes())?;
+            // What an earlier life came to is no longer so.
+            let _ = std::fs::remove_file(self.out.join("diverged.json"));
+        }
         Ok(self)
+    }
+
+    /// That all ranks begin with the same.
+    fn agree(&self) -> Result<()> {
+        self.ranks.agree("configuration", &self.config)?;
+        self.ranks.agree("data set", &self.data)?;
+        let (step, updates) = (self.step as f64, self.optim.updates as f64);
+        let norms = [
+            params::norm(&params::values(&self.model)),
+            params::norm(&self.ema.values),
+            params::norm(&self.optim.exp_avg),
+            params::norm(&self.optim.exp_avg_sq),
+        ];
+        self.ranks.agree_on("step", &[step, updates])?;
+        Ok(self.ranks.agree_on("checkpoint", &norms)?)
     }
 
     /// The run as its newest whole checkpoint has it, or as it is if there never was one.
     fn resume(mut self) -> Result<Self> {
         let (found, skipped) = checkpoint::newest_whole(&self.out)?;
+        let say = |text: String| {
+            if self.ranks.leads() {
+                eprintln!("{text}");
+            }
+        };
         for error in &skipped {
-            eprintln!("skipped: {error}");
+            say(format!("skipped: {error}"));
         }
         let Some(path) = found else {
-            eprintln!("no checkpoint was made yet: from the beginning");
+            say("no checkpoint was made yet: from the beginning".to_owned());
             return Ok(self);
         };
         let snapshot = checkpoint::load(&path, self.model, self.optim, &self.device)?;
@@ -213,52 +259,25 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
     where
         M: Network<D>,
     {
-        let config = &self.plan.config;
+        let steps = self.plan.config.steps;
         let mut batches = self.batches()?;
-        let out = self.out.clone();
-        let mut record = Record::open(&out.join("metrics.jsonl"), self.step)?;
-        let progress = self.progress();
-        let mut troubles = Troubles::new(&progress);
-        let mut saver = Saver::new(&out, self.plan.keep, self.saved);
-        let mut before = Instant::now();
-        while self.step < config.steps && stop.asked().is_none() {
+        let mut output = (self.ranks.leads().then(|| Output::open(&self))).transpose()?;
+        self.asked = stop.asked();
+        while self.step < steps && self.asked.is_none() {
             let batch = batches.next().context("the loader ended")?;
-            let (run, mut line) = self.advance::<D>(&batch)?;
+            let (run, line) = self.advance::<D>(&batch, stop)?;
             self = run;
-            line.images_per_second = config.batch_size as f64 / before.elapsed().as_secs_f64();
-            before = Instant::now();
-            line.checkpoint = saver.poll(&mut troubles);
-            troubles.note("metrics.jsonl", record.push(&line));
-            progress.step(&line);
-            let last = self.step == config.steps;
-            let due = |every: u64| every > 0 && (last || self.step.is_multiple_of(every));
-            if due(config.sampling.every) {
-                troubles.note("picture", self.picture::<D>());
-                troubles.note("metrics.jsonl", record.flush());
-                troubles.note("loss.svg", plot_loss(&out));
-            }
-            if due(config.checkpoint.every) {
-                troubles.note("metrics.jsonl", record.flush());
-                saver.save(self.step, || self.copy(), &mut troubles);
+            if let Some(output) = &mut output {
+                output.step::<D, M>(&self, line);
             }
         }
-        troubles.note("metrics.jsonl", record.flush());
-        if saver.last != Some(self.step) {
-            saver.save(self.step, || self.copy(), &mut troubles);
+        let step = self.step;
+        let interrupted =
+            (self.asked.filter(|_| step < steps)).map(|signal| Interrupted { signal, step });
+        if let Some(output) = output {
+            output.finish(&self, interrupted.is_some())?;
         }
-        saver.finish(&mut troubles);
-        troubles.note("loss.svg", plot_loss(&out));
-        troubles.settle(self.step, &out)?;
-        match stop.asked() {
-            Some(signal) if self.step < config.steps => {
-                let step = self.step;
-                Err(Interrupted { signal, step }.into())
-            }
-            _ => {
-                progress.finish(&out);
-                Ok(())
-            }
-        }
+        interrupted.map_or(Ok(()), |interrupted| Err(interrupted.into()))
     }
 
     fn batches(&self) -> Result<Loader> {
@@ -266,23 +285,12 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         Ok(Loader::new(
             self.dataset.clone(),
             config.batch_size,
+            self.share.clone(),
             config.seed,
             config.data.flip,
             config.data.workers,
             self.step,
         )?)
-    }
-
-    fn progress(&self) -> Progress {
-        let config = &self.plan.config;
-        Progress::begin(
-            &config.name,
-            self.dataset.len(),
-            self.dataset.shape(),
-            self.model.num_params(),
-            &self.out,
-        );
-        Progress::new(self.step, config.steps)
     }
 
     /// A grid from the averaged weights, with the same noise every time.

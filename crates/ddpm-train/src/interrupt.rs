@@ -16,7 +16,8 @@ pub enum Signal {
 }
 
 impl Signal {
-    const ALL: [Self; 2] = [Self::Int, Self::Term];
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Int, Self::Term];
 
     fn number(self) -> i32 {
         match self {

@@ -27,6 +27,7 @@ pub mod picture;
 pub mod plan;
 pub mod plot;
 pub mod progress;
+pub mod ranks;
 pub mod sample;
 pub mod table;
 pub mod times;

@@ -18,6 +18,7 @@ use ddpm_train::fit::{self, Start};
 use ddpm_train::generate::{Examination, Order, examine, generate};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan::{self, Plan};
+use ddpm_train::ranks::Ranks;
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -243,7 +244,24 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn train(args: Train) -> Result<()> {
-    let device = args.backend.parse::<Backend>()?.device()?;
+    let backend = args.backend.parse::<Backend>()?;
+    let ranks = Ranks::join()?;
+    let outcome = train_among(args, backend, &ranks);
+    match outcome {
+        // What stopped all of them is said once.
+        Err(error) if error.is::<Interrupted>() && !ranks.leads() => Ok(()),
+        Err(error) if !error.is::<Interrupted>() && ranks.size() > 1 => {
+            eprintln!("error: rank {}: {error:#}", ranks.rank());
+            ranks.abort(1);
+            Err(error)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Trains as one of several processes, or alone.
+fn train_among(args: Train, backend: Backend, ranks: &Ranks) -> Result<()> {
+    let device = backend.device_at(ranks.local_rank())?;
     let resumed = args
         .out
         .as_ref()
@@ -285,7 +303,7 @@ fn train(args: Train) -> Result<()> {
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let plan = Plan::new(config, &file)?;
     let stop = Stop::on_signals().context("signals")?;
-    let outcome = fit::train(&plan, &out, &start, &device, &stop);
+    let outcome = fit::train(&plan, &out, &start, &device, &stop, ranks);
     outcome.map_err(|error| {
         if !error.is::<Interrupted>() {
             return error;

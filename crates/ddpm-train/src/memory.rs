@@ -44,7 +44,8 @@ const FLOAT: f64 = 4.0;
 /// gradients, the two moments, the average; and the checkpoint's four on the host.
 const COPIES: f64 = 9.0;
 
-/// Whether the machine has the memory for training a plan on rows of `shape`. Where its memory is
+/// Whether the machine has the memory for training a plan on rows of `shape`, as one of so many
+/// ranks. Where its memory is
 /// not known, or the device is not computing in it, it is taken to suffice.
 ///
 /// The estimate is a lower bound: convolutions and attention of the network and their inputs, and
@@ -53,14 +54,24 @@ const COPIES: f64 = 9.0;
 /// # Errors
 ///
 /// If it has not.
-pub fn check(plan: &Plan, shape: &[usize], device: &Device) -> Result<(), MemoryError> {
+pub fn check(
+    plan: &Plan,
+    shape: &[usize],
+    ranks: usize,
+    device: &Device,
+) -> Result<(), MemoryError> {
     match total().filter(|_| is_host(device)) {
-        Some(available) => check_within(plan, shape, available),
+        Some(available) => check_within(plan, shape, ranks, available),
         None => Ok(()),
     }
 }
 
-fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), MemoryError> {
+fn check_within(
+    plan: &Plan,
+    shape: &[usize],
+    ranks: usize,
+    available: f64,
+) -> Result<(), MemoryError> {
     let needs = match (&plan.network, shape) {
         (NetworkPlan::UNet(config), &[channels, height, width]) => {
             unet(config, channels, height as f64 * width as f64)
@@ -70,10 +81,11 @@ fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), Memo
         _ => return Ok(()),
     };
     let config = &plan.config;
-    let part = config.batch_size as f64 / config.accumulate as f64;
+    let rows = config.batch_size as f64 / ranks as f64;
+    let part = rows / config.accumulate as f64;
     let row: f64 = shape.iter().map(|&n| n as f64).product();
     let activations = FLOAT * part * needs.activations;
-    let batch = FLOAT * config.batch_size as f64 * row;
+    let batch = FLOAT * rows * row;
     let needed = COPIES * FLOAT * needs.parameters + activations + batch;
     if needed <= available {
         return Ok(());

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 use ddpm_kernels::square_sum;
+
+use crate::ranks::Ranks;
 
 /// One vector per parameter, keyed by its path in the network (`down_blocks.0.resnets.1.conv1.weight`).
 pub type Named = BTreeMap<String, Tensor<1>>;
@@ -37,6 +40,47 @@ pub fn add(sum: &mut Named, other: Named) {
         };
         sum.insert(name, total);
     }
+}
+
+/// Values that are summed over the ranks in one message.
+const BUCKET: usize = 1 << 22;
+
+/// Replaces every vector by its sum over the ranks.
+///
+/// Messages hold whole vectors, so many that a message is long enough for what it costs to send one
+/// at all, and short enough not to double the memory that gradients take.
+///
+/// # Errors
+///
+/// If a tensor cannot be read from its device.
+pub fn sum_over(ranks: &Ranks, named: &mut Named) -> Result<()> {
+    if ranks.size() == 1 {
+        return Ok(());
+    }
+    let mut bucket: Vec<&mut Tensor<1>> = Vec::new();
+    let mut length = 0;
+    for tensor in named.values_mut() {
+        length += tensor.dims()[0];
+        bucket.push(tensor);
+        if length >= BUCKET {
+            sum_bucket(ranks, std::mem::take(&mut bucket))?;
+            length = 0;
+        }
+    }
+    sum_bucket(ranks, bucket)
+}
+
+fn sum_bucket(ranks: &Ranks, bucket: Vec<&mut Tensor<1>>) -> Result<()> {
+    let mut values = Vec::new();
+    for tensor in &bucket {
+        values.extend(tensor.try_to_vec_as::<f32>()?);
+    }
+    let mut sums = ranks.sum(values).into_iter();
+    for tensor in bucket {
+        let own: Vec<f32> = sums.by_ref().take(tensor.dims()[0]).collect();
+        *tensor = Tensor::from_data(own.as_slice(), &tensor.device());
+    }
+    Ok(())
 }
 
 /// The Euclidean norm of all vectors taken together.

@@ -33,10 +33,21 @@ impl Progress {
     }
 
     /// Says what is about to happen.
-    pub fn begin(what: &str, rows: usize, shape: &[usize], parameters: usize, out: &Path) {
+    pub fn begin(
+        what: &str,
+        rows: usize,
+        shape: &[usize],
+        parameters: usize,
+        processes: usize,
+        out: &Path,
+    ) {
         let shape: Vec<_> = shape.iter().map(ToString::to_string).collect();
+        let together = match processes {
+            1 => String::new(),
+            n => format!(" by {n} processes"),
+        };
         eprintln!(
-            "{what}: {rows} rows of {}, {parameters} parameters, in {}",
+            "{what}: {rows} rows of {}, {parameters} parameters{together}, in {}",
             shape.join("×"),
             out.display()
         );

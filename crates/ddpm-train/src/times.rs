@@ -1,5 +1,7 @@
 //! Which t a training step visits, and what its rows' losses then count.
 
+use std::ops::Range;
+
 use ddpm_process::NoiseStream;
 use ddpm_schedule::{
     LossHistory, LossHistoryError, NoiseSchedule, Timestep, TimestepDistribution, stratified,
@@ -23,6 +25,17 @@ pub struct Drawn {
     pub t: Vec<Timestep>,
     /// 1/(T·p_t), 1 where t is uniform.
     pub weight: Vec<f64>,
+}
+
+impl Drawn {
+    /// Those of some rows of the batch.
+    #[must_use]
+    pub fn of(&self, rows: Range<usize>) -> Self {
+        Self {
+            t: self.t[rows.clone()].to_vec(),
+            weight: self.weight[rows].to_vec(),
+        }
+    }
 }
 
 impl Times {

@@ -1,5 +1,6 @@
 //! The order of the rows: a function of the seed, whatever prepares the batches.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -11,7 +12,7 @@ use super::{DataError, Dataset};
 /// Batches a worker may be ahead of the loop.
 const AHEAD: usize = 2;
 
-/// The rows of one step.
+/// The rows of one step, or this process's share of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// The rows, one after the other, in [−1, 1].
@@ -30,6 +31,8 @@ pub struct Batch {
 struct Order {
     dataset: Arc<Dataset>,
     batch_size: usize,
+    /// Which rows of each batch are made.
+    share: Range<usize>,
     shuffle: NoiseStream,
     flips: Option<NoiseStream>,
     /// The permutation last used, with its epoch.
@@ -51,10 +54,11 @@ impl Order {
 
     fn batch(&mut self, step: u64) -> Batch {
         let first = step * self.batch_size as u64;
-        let samples: Vec<u64> = (first..first + self.batch_size as u64).collect();
+        let share = self.share.clone();
+        let samples: Vec<u64> = share.map(|i| first + i as u64).collect();
         let indices: Vec<usize> = samples.iter().map(|&p| self.index(p)).collect();
         let row_len = self.dataset.row_len();
-        let mut rows = vec![0.0; row_len * self.batch_size];
+        let mut rows = vec![0.0; row_len * samples.len()];
         for ((&sample, &i), out) in samples.iter().zip(&indices).zip(rows.chunks_mut(row_len)) {
             let flip = self.flips.is_some_and(|f| f.row(sample, 0).uniform() < 0.5);
             self.dataset.write_row(i, flip, out);
@@ -94,17 +98,18 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Batches from step `first_step` = 0, 1, … on; with `flip`, each row is mirrored with
-    /// probability ½. Without workers, batches are made when they are asked for.
+    /// Batches from step `first_step` = 0, 1, … on, of each the rows `share`; with `flip`, each row
+    /// is mirrored with probability ½. Without workers, batches are made when they are asked for.
     ///
     /// # Errors
     ///
-    /// If the data is empty or has more than 2³² − 1 rows, `batch_size` is not in 1..2³²,
-    /// `first_step` is so late that positions would overflow within 2³² steps, or a thread cannot
+    /// If the data is empty or has more than 2³² − 1 rows, `batch_size` is not in 1..2³² or lacks
+    /// rows of `share`, `first_step` is so late that positions would overflow within 2³² steps, or a thread cannot
     /// be started.
     pub fn new(
         dataset: Arc<Dataset>,
         batch_size: usize,
+        share: Range<usize>,
         seed: u64,
         flip: bool,
         workers: usize,
@@ -112,7 +117,7 @@ impl Loader {
     ) -> Result<Self, DataError> {
         let rows = dataset.len();
         let countable = |n: usize| n > 0 && u32::try_from(n).is_ok();
-        if !countable(rows) || !countable(batch_size) {
+        if !countable(rows) || !countable(batch_size) || share.end > batch_size {
             let message = format!("cannot make batches of {batch_size} from {rows} rows");
             return Err(DataError::Batches(message));
         }
@@ -127,6 +132,7 @@ impl Loader {
         let order = Order {
             dataset,
             batch_size,
+            share,
             shuffle: NoiseStream::new(seed, "order"),
             flips: flip.then(|| NoiseStream::new(seed, "flip")),
             permutation: None,

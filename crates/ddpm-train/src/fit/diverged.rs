@@ -12,7 +12,6 @@ use crate::checkpoint::{CheckpointError, write_file};
 use crate::data::Batch;
 use crate::network::Network;
 use crate::params::{self, Named};
-use crate::times::Drawn;
 
 /// The step whose loss or gradients are not finite.
 #[derive(Debug, Serialize)]
@@ -56,7 +55,6 @@ impl<M: burn::module::Module> Run<'_, M> {
     pub(super) fn diverged<const D: usize>(
         &self,
         batch: &Batch,
-        drawn: &Drawn,
         loss: f64,
         grad_norm: f64,
         gradients: &Named,
@@ -65,23 +63,13 @@ impl<M: burn::module::Module> Run<'_, M> {
         M: Network<D>,
     {
         let step = self.step + 1;
-        // Rows' losses are not kept on the way; the same rows have the same again.
-        let losses = self.parts().flat_map(|rows| {
-            let each = self.losses::<D>(batch, drawn, rows).inner().into_data();
-            each.iter::<f64>().collect::<Vec<_>>()
-        });
-        let rows = losses.enumerate().map(|(i, loss)| Row {
-            sample: batch.samples[i],
-            index: batch.indices[i],
-            t: drawn.t[i].get(),
-            loss: number(loss),
-        });
+        let rows = self.rows::<D>(batch);
         let report = Diverged {
             step,
             loss: number(loss),
             grad_norm: number(grad_norm),
             parameter: first_bad(&params::values(&self.model), gradients),
-            rows: rows.collect(),
+            rows,
         };
         let what = if loss.is_finite() {
             format!("the gradients' norm is {grad_norm}")
@@ -89,13 +77,53 @@ impl<M: burn::module::Module> Run<'_, M> {
             format!("the loss is {loss}")
         };
         let path = self.out.join("diverged.json");
-        match report.write(&self.out) {
+        let written = if self.ranks.leads() {
+            report.write(&self.out)
+        } else {
+            Ok(())
+        };
+        // A rank that ends ends the others.
+        self.ranks.wait();
+        match written {
             Ok(()) => anyhow!(
                 "{what} at step {step}; the run stops here, and {} says more",
                 path.display()
             ),
             Err(error) => anyhow!("{what} at step {step}; the run stops here ({error})"),
         }
+    }
+}
+
+impl<M: burn::module::Module> Run<'_, M> {
+    /// The rows of all ranks. Their losses are not kept on the way; the same rows have the same
+    /// again.
+    // Whole numbers below 2³² are f64 without loss.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn rows<const D: usize>(&self, batch: &Batch) -> Vec<Row>
+    where
+        M: Network<D>,
+    {
+        let samples = self.samples();
+        let all = self.times.draw(&samples);
+        let drawn = all.of(self.share.clone());
+        let losses = self.parts().flat_map(|rows| {
+            let each = self.losses::<D>(batch, &drawn, rows).inner().into_data();
+            each.iter::<f64>().collect::<Vec<_>>()
+        });
+        let losses = self.ranks.gather(&losses.collect::<Vec<_>>());
+        let indices: Vec<f64> = batch.indices.iter().map(|&i| i as f64).collect();
+        let indices = self.ranks.gather(&indices);
+        let rows = samples
+            .into_iter()
+            .zip(indices)
+            .zip(all.t.iter().zip(losses));
+        rows.map(|((sample, index), (t, loss))| Row {
+            sample,
+            index: index as usize,
+            t: t.get(),
+            loss: number(loss),
+        })
+        .collect()
     }
 }
 

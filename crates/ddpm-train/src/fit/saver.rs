@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -26,13 +26,14 @@ pub struct Saved {
 }
 
 /// What could not be written, each said once.
-pub(super) struct Troubles<'a> {
-    progress: &'a Progress,
+pub(super) struct Troubles {
+    /// Where it is said.
+    pub(super) progress: Progress,
     open: BTreeMap<&'static str, String>,
 }
 
-impl<'a> Troubles<'a> {
-    pub(super) fn new(progress: &'a Progress) -> Self {
+impl Troubles {
+    pub(super) fn new(progress: Progress) -> Self {
         Self {
             progress,
             open: BTreeMap::new(),
@@ -64,9 +65,9 @@ impl<'a> Troubles<'a> {
     }
 
     /// Refuses to call a run complete whose last files could not be written.
-    pub(super) fn settle(self, step: u64, out: &Path) -> Result<()> {
+    pub(super) fn settle(self, step: u64, out: &Path) -> Result<Progress> {
         if self.open.is_empty() {
-            return Ok(());
+            return Ok(self.progress);
         }
         let messages: Vec<_> = self.open.into_values().collect();
         bail!(
@@ -78,8 +79,8 @@ impl<'a> Troubles<'a> {
 }
 
 /// Writes the checkpoints of a run, one at a time.
-pub(super) struct Saver<'a> {
-    out: &'a Path,
+pub(super) struct Saver {
+    out: PathBuf,
     keep: Retention,
     writing: Option<Writing>,
     /// The step of the last checkpoint begun, or of the one the run began with.
@@ -87,10 +88,10 @@ pub(super) struct Saver<'a> {
     stall: f64,
 }
 
-impl<'a> Saver<'a> {
-    pub(super) fn new(out: &'a Path, keep: Retention, last: Option<u64>) -> Self {
+impl Saver {
+    pub(super) fn new(out: &Path, keep: Retention, last: Option<u64>) -> Self {
         Self {
-            out,
+            out: out.to_owned(),
             keep,
             writing: None,
             last,
@@ -108,7 +109,7 @@ impl<'a> Saver<'a> {
         let begun = Instant::now();
         self.finish(troubles);
         self.last = Some(step);
-        let writing = copy().and_then(|copy| Writing::begin(self.out, self.keep, copy));
+        let writing = copy().and_then(|copy| Writing::begin(&self.out, self.keep, copy));
         match writing {
             Ok(writing) => self.writing = Some(writing),
             Err(error) => {

@@ -8,6 +8,7 @@ use ddpm_process::{Decoder, NoiseStream, hybrid_loss, training_loss};
 
 use super::{Metrics, Run};
 use crate::data::Batch;
+use crate::interrupt::{Signal, Stop};
 use crate::network::{Network, class_tensor};
 use crate::optim::clip;
 use crate::params::{self, Named};
@@ -17,7 +18,15 @@ impl<M: burn::module::Module> Run<'_, M> {
     /// One step: loss, gradients, clipping, update, average; and its line of the record, but for
     /// the time it took. It takes the run, so that nobody else holds the weights and they are
     /// updated in place.
-    pub(super) fn advance<const D: usize>(mut self, batch: &Batch) -> Result<(Self, Metrics)>
+    ///
+    /// The batch is this rank's share. All randomness is keyed by the rows' positions and gradients
+    /// are summed over the ranks, so the step is the same for any number of them, up to the order
+    /// of the sums.
+    pub(super) fn advance<const D: usize>(
+        mut self,
+        batch: &Batch,
+        stop: &Stop,
+    ) -> Result<(Self, Metrics)>
     where
         M: Network<D>,
     {
@@ -25,25 +34,32 @@ impl<M: burn::module::Module> Run<'_, M> {
         let step = self.step + 1;
         let mut gradients = Named::new();
         let mut loss = 0.0;
-        let drawn = self.times.draw(&batch.samples);
+        let all = self.times.draw(&self.samples());
+        let drawn = all.of(self.share.clone());
         let mut losses = Vec::new();
         for rows in self.parts() {
             let each = self.losses::<D>(batch, &drawn, rows.clone());
             if self.times.remembers() {
                 losses.extend(each.clone().inner().into_data().iter::<f64>());
             }
-            // Each part weighs 1/k, so the sum is the mean over the whole batch.
+            // Each part of each rank weighs the same, so the sum is the mean over the whole batch.
             let mean = (each * row_weights(&drawn.weight[rows], &self.device)).mean()
-                / config.accumulate as f64;
+                / (config.accumulate * self.ranks.size()) as f64;
             let found = params::gradients(&self.model, &mean.backward());
             params::add(&mut gradients, found);
             loss += mean.into_scalar::<f64>();
         }
+        params::sum_over(self.ranks, &mut gradients)?;
         let grad_norm = params::norm(&gradients);
+        self.ranks.agree_on("sum of gradients", &[grad_norm])?;
+        let asked = stop.asked().map_or(0, Signal::exit_code);
+        let heard = self.ranks.gather(&[loss, asked.into()]);
+        let loss = heard.iter().step_by(2).sum::<f64>();
+        self.asked = heard.into_iter().skip(1).step_by(2).find_map(signal);
         if !(loss.is_finite() && grad_norm.is_finite()) {
-            return Err(self.diverged::<D>(batch, &drawn, loss, grad_norm, &gradients));
+            return Err(self.diverged::<D>(batch, loss, grad_norm, &gradients));
         }
-        self.times.record(&drawn.t, &losses)?;
+        self.times.record(&all.t, &self.ranks.gather(&losses))?;
         let lr = self.plan.learning_rate.at(step, config.steps);
         let clip = clip(grad_norm, config.optimizer.clip);
         self.model = (self.optim).step(self.model, &mut self.ema, gradients, clip, lr);
@@ -59,10 +75,16 @@ impl<M: burn::module::Module> Run<'_, M> {
         Ok((self, metrics))
     }
 
-    /// The rows of the parts that a batch is computed in.
+    /// The positions of the rows of the next batch, those of all ranks.
+    pub(super) fn samples(&self) -> Vec<u64> {
+        let rows = self.plan.config.batch_size as u64;
+        (self.step * rows..(self.step + 1) * rows).collect()
+    }
+
+    /// The rows of the parts that this rank's share of a batch is computed in.
     pub(super) fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<M> {
         let config = &self.plan.config;
-        let part = config.batch_size / config.accumulate;
+        let part = self.share.len() / config.accumulate;
         (0..config.accumulate).map(move |i| i * part..(i + 1) * part)
     }
 
@@ -125,6 +147,13 @@ impl<M: burn::module::Module> Run<'_, M> {
         };
         Some(rows.map(class).collect())
     }
+}
+
+/// The signal of an exit code that was sent as a number.
+fn signal(code: f64) -> Option<Signal> {
+    Signal::ALL
+        .into_iter()
+        .find(|signal| f64::from(signal.exit_code()) == code)
 }
 
 /// The rows' weights as a tensor of shape `[B]`.

@@ -13,7 +13,7 @@ fn plan(class_dropout: f64) -> Plan {
 }
 
 /// A run that is never trained; classes do not ask what network it has.
-fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>) -> Run<'a, Mlp> {
+fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>, ranks: &'a Ranks) -> Run<'a, Mlp> {
     let device = Device::flex();
     let network = MlpConfig {
         features: 2,
@@ -22,11 +22,19 @@ fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>) -> Run<'a, Mlp> {
         layers: 1,
     };
     let network = network.init(0, &device.clone().autodiff()).unwrap();
-    Run::new(plan, Path::new(""), dataset.clone(), network, &device).unwrap()
+    Run::new(
+        plan,
+        Path::new(""),
+        dataset.clone(),
+        network,
+        &device,
+        ranks,
+    )
+    .unwrap()
 }
 
 fn batch(dataset: &Arc<Dataset>, size: usize, step: u64) -> Batch {
-    let loader = Loader::new(dataset.clone(), size, 0, false, 0, 0).unwrap();
+    let loader = Loader::new(dataset.clone(), size, 0..size, 0, false, 0, 0).unwrap();
     loader.batch(step)
 }
 
@@ -39,7 +47,9 @@ fn classes_are_dropped_with_their_probability() {
     let labels = batch.labels.clone().unwrap();
     for p in [0.0, 0.1, 0.5, 0.9] {
         let plan = plan(p);
-        let classes = run(&plan, &dataset).classes(&batch, 0..n).unwrap();
+        let classes = run(&plan, &dataset, &Ranks::default())
+            .classes(&batch, 0..n)
+            .unwrap();
         let mut dropped = 0;
         for (&class, &label) in classes.iter().zip(&labels) {
             assert!(class == label || class == 10, "{class} of {label}");
@@ -109,7 +119,8 @@ fn large_losses_are_visited_more() {
 fn classes_do_not_depend_on_the_split() {
     let dataset = Arc::new(data::load(&Source::Digits).unwrap());
     let plan = plan(0.5);
-    let run = run(&plan, &dataset);
+    let alone = Ranks::default();
+    let run = run(&plan, &dataset, &alone);
     let whole = run.classes(&batch(&dataset, 96, 0), 0..96).unwrap();
     assert!(whole.contains(&10));
     for size in [1, 8, 32] {

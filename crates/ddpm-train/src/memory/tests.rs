@@ -39,23 +39,28 @@ fn what_cannot_be_is_refused_with_both_numbers() {
     let shape = [3, 32, 32];
     let machine = 8.0 * (1_u64 << 30) as f64;
     assert_eq!(
-        check_within(&plan("digits", |_| ()), &[1, 8, 8], machine),
+        check_within(&plan("digits", |_| ()), &[1, 8, 8], 1, machine),
         Ok(())
     );
-    assert!(check(&plan("digits", |_| ()), &[1, 8, 8], &Device::flex()).is_ok());
+    assert!(check(&plan("digits", |_| ()), &[1, 8, 8], 1, &Device::flex()).is_ok());
     let wide = |config: &mut Config| {
         if let Model::UNet(unet) = &mut config.model {
             unet.channels = vec![1 << 20; 4];
         }
     };
-    let error = check_within(&plan("cifar10", wide), &shape, machine).unwrap_err();
+    let error = check_within(&plan("cifar10", wide), &shape, 1, machine).unwrap_err();
     assert!(error.needed > 1e15, "{error}");
-    let error = check_within(&plan("cifar10", |c| c.batch_size = 4096), &shape, machine);
+    let error = check_within(
+        &plan("cifar10", |c| c.batch_size = 4096),
+        &shape,
+        1,
+        machine,
+    );
     let error = error.unwrap_err().to_string();
     assert!(error.contains("8.0 GiB"), "{error}");
     let parts = |config: &mut Config| (config.batch_size, config.accumulate) = (4096, 4096);
     assert_eq!(
-        check_within(&plan("cifar10", parts), &shape, machine),
+        check_within(&plan("cifar10", parts), &shape, 1, machine),
         Ok(())
     );
 }

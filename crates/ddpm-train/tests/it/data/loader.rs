@@ -13,7 +13,16 @@ fn digits() -> Arc<Dataset> {
 }
 
 fn loader(batch_size: usize, flip: bool, workers: usize, first_step: u64) -> Loader {
-    Loader::new(digits(), batch_size, 0, flip, workers, first_step).unwrap()
+    Loader::new(
+        digits(),
+        batch_size,
+        0..batch_size,
+        0,
+        flip,
+        workers,
+        first_step,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -54,7 +63,7 @@ fn a_batch_holds_what_it_says() {
         assert_eq!(batch.labels, labels);
     }
     let roll = load(&Source::SwissRoll { points: 3, seed: 0 }).unwrap();
-    let batch = Loader::new(Arc::new(roll), 8, 0, true, 0, 0)
+    let batch = Loader::new(Arc::new(roll), 8, 0..8, 0, true, 0, 0)
         .unwrap()
         .batch(0);
     // Larger than the data: the batch runs through several epochs. Points are not mirrored.
@@ -93,7 +102,7 @@ fn every_epoch_is_another_permutation() {
 fn shuffles_are_uniform() {
     // All 6 orders of 3 rows over 6000 epochs: each has 1000 ± 5·√(6000·1/6·5/6) = ±144.
     let points = load(&Source::TwoMoons { points: 3, seed: 0 }).unwrap();
-    let epochs = Loader::new(Arc::new(points), 3, 1, false, 0, 0).unwrap();
+    let epochs = Loader::new(Arc::new(points), 3, 0..3, 1, false, 0, 0).unwrap();
     let mut counts = std::collections::BTreeMap::new();
     for batch in epochs.take(6000) {
         *counts.entry(batch.indices).or_insert(0_i32) += 1;
@@ -149,7 +158,7 @@ fn half_of_the_rows_are_mirrored() {
 #[test]
 fn dropping_the_loader_ends_its_threads() {
     let data = digits();
-    let mut loader = Loader::new(Arc::clone(&data), 4, 0, false, 3, 0).unwrap();
+    let mut loader = Loader::new(Arc::clone(&data), 4, 0..4, 0, false, 3, 0).unwrap();
     loader.next();
     assert!(Arc::strong_count(&data) > 3);
     drop(loader);
@@ -159,7 +168,7 @@ fn dropping_the_loader_ends_its_threads() {
 #[test]
 fn impossible_batches_are_refused() {
     let refused = |batch_size, first_step| {
-        let loader = Loader::new(digits(), batch_size, 0, false, 1, first_step);
+        let loader = Loader::new(digits(), batch_size, 0..batch_size, 0, false, 1, first_step);
         loader.err().expect("an impossible loader").to_string()
     };
     let message = refused(0, 0);

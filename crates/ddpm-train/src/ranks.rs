@@ -1,0 +1,247 @@
+//! The processes that train one run together.
+//!
+//! Each of n ranks computes the losses of its n-th of every batch; gradients are summed over all of
+//! them, and every rank makes the same update of the same weights. The first rank alone writes.
+//! Without the feature `mpi`, and outside `mpirun`, a run has one rank.
+
+use std::ops::Range;
+
+#[cfg(feature = "mpi")]
+use mpi::environment::Universe;
+#[cfg(feature = "mpi")]
+use mpi::traits::{Communicator, CommunicatorCollectives};
+use sha2::{Digest, Sha256};
+
+/// Why processes cannot train together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RanksError {
+    /// There are several, and this program cannot speak to them.
+    #[error("{0} processes were started together, but this build has no MPI (cargo feature `mpi`)")]
+    NotCompiled(usize),
+    /// MPI would not begin.
+    #[error("MPI was begun already, or cannot begin")]
+    NotBegun,
+    /// A batch cannot be divided.
+    #[error(
+        "batch_size = {batch_size} in accumulate = {parts} parts cannot be divided evenly among \
+         {ranks} processes"
+    )]
+    Indivisible {
+        /// Rows of a batch.
+        batch_size: usize,
+        /// Parts that a batch is computed in.
+        parts: usize,
+        /// Processes.
+        ranks: usize,
+    },
+    /// Ranks have come apart.
+    #[error("rank {rank} has another {what} than rank 0")]
+    Apart {
+        /// The first rank that differs.
+        rank: usize,
+        /// What is not the same.
+        what: &'static str,
+    },
+}
+
+/// This process among those that train a run together.
+#[derive(Default)]
+pub struct Ranks {
+    /// None for a process alone.
+    #[cfg(feature = "mpi")]
+    universe: Option<Universe>,
+}
+
+impl Ranks {
+    /// Joins the processes that `mpirun` has started with this one; a process that was started alone
+    /// is alone. The [default](Self::default) is alone in any case.
+    ///
+    /// # Errors
+    ///
+    /// If there are others, but this build has no MPI, or MPI does not begin.
+    #[cfg(feature = "mpi")]
+    pub fn join() -> Result<Self, RanksError> {
+        if started_together().is_none() {
+            return Ok(Self::default());
+        }
+        // Checkpoints are written by another thread, which does not speak to the others.
+        let begun = mpi::initialize_with_threading(mpi::Threading::Funneled);
+        let (universe, _) = begun.ok_or(RanksError::NotBegun)?;
+        Ok(Self {
+            universe: Some(universe),
+        })
+    }
+
+    /// A process that was started alone is alone.
+    ///
+    /// # Errors
+    ///
+    /// If there are others: this build has no MPI.
+    #[cfg(not(feature = "mpi"))]
+    pub fn join() -> Result<Self, RanksError> {
+        match started_together() {
+            Some(ranks) if ranks > 1 => Err(RanksError::NotCompiled(ranks)),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    /// This process's number, from 0.
+    pub fn rank(&self) -> usize {
+        #[cfg(feature = "mpi")]
+        if let Some(universe) = &self.universe {
+            return usize::try_from(universe.world().rank()).unwrap_or(0);
+        }
+        0
+    }
+
+    /// How many processes there are.
+    pub fn size(&self) -> usize {
+        #[cfg(feature = "mpi")]
+        if let Some(universe) = &self.universe {
+            return usize::try_from(universe.world().size()).unwrap_or(1);
+        }
+        1
+    }
+
+    /// This process's number among those on its machine, by which it chooses among the machine's
+    /// devices.
+    pub fn local_rank(&self) -> usize {
+        #[cfg(feature = "mpi")]
+        if let Some(universe) = &self.universe {
+            let world = universe.world();
+            let here = world.split_shared(world.rank());
+            return usize::try_from(here.rank()).unwrap_or(0);
+        }
+        0
+    }
+
+    /// Whether this is the one that writes.
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// The rows of each batch that are this process's.
+    ///
+    /// # Errors
+    ///
+    /// If the parts of a batch cannot be divided evenly: the mean over a batch is the mean of the
+    /// ranks' means only if all have as many rows.
+    pub fn share(&self, batch_size: usize, parts: usize) -> Result<Range<usize>, RanksError> {
+        let (rank, ranks) = (self.rank(), self.size());
+        if !batch_size.is_multiple_of(ranks * parts) {
+            return Err(RanksError::Indivisible {
+                batch_size,
+                parts,
+                ranks,
+            });
+        }
+        let rows = batch_size / ranks;
+        Ok(rank * rows..(rank + 1) * rows)
+    }
+
+    /// Every rank's numbers, in the order of ranks, each as many as here.
+    ///
+    /// # Panics
+    ///
+    /// If MPI fails; it ends the process itself before it does.
+    pub fn gather(&self, values: &[f64]) -> Vec<f64> {
+        #[cfg(feature = "mpi")]
+        if let Some(universe) = &self.universe {
+            let mut all = vec![0.0; values.len() * self.size()];
+            universe.world().all_gather_into(values, &mut all[..]);
+            return all;
+        }
+        values.to_vec()
+    }
+
+    /// Replaces values by their sums over the ranks, the same on every one.
+    ///
+    /// # Panics
+    ///
+    /// As [`gather`](Self::gather).
+    pub fn sum(&self, values: Vec<f32>) -> Vec<f32> {
+        #[cfg(feature = "mpi")]
+        if let Some(universe) = &self.universe {
+            let mut sums = vec![0.0; values.len()];
+            let sum = mpi::collective::SystemOperation::sum();
+            universe
+                .world()
+                .all_reduce_into(&values[..], &mut sums[..], sum);
+            return sums;
+        }
+        values
+    }
+
+    /// Waits until every rank is here.
+    pub fn wait(&self) {
+        self.gather(&[0.0]);
+    }
+
+    /// That all ranks have the same text.
+    ///
+    /// # Errors
+    ///
+    /// If one has another.
+    pub fn agree(&self, what: &'static str, text: &str) -> Result<(), RanksError> {
+        let hash = Sha256::digest(text);
+        let bytes: Vec<f64> = hash.iter().map(|&byte| f64::from(byte)).collect();
+        self.agree_on(what, &bytes)
+    }
+
+    /// That all ranks have the same numbers, bit for bit.
+    ///
+    /// # Errors
+    ///
+    /// If one has others.
+    pub fn agree_on(&self, what: &'static str, values: &[f64]) -> Result<(), RanksError> {
+        let all = self.gather(values);
+        let same = |other: &[f64]| {
+            let mut pairs = other.iter().zip(values);
+            pairs.all(|(a, b)| a.to_bits() == b.to_bits())
+        };
+        let first = all.get(..values.len()).unwrap_or_default();
+        let apart = |rank: usize| Err(RanksError::Apart { rank, what });
+        if !same(first) {
+            return apart(self.rank());
+        }
+        let mut ranks = all.chunks_exact(values.len());
+        ranks.position(|other| !same(other)).map_or(Ok(()), apart)
+    }
+
+    /// Ends all processes at once, for one that cannot go on; the others would wait for it for ever.
+    #[cfg(feature = "mpi")]
+    pub fn abort(&self, code: i32) {
+        if let Some(universe) = &self.universe {
+            universe.world().abort(code);
+        }
+    }
+
+    /// Ends all other processes: there are none.
+    #[cfg(not(feature = "mpi"))]
+    pub fn abort(&self, _code: i32) {}
+}
+
+/// How many processes were started together, as their starter tells each: Open MPI; MPICH, Intel MPI
+/// and Slurm.
+fn started_together() -> Option<usize> {
+    let names = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+    let told = names.iter().find_map(|name| std::env::var(name).ok());
+    told.and_then(|size| size.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_alone_has_all_rows_and_agrees_with_itself() {
+        let alone = Ranks::default();
+        assert_eq!((alone.rank(), alone.size()), (0, 1));
+        assert_eq!(alone.share(8, 2), Ok(0..8));
+        assert!(alone.share(9, 2).is_err());
+        assert_eq!(alone.gather(&[1.0, f64::NAN])[0], 1.0);
+        assert_eq!(alone.sum(vec![1.5]), [1.5]);
+        assert_eq!(alone.agree_on("number", &[f64::NAN]), Ok(()));
+        assert_eq!(alone.agree("text", "same"), Ok(()));
+    }
+}
