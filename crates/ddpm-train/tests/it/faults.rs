@@ -13,7 +13,7 @@ use crate::checkpoints::hash;
 use crate::run::{ok, refused, tiny};
 
 /// Points, so that steps take little, and so many of them that the run is not over before it is met.
-fn endless(folder: &Path) {
+pub(crate) fn endless(folder: &Path) {
     let mut text = config::recipe("swiss-roll").unwrap().to_owned();
     for (from, to) in [
         ("steps = 10000\n", "steps = 1000000\n"),
@@ -33,21 +33,29 @@ fn endless(folder: &Path) {
 
 /// Starts the program in the background; what it says goes to the file `said`.
 fn start(folder: &Path, arguments: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_ddpm"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
+    command
         .current_dir(folder)
-        .args(arguments.split_whitespace())
+        .args(arguments.split_whitespace());
+    start_command(folder, &mut command)
+}
+
+/// Starts a command that runs in `folder` likewise.
+pub(crate) fn start_command(folder: &Path, command: &mut Command) -> Child {
+    command
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(folder.join("said")).unwrap())
         .spawn()
         .unwrap()
 }
 
-fn said(folder: &Path) -> String {
+pub(crate) fn said(folder: &Path) -> String {
     fs::read_to_string(folder.join("said")).unwrap()
 }
 
 /// Waits until something is so; a minute is far more than any of it takes.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
         assert!(
@@ -59,7 +67,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 }
 
 /// Waits for a checkpoint of the run in the folder `run`.
-fn until_saved(folder: &Path) {
+pub(crate) fn until_saved(folder: &Path) {
     let checkpoints = folder.join("run/checkpoints");
     until("a checkpoint", || {
         let entries = fs::read_dir(&checkpoints).into_iter().flatten();

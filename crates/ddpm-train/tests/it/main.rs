@@ -13,6 +13,8 @@ mod guidance;
 mod init_noise;
 mod likelihood;
 mod points;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod ranks;
 mod resume;
 mod run;
 mod scheduler;
