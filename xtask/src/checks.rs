@@ -29,8 +29,8 @@ pub(crate) struct Step {
     variable: Option<(&'static str, String)>,
 }
 
-/// Every check, cheapest first. The last one alone generates code for Burn.
-pub(crate) fn steps() -> [Step; 8] {
+/// Every check, cheapest first. The last two alone generate code for Burn.
+pub(crate) fn steps() -> [Step; 9] {
     let gpu = |backend| format!("clippy -p ddpm-train --features {backend} -- -D warnings");
     [
         Step::new("fmt", "fmt --all --check"),
@@ -45,6 +45,7 @@ pub(crate) fn steps() -> [Step; 8] {
         // As docs.rs builds it: the types are checked, and LLVM, a download, is not needed.
         Step::new("cuda", gpu("cuda")).with("DOCS_RS", "1"),
         Step::new("tests", format!("test {WORKSPACE}")),
+        Step::new("mpi", "xtask mpi"),
     ]
 }
 

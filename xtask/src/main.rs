@@ -13,6 +13,7 @@ mod mutate;
 mod nightly;
 mod peers;
 mod race;
+mod ranks;
 mod tidy;
 
 use std::{
@@ -37,12 +38,13 @@ Diffusion models; the arguments are the program's own (try `train --help`):
 
 Checks:
   test [--only STEP]    everything a change must pass, as CI runs it (alias: ci)
-                        steps: fmt tidy package clippy doc vulkan cuda tests
+                        steps: fmt tidy package clippy doc vulkan cuda tests mpi
   props [--cases N]     the property tests, with N cases each (default 25600)
   mutate [EQUATION]...  equations made wrong, each to the death of its test
   tidy                  the house rules that no compiler checks
   package               the published crates, each built from its own archive
   deny                  licenses and advisories, with cargo-deny
+  mpi                   1, 2 and 4 processes train one run, if MPI is installed
   miri                  the kernels' unsafe code under Miri, in plain Rust
   fuzz [TARGET]         any input, AddressSanitizer; --minutes N (default 30)
 
@@ -96,6 +98,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "deny" => commands::deny(arguments),
         "book" => commands::book(arguments),
         "mutate" => mutate::mutate(arguments),
+        "mpi" => ranks::mpi(arguments),
         "miri" => nightly::miri(arguments),
         "fuzz" => nightly::fuzz(arguments),
         "help" | "--help" | "-h" => {

@@ -251,7 +251,9 @@ fn train(args: Train) -> Result<()> {
         // What stopped all of them is said once.
         Err(error) if error.is::<Interrupted>() && !ranks.leads() => Ok(()),
         Err(error) if !error.is::<Interrupted>() && ranks.size() > 1 => {
-            eprintln!("error: rank {}: {error:#}", ranks.rank());
+            // Written at once: other ranks may be writing too.
+            let text = format!("error: rank {}: {error:#}\n", ranks.rank());
+            eprint!("{text}");
             ranks.abort(1);
             Err(error)
         }

@@ -188,7 +188,7 @@ impl Ranks {
         self.agree_on(what, &bytes)
     }
 
-    /// That all ranks have the same numbers, bit for bit.
+    /// That all ranks have the same numbers, bit for bit; whichever NaN is the same NaN.
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl Ranks {
         let all = self.gather(values);
         let same = |other: &[f64]| {
             let mut pairs = other.iter().zip(values);
-            pairs.all(|(a, b)| a.to_bits() == b.to_bits())
+            pairs.all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
         };
         let first = all.get(..values.len()).unwrap_or_default();
         let apart = |rank: usize| Err(RanksError::Apart { rank, what });

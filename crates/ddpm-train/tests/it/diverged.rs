@@ -13,7 +13,7 @@ const SAVED: u64 = 25;
 
 /// Points, and a deep narrow network whose learning rate climbs towards 1: each of 40 blocks
 /// multiplies, so that the output overflows some steps after the checkpoint of step 25.
-fn reckless(folder: &Path) {
+pub(crate) fn reckless(folder: &Path) {
     let mut text = config::recipe("swiss-roll").unwrap().to_owned();
     for (from, to) in [
         ("steps = 10000\n", "steps = 60\n"),

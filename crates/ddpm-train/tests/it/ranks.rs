@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use ddpm_train::checkpoint::read_tensor;
 
+use crate::diverged::reckless;
 use crate::faults::{endless, said, start_command, until, until_saved};
 use crate::run::{ok, tiny};
 
@@ -233,15 +234,11 @@ fn ranks_that_do_not_fit_are_refused() {
 fn the_report_of_a_divergence_has_every_ranks_rows() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    tiny(folder);
-    let path = folder.join("tiny.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    let text = text
-        .replace("learning_rate = 1e-3", "learning_rate = 1e30")
-        .replace("warmup = 50", "warmup = 0");
-    fs::write(path, text).unwrap();
-    let output = together(folder, 2, "train --config tiny.toml --out run");
+    reckless(folder);
+    let output = together(folder, 2, "train --config reckless.toml --out run");
     assert!(!output.status.success());
+    let said = errors(&output);
+    assert!(said.contains("error: rank 0: the "), "{said}");
     let report = fs::read(folder.join("run/diverged.json")).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
     let rows = report["rows"].as_array().unwrap();

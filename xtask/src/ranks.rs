@@ -1,0 +1,33 @@
+//! `cargo xtask mpi`: several processes train the run that one trains.
+
+use crate::{
+    checks::{Step, WORKSPACE},
+    commands::no_arguments,
+};
+use std::{
+    ffi::OsString,
+    process::{Command, ExitCode, Stdio},
+};
+
+/// Runs the tests of several ranks where there is an MPI, and says so where there is none.
+pub(crate) fn mpi(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    no_arguments(arguments)?;
+    if let Some(missing) = ["mpirun", "mpicc"].into_iter().find(|name| !is_there(name)) {
+        println!(
+            "not run: no {missing} here (Debian: apt-get install openmpi-bin libopenmpi-dev \
+             libclang-dev)"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tests = format!("test {WORKSPACE},ddpm-train/mpi --test it ranks::");
+    Step::new("mpi", tests).run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a program answers.
+fn is_there(name: &str) -> bool {
+    let mut command = Command::new(name);
+    command.arg("--version").stdout(Stdio::null());
+    let status = command.stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
