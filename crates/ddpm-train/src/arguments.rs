@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ddpm_train::config::SamplerKind;
+use ddpm_train::shard::Shard;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -81,6 +82,8 @@ Examples:
   ddpm sample --from runs/digits --sampler ddim --steps 50 --film
   ddpm sample --from runs/digits --class 3 --guidance 2 --num 16
   ddpm sample --from DIFFUSERS-DIR --sampler ddim --steps 50
+  ddpm sample --from runs/digits --num 50000 --shard 2/4 --out samples
+  ddpm sample --merge --out samples           # once all four are there
 
 Of a folder of diffusers (config.json, or unet/config.json) the U-Net is taken
 with its scheduler: the noise levels, what is predicted, the spacing of steps.
@@ -88,11 +91,20 @@ with its scheduler: the noise levels, what is predicted, the spacing of steps.
 Sample k depends on the seed and k alone, not on how many are drawn with it.")]
 pub(crate) struct Sample {
     /// A run's folder, one of its checkpoints, or a folder of diffusers.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) from: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "merge")]
+    pub(crate) from: Option<PathBuf>,
     /// Number of samples.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) num: usize,
+    /// Draw only the i-th of n shares of them, into a file for --merge.
+    #[arg(long, value_name = "i/n", conflicts_with_all = ["film", "raw"])]
+    pub(crate) shard: Option<Shard>,
+    /// Draw nothing: put together the shards in the folder --out.
+    #[arg(long, conflicts_with_all = [
+        "from", "num", "shard", "sampler", "steps", "eta", "class", "guidance", "seed",
+        "init_noise", "film", "backend",
+    ])]
+    pub(crate) merge: bool,
     /// The sampler [default: the run's].
     #[arg(long)]
     pub(crate) sampler: Option<SamplerKind>,

@@ -305,7 +305,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             .classes()
             .map(|n| (0..count).map(|k| k % n).collect::<Vec<_>>());
         let request = Request {
-            count,
+            rows: 0..count,
             seed: self.plan.config.seed,
             classes: classes.as_deref(),
             null_class,

@@ -1,15 +1,18 @@
 //! Sampling from a finished or running training, or from weights of diffusers: checkpoint in,
 //! pictures out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use burn::module::Module;
 use burn::tensor::Device;
 use ddpm_process::Clip;
 use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
+use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{self, load_module, read_tensor, tensor_bytes, write_file};
+use crate::checkpoint::{self, load_module, module_bytes, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, SamplerKind};
 use crate::data;
 use crate::diffusers::{self, scheduler::Scheduler};
@@ -18,6 +21,7 @@ use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
 use crate::plan::{Plan, SamplingPlan, check_variance, sampler};
 use crate::sample::{Request, sample};
+use crate::shard::{self, Shard};
 
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct Order {
     pub from: PathBuf,
     /// Number of samples.
     pub num: usize,
+    /// Which of them to draw, for a file that [`merge`] takes.
+    pub shard: Option<Shard>,
     /// The sampler.
     pub sampler: Option<SamplerKind>,
     /// Steps of the reverse process.
@@ -241,7 +247,9 @@ fn draw<const D: usize, N: Network<D>>(
         None => None,
     };
     let request = Request {
-        count: order.num,
+        rows: order
+            .shard
+            .map_or(0..order.num, |shard| shard.rows(order.num)),
         seed: order.seed,
         classes: classes.as_deref(),
         null_class: trained.null_class,
@@ -262,12 +270,64 @@ fn draw<const D: usize, N: Network<D>>(
             }
         },
     );
-    write(order, &samples)?;
+    if let Some(shard) = order.shard {
+        let about = about(order, &sampling, init_noise.as_deref(), network)?;
+        shard::write(&order.out, shard, order.num, about, &samples)?;
+        return Ok(());
+    }
+    write(&order.out, order.raw, &samples)?;
     if order.film {
         let path = order.out.join("film.gif");
         write_film(&path, frames).with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+/// Puts together what the shards of an order have left in the folder `out`, and writes there what
+/// [`generate`] would have written.
+///
+/// # Errors
+///
+/// If the shards are not all there, whole and of one order, or a file cannot be written.
+pub fn merge(out: &Path, raw: bool) -> Result<usize> {
+    let samples = shard::merge(out)?;
+    write(out, raw, &samples)?;
+    Ok(samples.count())
+}
+
+/// What the samples depend on besides their numbers, by name.
+fn about<N: Module>(
+    order: &Order,
+    sampling: &SamplingPlan,
+    init_noise: Option<&[f32]>,
+    network: &N,
+) -> Result<BTreeMap<String, String>> {
+    let hash = |bytes: &[u8]| format!("SHA-256 {:x}", Sha256::digest(bytes));
+    let noise = init_noise.map(|noise| {
+        let bytes: Vec<u8> = noise.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hash(&bytes)
+    });
+    let class = order
+        .class
+        .map_or("all".to_owned(), |class| class.to_string());
+    let network = module_bytes(network).map_err(anyhow::Error::msg)?;
+    let entries = [
+        ("network", hash(&network)),
+        ("seed", order.seed.to_string()),
+        ("sampler", format!("{:?}", sampling.sampler)),
+        (
+            "trajectory",
+            hash(format!("{:?}", sampling.trajectory).as_bytes()),
+        ),
+        ("clip", format!("{:?}", sampling.clip)),
+        ("class", class),
+        ("guidance", order.guidance.to_string()),
+        ("init-noise", noise.unwrap_or("none".to_owned())),
+    ];
+    let entries = entries.into_iter();
+    Ok(entries
+        .map(|(name, text)| (name.to_owned(), text))
+        .collect())
 }
 
 fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {
@@ -313,27 +373,27 @@ fn read_noise(path: &Path, count: usize, shape: &[usize]) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-fn write(order: &Order, samples: &Samples) -> Result<()> {
-    fs::create_dir_all(&order.out).with_context(|| order.out.display().to_string())?;
-    let path = order.out.join("grid.png");
+fn write(out: &Path, raw: bool, samples: &Samples) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let path = out.join("grid.png");
     samples
         .grid()
         .save(&path)
         .with_context(|| path.display().to_string())?;
     for i in 0..samples.count() {
-        let path = order.out.join(format!("{i:04}.png"));
+        let path = out.join(format!("{i:04}.png"));
         if let Some(image) = samples.image(i) {
             image
                 .save(&path)
                 .with_context(|| path.display().to_string())?;
         }
     }
-    if order.raw {
+    if raw {
         let mut shape = vec![samples.count()];
         shape.extend(&samples.shape);
         let tensor = ("samples", shape, samples.values.as_slice());
         let bytes = tensor_bytes(std::iter::once(tensor)).map_err(anyhow::Error::msg)?;
-        write_file(&order.out.join("samples.safetensors"), &bytes)?;
+        write_file(&out.join("samples.safetensors"), &bytes)?;
     }
     Ok(())
 }

@@ -29,5 +29,6 @@ pub mod plot;
 pub mod progress;
 pub mod ranks;
 pub mod sample;
+pub mod shard;
 pub mod table;
 pub mod times;

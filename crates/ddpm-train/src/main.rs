@@ -15,7 +15,7 @@ use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::evaluate::{self, Question};
 use ddpm_train::fit::{self, Start};
-use ddpm_train::generate::{Examination, Order, examine, generate};
+use ddpm_train::generate::{Examination, Order, examine, generate, merge};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan::{self, Plan};
 use ddpm_train::ranks::Ranks;
@@ -333,10 +333,16 @@ fn check(args: &Check) -> Result<()> {
 }
 
 fn sample(args: Sample) -> Result<()> {
+    let Some(from) = args.from else {
+        let count = merge(&args.out, args.raw)?;
+        eprintln!("{count} samples in {}", args.out.display());
+        return Ok(());
+    };
     let device = args.backend.parse::<Backend>()?.device()?;
     let order = Order {
-        from: args.from,
+        from,
         num: args.num,
+        shard: args.shard,
         sampler: args.sampler,
         steps: args.steps,
         eta: args.eta,
@@ -349,7 +355,8 @@ fn sample(args: Sample) -> Result<()> {
         raw: args.raw,
     };
     generate(&order, &device)?;
-    eprintln!("{} samples in {}", order.num, order.out.display());
+    let share = args.shard.map_or(0..args.num, |shard| shard.rows(args.num));
+    eprintln!("{} samples in {}", share.len(), order.out.display());
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Drawing samples: the reverse process from reproducible noise, in batches.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_kernels::keep_packed_weights;
 use ddpm_process::{Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse};
@@ -19,8 +21,8 @@ pub const BATCH: usize = 16;
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// Number of samples; sample k's noise is that of (seed, k).
-    pub count: usize,
+    /// Which samples; sample k's noise is that of (seed, k).
+    pub rows: Range<usize>,
     /// The seed of their noise.
     pub seed: u64,
     /// The class of each sample, `null_class` for none; `None` for unconditional networks.
@@ -31,7 +33,7 @@ pub struct Request<'a> {
     pub guidance: f64,
     /// Shape of a row.
     pub shape: &'a [usize],
-    /// Standard normal noise to start from instead of the seed's, one row a sample.
+    /// Standard normal noise to start from instead of the seed's, one row a sample from 0 on.
     pub init_noise: Option<&'a [f32]>,
 }
 
@@ -41,7 +43,7 @@ pub struct Request<'a> {
 ///
 /// # Panics
 ///
-/// If the request's slices are shorter than `count` rows, or the network does not fit the shape.
+/// If the request's slices end before `rows` do, or the network does not fit the shape.
 pub fn sample<const D: usize, N: Network<D>>(
     network: &N,
     objective: &Objective,
@@ -52,8 +54,9 @@ pub fn sample<const D: usize, N: Network<D>>(
 ) -> Samples {
     let _packed = keep_packed_weights();
     let row: usize = request.shape.iter().product();
-    let mut values = Vec::with_capacity(request.count * row);
-    for first in (0..request.count).step_by(BATCH) {
+    let Range { start, end } = request.rows;
+    let mut values = Vec::with_capacity(request.rows.len() * row);
+    for first in (start..end).step_by(BATCH) {
         let ids: Vec<u64> = (first..first + BATCH).map(|k| k as u64).collect();
         let x = draw(
             network,
@@ -63,13 +66,12 @@ pub fn sample<const D: usize, N: Network<D>>(
             &ids,
             device,
             |step, x| {
-                if first == 0 {
-                    seen(step, samples(request, x, request.count.min(BATCH)));
+                if first == start {
+                    seen(step, samples(request, x, (end - first).min(BATCH)));
                 }
             },
         );
-        let count = (request.count - first).min(BATCH);
-        values.extend(samples(request, x, count).values);
+        values.extend(samples(request, x, (end - first).min(BATCH)).values);
     }
     Samples {
         shape: request.shape.to_vec(),

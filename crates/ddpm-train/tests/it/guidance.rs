@@ -119,7 +119,7 @@ fn one_step_is_the_guided_prediction() {
 
     let draw = |guidance: f64, classes: &[usize]| {
         let request = Request {
-            count: BATCH,
+            rows: 0..BATCH,
             seed: 7,
             classes: Some(classes),
             null_class: Some(CLASSES),

@@ -18,3 +18,4 @@ mod ranks;
 mod resume;
 mod run;
 mod scheduler;
+mod shards;

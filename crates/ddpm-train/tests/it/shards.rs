@@ -1,0 +1,86 @@
+//! Samples drawn by several machines: the same files as by one, or a refusal that names the shard.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::run::{ok, refused, tiny};
+
+/// Every file of a folder of samples, but for the shards themselves.
+fn files(folder: &Path, out: &str) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder.join(out)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let named = paths.map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, fs::read(path).unwrap())
+    });
+    named
+        .filter(|(name, _)| !name.starts_with("shard-"))
+        .collect()
+}
+
+/// Forty samples are three batches; the sampler adds noise, so that each depends on its number.
+const ORDER: &str = "sample --from run --num 40 --sampler ddim --eta 0.5";
+
+fn drawn(folder: &Path, out: &str, shards: usize) {
+    for index in 1..=shards {
+        ok(
+            folder,
+            &format!("{ORDER} --shard {index}/{shards} --out {out}"),
+        );
+    }
+}
+
+#[test]
+fn shards_put_together_are_the_set_of_one_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run");
+    ok(folder, &format!("{ORDER} --raw --out one"));
+    let one = files(folder, "one");
+    assert_eq!(one.len(), 42, "forty pictures, the grid, the values");
+    // Of five machines two have nothing to do.
+    for shards in [2, 3, 5] {
+        let out = format!("of-{shards}");
+        drawn(folder, &out, shards);
+        assert!(files(folder, &out).is_empty(), "a shard is no picture");
+        ok(folder, &format!("sample --merge --raw --out {out}"));
+        assert!(files(folder, &out) == one, "{shards} shards");
+    }
+}
+
+#[test]
+fn what_is_not_one_whole_set_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run");
+    let merge = "sample --merge --out out";
+    refused(folder, merge, 1, &["out"]);
+    drawn(folder, "out", 3);
+    let path = folder.join("out/shard-2-of-3.safetensors");
+    let whole = fs::read(&path).unwrap();
+
+    fs::remove_file(&path).unwrap();
+    refused(folder, merge, 1, &["of 3 shards these are missing: 2"]);
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() - 4], &whole[..20], b""] {
+        fs::write(&path, damaged).unwrap();
+        refused(folder, merge, 1, &["shard-2-of-3.safetensors"]);
+    }
+    fs::copy(folder.join("out/shard-1-of-3.safetensors"), &path).unwrap();
+    refused(folder, merge, 1, &["says that it is shard-1-of-3"]);
+    ok(folder, &format!("{ORDER} --seed 1 --shard 2/3 --out out"));
+    refused(
+        folder,
+        merge,
+        1,
+        &["different sets", "seed is 0", "1 in shard-2-of-3"],
+    );
+    ok(folder, &format!("{ORDER} --shard 2/4 --out out"));
+    refused(folder, merge, 1, &["different sets"]);
+    refused(folder, &format!("{ORDER} --shard 4/3"), 2, &["4/3"]);
+    assert!(files(folder, "out").is_empty(), "nothing was written");
+}
