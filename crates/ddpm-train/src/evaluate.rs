@@ -10,14 +10,18 @@
 //! ln P(x₀) ≥ E[ln p(x₁) + ln P(x₀ | x₁) − ln q(x₁ | x₀)].
 //! ```
 
-use std::fmt::Write as _;
+mod report;
+
+use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{Clip, NoiseStream, Predictor, diffuse};
-use ddpm_schedule::bound::{Gaussian, bits, decoder_nll, model_kl, prior_kl, snr_weight};
+use ddpm_schedule::bound::{Gaussian, decoder_nll, model_kl, prior_kl, snr_weight};
 use ddpm_schedule::{Objective, Timestep};
-use serde::Serialize;
+
+use report::Terms;
+pub use report::{Estimate, Measured, Report, Step, table};
 
 use crate::data::Dataset;
 use crate::flow;
@@ -37,78 +41,11 @@ pub struct Question {
     pub seed: u64,
 }
 
-/// A mean over images and its standard error, in bits per dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Estimate {
-    /// The mean.
-    pub mean: f64,
-    /// The standard error of the mean.
-    pub error: f64,
-}
-
-impl Estimate {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-        Self {
-            mean,
-            error: (squares / (n - 1.0) / n).sqrt(),
-        }
-    }
-}
-
-/// The term of one t.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Step {
-    /// t of L_{t−1}.
-    pub t: u32,
-    /// Images it was measured on.
-    pub images: usize,
-    /// Their mean, in bits per dimension.
-    pub mean: f64,
-}
-
-/// The answer.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Images.
-    pub images: usize,
-    /// Numbers an image has.
-    pub dimensions: usize,
-    /// Times taken for each image, of L_{t−1}, t ≥ 2.
-    pub times: u32,
-    /// Whether these are all there are.
-    pub exact: bool,
-    /// L_T.
-    pub prior: Estimate,
-    /// Σ L_{t−1}, t from 2 to T.
-    pub steps: Estimate,
-    /// L₀.
-    pub decoder: Estimate,
-    /// The bound, their sum.
-    pub bound: Estimate,
-    /// The probability flow's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flow: Option<Estimate>,
-    /// The terms of Σ L_{t−1}.
-    pub per_t: Vec<Step>,
-}
-
-/// The terms of one image, in nats.
-#[derive(Clone, Copy, Default)]
-struct Terms {
-    prior: f64,
-    steps: f64,
-    decoder: f64,
-    flow: f64,
-}
-
 /// Evaluates a network on the first rows of the data.
 ///
 /// # Errors
 ///
-/// If fewer than two images are asked for, or more than there are, or the data is not of bins.
+/// As [`measure`].
 pub fn nll<const D: usize, N: Network<D>>(
     network: &N,
     objective: &Objective,
@@ -117,6 +54,25 @@ pub fn nll<const D: usize, N: Network<D>>(
     question: &Question,
     device: &Device,
 ) -> Result<Report> {
+    let all = 0..question.images;
+    Ok(measure(network, objective, classes, data, question, all, device)?.report())
+}
+
+/// Measures the images `rows` of those a question is about: all of them, or a shard.
+///
+/// # Errors
+///
+/// If the question is about fewer than two images, or more than there are, or the data is not of
+/// bins.
+pub fn measure<const D: usize, N: Network<D>>(
+    network: &N,
+    objective: &Objective,
+    classes: Option<usize>,
+    data: &Dataset,
+    question: &Question,
+    rows: Range<usize>,
+    device: &Device,
+) -> Result<Measured> {
     let max = data
         .max()
         .context("bits are for data of whole numbers; of points there is a density only")?;
@@ -139,7 +95,7 @@ pub fn nll<const D: usize, N: Network<D>>(
         max,
         device,
     };
-    Ok(evaluation.run())
+    Ok(evaluation.run(rows))
 }
 
 struct Evaluation<'a, N> {
@@ -154,59 +110,30 @@ struct Evaluation<'a, N> {
 }
 
 impl<N> Evaluation<'_, N> {
-    fn run<const D: usize>(&self) -> Report
+    fn run<const D: usize>(&self, rows: Range<usize>) -> Measured
     where
         N: Network<D>,
     {
-        let schedule = self.objective.schedule();
-        let all = schedule.timesteps() - 1;
+        let timesteps = self.objective.schedule().timesteps();
+        let all = timesteps - 1;
         let times = self.question.times.map_or(all, |times| times.min(all));
         let mut terms = Vec::new();
-        let mut per_t = vec![(0, 0.0); schedule.timesteps() as usize + 1];
         let _packed = ddpm_kernels::keep_packed_weights();
-        for first in (0..self.question.images).step_by(BATCH) {
-            let images: Vec<usize> = (first..self.question.images.min(first + BATCH)).collect();
-            terms.extend(self.batch::<D>(&images, times, &mut per_t));
+        for first in rows.clone().step_by(BATCH) {
+            let images: Vec<usize> = (first..rows.end.min(first + BATCH)).collect();
+            terms.extend(self.batch::<D>(&images, times));
         }
-        let bits = |nats: f64| bits(nats / self.data.row_len() as f64);
-        let estimate = |of: fn(&Terms) -> f64| {
-            Estimate::of(
-                &terms
-                    .iter()
-                    .map(|terms| bits(of(terms)))
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let steps = per_t
-            .iter()
-            .enumerate()
-            .filter(|(_, (images, _))| *images > 0);
-        let step = |(t, &(images, sum)): (usize, &(usize, f64))| Step {
-            t: u32::try_from(t).unwrap_or(u32::MAX),
-            images,
-            mean: bits(sum / images as f64),
-        };
-        Report {
-            images: self.question.images,
+        Measured {
             dimensions: self.data.row_len(),
+            timesteps,
             times,
-            exact: times == all,
-            prior: estimate(|terms| terms.prior),
-            steps: estimate(|terms| terms.steps),
-            decoder: estimate(|terms| terms.decoder),
-            bound: estimate(|terms| terms.prior + terms.steps + terms.decoder),
-            flow: self.question.flow.map(|_| estimate(|terms| terms.flow)),
-            per_t: steps.map(step).collect(),
+            flow: self.question.flow.is_some(),
+            terms,
         }
     }
 
     /// The terms of some images; what is random depends on the image and the time alone.
-    fn batch<const D: usize>(
-        &self,
-        images: &[usize],
-        times: u32,
-        per_t: &mut [(usize, f64)],
-    ) -> Vec<Terms>
+    fn batch<const D: usize>(&self, images: &[usize], times: u32) -> Vec<Terms>
     where
         N: Network<D>,
     {
@@ -239,9 +166,7 @@ impl<N> Evaluation<'_, N> {
             for (((row, x0), &t), terms) in x0.each().enumerate().zip(&t).zip(&mut terms) {
                 let kl = self.kl(x0, &model, row, t);
                 terms.steps += kl * f64::from(all) / f64::from(times);
-                let (images, sum) = &mut per_t[t.get() as usize];
-                *images += 1;
-                *sum += kl;
+                terms.each.push((t.get(), kl));
             }
         }
         self.last_step::<D>(&x0, images, &mut terms);
@@ -409,33 +334,4 @@ impl Predicted {
         };
         numbers.map(move |i| (self.x0[i], output(i)))
     }
-}
-
-/// The report as a table.
-pub fn table(report: &Report) -> String {
-    let mut text = format!(
-        "{:<32}{:>12}{:>12}\n",
-        "bits per dimension", "mean", "std. error"
-    );
-    let how = if report.exact { "all" } else { "drawn" };
-    let steps = format!("Σ L_{{t−1}}, {} t each, {how}", report.times);
-    let rows = [
-        ("prior, L_T".to_owned(), Some(report.prior)),
-        (steps, Some(report.steps)),
-        ("decoder, L₀".to_owned(), Some(report.decoder)),
-        ("bound".to_owned(), Some(report.bound)),
-        ("probability flow".to_owned(), report.flow),
-    ];
-    for (name, estimate) in rows {
-        if let Some(Estimate { mean, error }) = estimate {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name:<32}{mean:>12.5}{error:>12.5}");
-        }
-    }
-    let _ = writeln!(
-        text,
-        "{} images of {} numbers",
-        report.images, report.dimensions
-    );
-    text
 }

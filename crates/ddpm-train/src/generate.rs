@@ -1,7 +1,6 @@
 //! Sampling from a finished or running training, or from weights of diffusers: checkpoint in,
 //! pictures out.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,18 +9,16 @@ use burn::module::Module;
 use burn::tensor::Device;
 use ddpm_process::Clip;
 use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
-use sha2::{Digest, Sha256};
+use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{self, load_module, module_bytes, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, SamplerKind};
-use crate::data;
 use crate::diffusers::{self, scheduler::Scheduler};
-use crate::evaluate::{self, Question, Report};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
 use crate::plan::{Plan, SamplingPlan, check_variance, sampler};
 use crate::sample::{Request, sample};
-use crate::shard::{self, Shard};
+use crate::shard::{self, Rows, Shard};
 
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
 #[derive(Clone, Debug)]
@@ -156,57 +153,6 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
     }
 }
 
-/// What `ddpm eval nll` is asked.
-#[derive(Clone, Debug)]
-pub struct Examination {
-    /// The run, or one of its checkpoints.
-    pub from: PathBuf,
-    /// The data, where it is not what the run was trained on.
-    pub data: Option<PathBuf>,
-    /// The question.
-    pub question: Question,
-}
-
-/// Evaluates a run's averaged weights.
-///
-/// # Errors
-///
-/// If the checkpoint or the data cannot be used, or the question does not fit them.
-pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
-    let path = checkpoint::newest(&examination.from)?;
-    let file = path.join("config.toml");
-    let mut config = Config::read(&file)?;
-    if let Some(data) = &examination.data {
-        config.data.path = Some(data.clone());
-    }
-    let plan = Plan::new(config, &file.display().to_string())?;
-    let data = data::load(&plan.source)?;
-    let shape = checkpoint::row_shape(&path)?;
-    ensure!(
-        data.shape() == shape,
-        "the data has rows of shape {:?}, the network is for {shape:?}",
-        data.shape()
-    );
-    ensure!(
-        plan.classes().is_none() || plan.null_class().is_some() || data.classes().is_some(),
-        "the network needs classes, and the data has no labels"
-    );
-    let weights = path.join("ema.safetensors");
-    let (objective, classes) = (&plan.objective, plan.classes());
-    let question = &examination.question;
-    let learned = plan.config.objective.learned_variance;
-    match build(&plan.network, learned, &shape, 0, device)? {
-        AnyNetwork::UNet(network) => {
-            let network = load_module(&weights, *network)?;
-            evaluate::nll::<4, _>(&network, objective, classes, &data, question, device)
-        }
-        AnyNetwork::Mlp(network) => {
-            let network = load_module(&weights, *network)?;
-            evaluate::nll::<2, _>(&network, objective, classes, &data, question, device)
-        }
-    }
-}
-
 /// The sampler asked for, on the times asked for.
 fn plan(order: &Order, trained: &Trained) -> Result<SamplingPlan> {
     let sampler = match (order.sampler, order.eta) {
@@ -272,7 +218,13 @@ fn draw<const D: usize, N: Network<D>>(
     );
     if let Some(shard) = order.shard {
         let about = about(order, &sampling, init_noise.as_deref(), network)?;
-        shard::write(&order.out, shard, order.num, about, &samples)?;
+        let bytes = samples.values.iter().flat_map(|v| v.to_le_bytes());
+        let rows = Rows {
+            dtype: Dtype::F32,
+            bytes: bytes.collect(),
+            shape: samples.shape,
+        };
+        shard::write(&order.out, shard, order.num, about, &rows)?;
         return Ok(());
     }
     write(&order.out, order.raw, &samples)?;
@@ -284,50 +236,62 @@ fn draw<const D: usize, N: Network<D>>(
 }
 
 /// Puts together what the shards of an order have left in the folder `out`, and writes there what
-/// [`generate`] would have written.
+/// [`generate`] would have written. Returns how many samples there are.
 ///
 /// # Errors
 ///
 /// If the shards are not all there, whole and of one order, or a file cannot be written.
 pub fn merge(out: &Path, raw: bool) -> Result<usize> {
-    let samples = shard::merge(out)?;
+    let (order, rows) = shard::merge(out)?;
+    let shown = out.display();
+    ensure!(
+        order.get("what").is_some_and(|what| what == SAMPLES) && rows.dtype == Dtype::F32,
+        "{shown} holds shards of something else than samples"
+    );
+    let words = rows.bytes.as_chunks::<4>().0.iter();
+    let samples = Samples {
+        values: words.map(|word| f32::from_le_bytes(*word)).collect(),
+        shape: rows.shape,
+    };
+    ensure!(
+        matches!(samples.shape[..], [_] | [1 | 3, _, _]),
+        "{shown} holds samples of shape {:?}, which are no points and no images",
+        samples.shape
+    );
     write(out, raw, &samples)?;
     Ok(samples.count())
 }
 
-/// What the samples depend on besides their numbers, by name.
+/// What a shard of samples says that it is.
+const SAMPLES: &str = "samples";
+
+/// What the samples depend on besides their numbers.
 fn about<N: Module>(
     order: &Order,
     sampling: &SamplingPlan,
     init_noise: Option<&[f32]>,
     network: &N,
-) -> Result<BTreeMap<String, String>> {
-    let hash = |bytes: &[u8]| format!("SHA-256 {:x}", Sha256::digest(bytes));
+) -> Result<shard::Order> {
     let noise = init_noise.map(|noise| {
         let bytes: Vec<u8> = noise.iter().flat_map(|v| v.to_le_bytes()).collect();
-        hash(&bytes)
+        shard::hash(&bytes)
     });
     let class = order
         .class
         .map_or("all".to_owned(), |class| class.to_string());
     let network = module_bytes(network).map_err(anyhow::Error::msg)?;
-    let entries = [
-        ("network", hash(&network)),
+    let trajectory = format!("{:?}", sampling.trajectory);
+    Ok(shard::order([
+        ("what", SAMPLES.to_owned()),
+        ("network", shard::hash(&network)),
         ("seed", order.seed.to_string()),
         ("sampler", format!("{:?}", sampling.sampler)),
-        (
-            "trajectory",
-            hash(format!("{:?}", sampling.trajectory).as_bytes()),
-        ),
+        ("trajectory", shard::hash(trajectory.as_bytes())),
         ("clip", format!("{:?}", sampling.clip)),
         ("class", class),
         ("guidance", order.guidance.to_string()),
         ("init-noise", noise.unwrap_or("none".to_owned())),
-    ];
-    let entries = entries.into_iter();
-    Ok(entries
-        .map(|(name, text)| (name.to_owned(), text))
-        .collect())
+    ]))
 }
 
 fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {

@@ -14,6 +14,7 @@ pub mod device;
 pub mod diffusers;
 pub mod ema;
 pub mod evaluate;
+pub mod examine;
 pub mod fit;
 pub mod flow;
 pub mod forward;

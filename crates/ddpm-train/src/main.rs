@@ -2,7 +2,7 @@
 
 mod arguments;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -13,12 +13,14 @@ use ddpm_schedule::NoiseSchedule;
 use ddpm_train::config::{self, Config, Schedule, ScheduleKind};
 use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
-use ddpm_train::evaluate::{self, Question};
+use ddpm_train::evaluate::{self, Question, Report};
+use ddpm_train::examine::{self, Examination, examine, examine_shard};
 use ddpm_train::fit::{self, Start};
-use ddpm_train::generate::{Examination, Order, examine, generate, merge};
+use ddpm_train::generate::{Order, generate, merge};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan::{self, Plan};
 use ddpm_train::ranks::Ranks;
+use ddpm_train::shard::Shard;
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -96,8 +98,8 @@ With --flow, the density along the probability-flow ODE stands beside the
 bound: Heun's method, the trace by one random probe an image.")]
 struct Nll {
     /// A run's folder, or one of its checkpoints.
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "merge")]
+    from: Option<PathBuf>,
     /// The data [default: what the run was trained on].
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
@@ -113,6 +115,18 @@ struct Nll {
     /// Seed of noise, times and probes.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Measure only the i-th of n shares of the images, into a file for --merge
+    /// in the folder --out.
+    #[arg(long, value_name = "i/n", requires = "out", conflicts_with = "json")]
+    shard: Option<Shard>,
+    /// Measure nothing: put together the shards in the folder --out.
+    #[arg(long, requires = "out", conflicts_with_all = [
+        "from", "data", "num", "times", "flow", "seed", "shard", "backend",
+    ])]
+    merge: bool,
+    /// The folder of shards.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Also write everything, each t's term too, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -372,9 +386,13 @@ fn export(args: &Export) -> Result<()> {
 }
 
 fn nll(args: Nll) -> Result<()> {
+    let out = args.out.unwrap_or_default();
+    let Some(from) = args.from else {
+        return answer(&examine::merge(&out)?, args.json.as_deref());
+    };
     let device = args.backend.parse::<Backend>()?.device()?;
     let examination = Examination {
-        from: args.from,
+        from,
         data: args.data,
         question: Question {
             images: args.num,
@@ -383,11 +401,20 @@ fn nll(args: Nll) -> Result<()> {
             seed: args.seed,
         },
     };
-    let report = examine(&examination, &device)?;
-    print(&evaluate::table(&report));
-    if let Some(path) = args.json {
-        let json = serde_json::to_string_pretty(&report)? + "\n";
-        checkpoint::write_file(&path, json.as_bytes())?;
+    if let Some(shard) = args.shard {
+        let path = examine_shard(&examination, shard, &out, &device)?;
+        eprintln!("{}", path.display());
+        return Ok(());
+    }
+    answer(&examine(&examination, &device)?, args.json.as_deref())
+}
+
+/// Shows a report, and writes it where asked to.
+fn answer(report: &Report, json: Option<&Path>) -> Result<()> {
+    print(&evaluate::table(report));
+    if let Some(path) = json {
+        let json = serde_json::to_string_pretty(report)? + "\n";
+        checkpoint::write_file(path, json.as_bytes())?;
     }
     Ok(())
 }

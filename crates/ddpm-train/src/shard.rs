@@ -1,8 +1,8 @@
 //! Work that several machines share without speaking to one another: each does a shard of the
 //! batches and leaves a file; one of them puts the files together.
 //!
-//! A sample's numbers depend on the seed and its own number, and on its place in its batch at most by
-//! rounding. Shards are of whole batches, so the set is byte for byte the one of a single machine.
+//! A sample's numbers, and what is measured of an image, depend on the seed and its own number, and on
+//! its place in its batch at most by rounding. Shards are of whole batches, so the set is byte for byte the one of a single machine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -11,13 +11,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::write_file;
-use crate::picture::Samples;
 use crate::sample::BATCH;
 
 /// The `index`-th of `of` shards, counted from 1 as people write it: `2/4`.
@@ -41,7 +40,7 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Its samples of `count`: whole batches, and the last one whatever is left.
+    /// Its rows of `count`: whole batches, and the last one whatever is left.
     pub fn rows(self, count: usize) -> Range<usize> {
         let batches = count.div_ceil(BATCH) as u128;
         let (index, of) = (self.index.get() as u128, self.of.get() as u128);
@@ -57,22 +56,57 @@ impl Shard {
     }
 }
 
+/// The entry of a shard's metadata that says what it is.
+const ABOUT: &str = "ddpm";
+
+/// The name of its tensor.
+const ROWS: &str = "rows";
+
 /// What a shard's file says of itself.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
     shard: Shard,
-    /// What must be the same for all shards of a set, by name.
-    order: BTreeMap<String, String>,
-    /// Of the values.
+    /// Rows of all shards together.
+    count: usize,
+    order: Order,
+    /// Of the rows.
     sha256: String,
 }
 
-/// Samples of a set, and how many all shards together have.
-const COUNT: &str = "num";
+/// Rows of numbers: samples, or what was measured of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    /// Their type.
+    pub dtype: Dtype,
+    /// Shape of a row.
+    pub shape: Vec<usize>,
+    /// The rows, one after the other, little-endian.
+    pub bytes: Vec<u8>,
+}
 
-/// Writes a shard's samples into `folder`; `order` is what makes them a part of the one set, and none
-/// other.
+impl Rows {
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        let row = self.dtype.bitsize() / 8 * self.shape.iter().product::<usize>();
+        self.bytes.len() / row.max(1)
+    }
+}
+
+/// What makes shards parts of one set and no other, by name.
+pub type Order = BTreeMap<String, String>;
+
+/// An order from its entries.
+pub fn order<const N: usize>(entries: [(&str, String); N]) -> Order {
+    entries.map(|(name, text)| (name.to_owned(), text)).into()
+}
+
+/// The hash of something too long to be named in an order.
+pub fn hash(bytes: &[u8]) -> String {
+    format!("SHA-256 {:x}", Sha256::digest(bytes))
+}
+
+/// Writes a shard of `count` rows into `folder`.
 ///
 /// # Errors
 ///
@@ -81,94 +115,89 @@ pub fn write(
     folder: &Path,
     shard: Shard,
     count: usize,
-    mut order: BTreeMap<String, String>,
-    samples: &Samples,
+    order: Order,
+    rows: &Rows,
 ) -> Result<PathBuf> {
-    order.insert(COUNT.to_owned(), count.to_string());
-    let bytes: Vec<u8> = samples
-        .values
-        .iter()
-        .flat_map(|v| v.to_le_bytes())
-        .collect();
     let about = About {
         shard,
+        count,
         order,
-        sha256: format!("{:x}", Sha256::digest(&bytes)),
+        sha256: format!("{:x}", Sha256::digest(&rows.bytes)),
     };
-    let mut shape = vec![samples.count()];
-    shape.extend(&samples.shape);
-    let view = TensorView::new(Dtype::F32, shape, &bytes)?;
-    let about = HashMap::from([("ddpm".to_owned(), serde_json::to_string(&about)?)]);
-    let file = safetensors::serialize([("samples", view)], Some(about))?;
+    let mut shape = vec![rows.count()];
+    shape.extend(&rows.shape);
+    let view = TensorView::new(rows.dtype, shape, &rows.bytes)?;
+    let about = HashMap::from([(ABOUT.to_owned(), serde_json::to_string(&about)?)]);
+    let file = safetensors::serialize([(ROWS, view)], Some(about))?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let path = folder.join(shard.file());
     write_file(&path, &file)?;
     Ok(path)
 }
 
-/// Puts the shards in `folder` together.
+/// Puts the shards in `folder` together: what was asked for, and all rows.
 ///
 /// # Errors
 ///
 /// If one is missing or damaged, or they are not shards of one set.
-pub fn merge(folder: &Path) -> Result<Samples> {
+pub fn merge(folder: &Path) -> Result<(Order, Rows)> {
     let mut parts = BTreeMap::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("shard-") && name.ends_with(".safetensors") {
-            let (about, samples) = read(&path).with_context(|| path.display().to_string())?;
+            let (about, rows) = read(&path).with_context(|| path.display().to_string())?;
             ensure!(
                 name == about.shard.file(),
                 "{}: says that it is {}",
                 path.display(),
                 about.shard.file()
             );
-            parts.insert(about.shard, (about, samples));
+            parts.insert(about.shard, (about, rows));
         }
     }
     let shown = folder.display();
-    let (_, (first, samples)) = parts
+    let (_, (first, example)) = parts
         .first_key_value()
         .with_context(|| format!("{shown} holds no shard"))?;
     for (other, _) in parts.values() {
         same(first, other).with_context(|| format!("{shown} holds shards of different sets"))?;
     }
-    let (of, found) = (first.shard.of.get(), parts.len());
-    if found < of {
+    let of = first.shard.of.get();
+    if parts.len() < of {
         let missing: Vec<_> = (1..=of)
             .filter(|index| parts.keys().all(|shard| shard.index.get() != *index))
             .map(|index| index.to_string())
             // However many shards a file claims there are.
             .take(20)
             .collect();
-        bail!(
-            "{shown}: of {of} shards these are missing: {}",
-            missing.join(", ")
-        );
+        let missing = missing.join(", ");
+        bail!("{shown}: of {of} shards these are missing: {missing}");
     }
-    let count: usize = (first.order.get(COUNT).and_then(|count| count.parse().ok()))
-        .with_context(|| format!("{shown}: {} says no number of samples", first.shard.file()))?;
-    let shape = samples.shape.clone();
-    let mut values = Vec::new();
-    for (shard, (_, samples)) in &parts {
-        let expected = shard.rows(count).len();
+    let mut all = Rows {
+        bytes: Vec::new(),
+        ..example.clone()
+    };
+    for (shard, (_, rows)) in &parts {
+        let expected = shard.rows(first.count).len();
         ensure!(
-            samples.count() == expected && samples.shape == shape,
-            "{shown}: {} holds {} samples of {:?}, not {expected} of {shape:?}",
+            rows.count() == expected && (rows.dtype, &rows.shape) == (all.dtype, &all.shape),
+            "{shown}: {} holds {} rows of {:?}, not {expected} of {:?}",
             shard.file(),
-            samples.count(),
-            samples.shape
+            rows.count(),
+            rows.shape,
+            all.shape
         );
-        values.extend(&samples.values);
+        all.bytes.extend(&rows.bytes);
     }
-    Ok(Samples { shape, values })
+    Ok((first.order.clone(), all))
 }
 
 /// That two shards are of one set.
 fn same(a: &About, b: &About) -> Result<()> {
     let names = (a.shard.file(), b.shard.file());
-    ensure!(a.shard.of == b.shard.of, "{} and {}", names.0, names.1);
+    let sizes = |about: &About| (about.shard.of, about.count);
+    ensure!(sizes(a) == sizes(b), "{} and {}", names.0, names.1);
     for key in a.order.keys().chain(b.order.keys()) {
         let [x, y] = [a, b].map(|about| about.order.get(key).map_or("nothing", String::as_str));
         ensure!(x == y, "{key} is {x} in {}, {y} in {}", names.0, names.1);
@@ -176,31 +205,31 @@ fn same(a: &About, b: &About) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<(About, Samples)> {
+fn read(path: &Path) -> Result<(About, Rows)> {
     let file = fs::read(path)?;
     let (_, metadata) = SafeTensors::read_metadata(&file)?;
-    let about = metadata.metadata().as_ref().and_then(|map| map.get("ddpm"));
-    let about: About = serde_json::from_str(about.context("is not a shard of samples")?)?;
+    let about = metadata.metadata().as_ref().and_then(|map| map.get(ABOUT));
+    let about: About = serde_json::from_str(about.context("is not a shard")?)?;
     let tensors = SafeTensors::deserialize(&file)?;
-    let view = tensors.tensor("samples")?;
-    let (words, _) = view.data().as_chunks::<4>();
+    let view = tensors.tensor(ROWS)?;
     let [_, shape @ ..] = view.shape() else {
-        bail!("samples has no shape");
+        bail!("{ROWS} has no shape");
     };
-    ensure!(view.dtype() == Dtype::F32, "samples is not f32");
     ensure!(
         shape.iter().all(|&n| n > 0),
-        "samples has shape {:?}",
+        "{ROWS} has shape {:?}",
         view.shape()
     );
-    if format!("{:x}", Sha256::digest(view.data())) != about.sha256 {
-        return Err(anyhow!("its SHA-256 is not the one it names"));
-    }
-    let samples = Samples {
+    ensure!(
+        format!("{:x}", Sha256::digest(view.data())) == about.sha256,
+        "its SHA-256 is not the one it names"
+    );
+    let rows = Rows {
+        dtype: view.dtype(),
         shape: shape.to_vec(),
-        values: words.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+        bytes: view.data().to_vec(),
     };
-    Ok((about, samples))
+    Ok((about, rows))
 }
 
 #[cfg(test)]

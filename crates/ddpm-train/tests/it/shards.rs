@@ -50,6 +50,35 @@ fn shards_put_together_are_the_set_of_one_machine() {
     }
 }
 
+/// Twenty images are two batches; each has its own times.
+#[test]
+fn an_evaluation_put_together_is_that_of_one_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run");
+    let question = "eval nll --from run --num 20 --times 3 --flow 2";
+    ok(folder, &format!("{question} --json one.json"));
+    for index in 1..=2 {
+        ok(folder, &format!("{question} --shard {index}/2 --out bits"));
+    }
+    ok(folder, "eval nll --merge --out bits --json two.json");
+    let read = |name| fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(read("one.json"), read("two.json"));
+    refused(
+        folder,
+        "sample --merge --out bits",
+        1,
+        &["something else than samples"],
+    );
+    fs::remove_file(folder.join("bits/shard-1-of-2.safetensors")).unwrap();
+    let merge = "eval nll --merge --out bits";
+    refused(folder, merge, 1, &["of 2 shards these are missing: 1"]);
+    drawn(folder, "pictures", 1);
+    let merge = "eval nll --merge --out pictures";
+    refused(folder, merge, 1, &["something else than an evaluation"]);
+}
+
 #[test]
 fn what_is_not_one_whole_set_is_refused() {
     let folder = tempfile::tempdir().unwrap();

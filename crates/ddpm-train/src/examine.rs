@@ -1,0 +1,159 @@
+//! Measuring a run: checkpoint and data in, bits per dimension out, by one machine or by several.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use burn::module::Module;
+use burn::tensor::Device;
+use safetensors::tensor::Dtype;
+
+use crate::checkpoint::{self, load_module, module_bytes};
+use crate::config::Config;
+use crate::data::{self, Dataset};
+use crate::evaluate::{Measured, Question, Report, measure};
+use crate::network::{AnyNetwork, build};
+use crate::plan::Plan;
+use crate::shard::{self, Rows, Shard};
+
+/// What `ddpm eval nll` is asked.
+#[derive(Clone, Debug)]
+pub struct Examination {
+    /// The run, or one of its checkpoints.
+    pub from: PathBuf,
+    /// The data, where it is not what the run was trained on.
+    pub data: Option<PathBuf>,
+    /// The question.
+    pub question: Question,
+}
+
+/// Evaluates a run's averaged weights.
+///
+/// # Errors
+///
+/// If the checkpoint or the data cannot be used, or the question does not fit them.
+pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
+    let all = 0..examination.question.images;
+    Ok(some(examination, all, device)?.0.report())
+}
+
+/// Evaluates a shard of the images, and leaves a file for [`merge`] in the folder `out`.
+///
+/// # Errors
+///
+/// As [`examine`], and if the file cannot be written.
+pub fn examine_shard(
+    examination: &Examination,
+    shard: Shard,
+    out: &Path,
+    device: &Device,
+) -> Result<PathBuf> {
+    let count = examination.question.images;
+    let (measured, order) = some(examination, shard.rows(count), device)?;
+    let rows = measured.rows();
+    let rows = Rows {
+        dtype: Dtype::F64,
+        shape: vec![measured.width()],
+        bytes: rows.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    };
+    shard::write(out, shard, count, order, &rows)
+}
+
+/// Puts together what the shards of an examination have left in the folder `out`.
+///
+/// # Errors
+///
+/// If the shards are not all there, whole and of one examination.
+pub fn merge(out: &Path) -> Result<Report> {
+    let (order, rows) = shard::merge(out)?;
+    let shown = out.display();
+    let number = |key: &str| -> Option<u32> { order.get(key)?.parse().ok() };
+    let read = || -> Option<Measured> {
+        let measured = Measured::empty(
+            usize::try_from(number("dimensions")?).ok()?,
+            number("timesteps").filter(|timesteps| *timesteps >= 2)?,
+            number("times each")?,
+            order.get("flow")? != "none",
+        );
+        let fits = rows.dtype == Dtype::F64 && rows.shape == [measured.width()];
+        let words = rows.bytes.as_chunks::<8>().0.iter();
+        let values: Vec<f64> = words.map(|word| f64::from_le_bytes(*word)).collect();
+        fits.then(|| measured.with_rows(&values))
+    };
+    let what = order.get("what").is_some_and(|what| what == BITS);
+    let measured = what.then(read).flatten();
+    let other = || format!("{shown} holds shards of something else than an evaluation");
+    Ok(measured.with_context(other)?.report())
+}
+
+/// What a shard of an evaluation says that it is.
+const BITS: &str = "bits per dimension";
+
+/// Some images of an examination measured, and what makes them a part of it.
+fn some(
+    examination: &Examination,
+    rows: Range<usize>,
+    device: &Device,
+) -> Result<(Measured, shard::Order)> {
+    let path = checkpoint::newest(&examination.from)?;
+    let file = path.join("config.toml");
+    let mut config = Config::read(&file)?;
+    if let Some(data) = &examination.data {
+        config.data.path = Some(data.clone());
+    }
+    let plan = Plan::new(config, &file.display().to_string())?;
+    let data = data::load(&plan.source)?;
+    let shape = checkpoint::row_shape(&path)?;
+    ensure!(
+        data.shape() == shape,
+        "the data has rows of shape {:?}, the network is for {shape:?}",
+        data.shape()
+    );
+    ensure!(
+        plan.classes().is_none() || plan.null_class().is_some() || data.classes().is_some(),
+        "the network needs classes, and the data has no labels"
+    );
+    let weights = path.join("ema.safetensors");
+    let (objective, classes) = (&plan.objective, plan.classes());
+    let question = &examination.question;
+    let learned = plan.config.objective.learned_variance;
+    match build(&plan.network, learned, &shape, 0, device)? {
+        AnyNetwork::UNet(network) => {
+            let network = load_module(&weights, *network)?;
+            let measured =
+                measure::<4, _>(&network, objective, classes, &data, question, rows, device)?;
+            let order = order(question, &measured, &data, &network)?;
+            Ok((measured, order))
+        }
+        AnyNetwork::Mlp(network) => {
+            let network = load_module(&weights, *network)?;
+            let measured =
+                measure::<2, _>(&network, objective, classes, &data, question, rows, device)?;
+            let order = order(question, &measured, &data, &network)?;
+            Ok((measured, order))
+        }
+    }
+}
+
+/// What the numbers of an image depend on.
+fn order<N: Module>(
+    question: &Question,
+    measured: &Measured,
+    data: &Dataset,
+    network: &N,
+) -> Result<shard::Order> {
+    let network = module_bytes(network).map_err(anyhow::Error::msg)?;
+    let flow = question
+        .flow
+        .map_or("none".to_owned(), |steps| format!("{steps} steps"));
+    Ok(shard::order([
+        ("what", BITS.to_owned()),
+        ("network", shard::hash(&network)),
+        ("data", format!("SHA-256 {}", data.sha256())),
+        ("seed", question.seed.to_string()),
+        ("dimensions", measured.dimensions.to_string()),
+        ("timesteps", measured.timesteps.to_string()),
+        ("times each", measured.times.to_string()),
+        ("flow", flow),
+    ]))
+}
