@@ -1,4 +1,4 @@
-//! The arguments of `ddpm train`, `check`, `sample` and `export`.
+//! The arguments of `ddpm train`, `check`, `sample`, `eval nll` and `export`.
 
 use std::path::PathBuf;
 
@@ -135,6 +135,53 @@ pub(crate) struct Sample {
     /// Also write samples.safetensors, the values before any rounding.
     #[arg(long)]
     pub(crate) raw: bool,
+    /// flex, ndarray, cuda or vulkan.
+    #[arg(long, value_name = "NAME", default_value = "flex")]
+    pub(crate) backend: String,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ddpm eval nll --from runs/digits
+  ddpm eval nll --from runs/digits --times 20 --flow 50 --json nll.json
+
+With --flow, the density along the probability-flow ODE stands beside the
+bound: Heun's method, the trace by one random probe an image.")]
+pub(crate) struct Nll {
+    /// A run's folder, or one of its checkpoints.
+    #[arg(long, value_name = "DIR", required_unless_present = "merge")]
+    pub(crate) from: Option<PathBuf>,
+    /// The data [default: what the run was trained on].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Images, the first of the data.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) num: usize,
+    /// Times drawn for each image [default: all].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) times: Option<u32>,
+    /// Also the probability flow, in so many steps.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) flow: Option<u32>,
+    /// Seed of noise, times and probes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Measure only the i-th of n shares of the images, into a file for --merge
+    /// in the folder --out.
+    #[arg(long, value_name = "i/n", requires = "out", conflicts_with = "json")]
+    pub(crate) shard: Option<Shard>,
+    /// Measure nothing: put together the shards in the folder --out.
+    #[arg(long, requires = "out", conflicts_with_all = [
+        "from", "data", "num", "times", "flow", "seed", "shard", "backend",
+    ])]
+    pub(crate) merge: bool,
+    /// The folder of shards.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Also write everything, each t's term too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
     /// flex, ndarray, cuda or vulkan.
     #[arg(long, value_name = "NAME", default_value = "flex")]
     pub(crate) backend: String,

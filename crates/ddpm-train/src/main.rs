@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use arguments::{Check, Export, Library, Sample, Train};
+use arguments::{Check, Export, Library, Nll, Sample, Train};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_schedule::NoiseSchedule;
@@ -20,7 +20,6 @@ use ddpm_train::generate::{Order, generate, merge};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan::{self, Plan};
 use ddpm_train::ranks::Ranks;
-use ddpm_train::shard::Shard;
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -86,53 +85,6 @@ struct ScheduleArgs {
 enum Measure {
     /// Bits per dimension: the variational bound, with standard errors.
     Nll(Nll),
-}
-
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  ddpm eval nll --from runs/digits
-  ddpm eval nll --from runs/digits --times 20 --flow 50 --json nll.json
-
-With --flow, the density along the probability-flow ODE stands beside the
-bound: Heun's method, the trace by one random probe an image.")]
-struct Nll {
-    /// A run's folder, or one of its checkpoints.
-    #[arg(long, value_name = "DIR", required_unless_present = "merge")]
-    from: Option<PathBuf>,
-    /// The data [default: what the run was trained on].
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    /// Images, the first of the data.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    num: usize,
-    /// Times drawn for each image [default: all].
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    times: Option<u32>,
-    /// Also the probability flow, in so many steps.
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
-    flow: Option<u32>,
-    /// Seed of noise, times and probes.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Measure only the i-th of n shares of the images, into a file for --merge
-    /// in the folder --out.
-    #[arg(long, value_name = "i/n", requires = "out", conflicts_with = "json")]
-    shard: Option<Shard>,
-    /// Measure nothing: put together the shards in the folder --out.
-    #[arg(long, requires = "out", conflicts_with_all = [
-        "from", "data", "num", "times", "flow", "seed", "shard", "backend",
-    ])]
-    merge: bool,
-    /// The folder of shards.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Also write everything, each t's term too, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// flex, ndarray, cuda or vulkan.
-    #[arg(long, value_name = "NAME", default_value = "flex")]
-    backend: String,
 }
 
 #[derive(clap::Args)]

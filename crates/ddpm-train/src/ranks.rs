@@ -4,13 +4,17 @@
 //! them, and every rank makes the same update of the same weights. The first rank alone writes.
 //! Without the feature `mpi`, and outside `mpirun`, a run has one rank.
 
+#[cfg(feature = "mpi")]
+#[path = "ranks/mpi.rs"]
+mod world;
+#[cfg(not(feature = "mpi"))]
+#[path = "ranks/none.rs"]
+mod world;
+
 use std::ops::Range;
 
-#[cfg(feature = "mpi")]
-use mpi::environment::Universe;
-#[cfg(feature = "mpi")]
-use mpi::traits::{Communicator, CommunicatorCollectives};
 use sha2::{Digest, Sha256};
+use world::World;
 
 /// Why processes cannot train together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,8 +52,7 @@ pub enum RanksError {
 #[derive(Default)]
 pub struct Ranks {
     /// None for a process alone.
-    #[cfg(feature = "mpi")]
-    universe: Option<Universe>,
+    world: Option<World>,
 }
 
 impl Ranks {
@@ -59,60 +62,28 @@ impl Ranks {
     /// # Errors
     ///
     /// If there are others, but this build has no MPI, or MPI does not begin.
-    #[cfg(feature = "mpi")]
     pub fn join() -> Result<Self, RanksError> {
-        if started_together().is_none() {
-            return Ok(Self::default());
-        }
-        // Checkpoints are written by another thread, which does not speak to the others.
-        let begun = mpi::initialize_with_threading(mpi::Threading::Funneled);
-        let (universe, _) = begun.ok_or(RanksError::NotBegun)?;
-        Ok(Self {
-            universe: Some(universe),
-        })
-    }
-
-    /// A process that was started alone is alone.
-    ///
-    /// # Errors
-    ///
-    /// If there are others: this build has no MPI.
-    #[cfg(not(feature = "mpi"))]
-    pub fn join() -> Result<Self, RanksError> {
-        match started_together() {
-            Some(ranks) if ranks > 1 => Err(RanksError::NotCompiled(ranks)),
-            _ => Ok(Self::default()),
-        }
+        let world = match started_together() {
+            Some(ranks) if ranks > 1 => Some(World::join(ranks)?),
+            _ => None,
+        };
+        Ok(Self { world })
     }
 
     /// This process's number, from 0.
     pub fn rank(&self) -> usize {
-        #[cfg(feature = "mpi")]
-        if let Some(universe) = &self.universe {
-            return usize::try_from(universe.world().rank()).unwrap_or(0);
-        }
-        0
+        self.world.as_ref().map_or(0, World::rank)
     }
 
     /// How many processes there are.
     pub fn size(&self) -> usize {
-        #[cfg(feature = "mpi")]
-        if let Some(universe) = &self.universe {
-            return usize::try_from(universe.world().size()).unwrap_or(1);
-        }
-        1
+        self.world.as_ref().map_or(1, World::size)
     }
 
     /// This process's number among those on its machine, by which it chooses among the machine's
     /// devices.
     pub fn local_rank(&self) -> usize {
-        #[cfg(feature = "mpi")]
-        if let Some(universe) = &self.universe {
-            let world = universe.world();
-            let here = world.split_shared(world.rank());
-            return usize::try_from(here.rank()).unwrap_or(0);
-        }
-        0
+        self.world.as_ref().map_or(0, World::local_rank)
     }
 
     /// Whether this is the one that writes.
@@ -139,37 +110,21 @@ impl Ranks {
         Ok(rank * rows..(rank + 1) * rows)
     }
 
-    /// Every rank's numbers, in the order of ranks, each as many as here.
-    ///
-    /// # Panics
-    ///
-    /// If MPI fails; it ends the process itself before it does.
+    /// Every rank's numbers, in the order of ranks, each as many as here. If MPI fails it ends the
+    /// process, here and below.
     pub fn gather(&self, values: &[f64]) -> Vec<f64> {
-        #[cfg(feature = "mpi")]
-        if let Some(universe) = &self.universe {
-            let mut all = vec![0.0; values.len() * self.size()];
-            universe.world().all_gather_into(values, &mut all[..]);
-            return all;
+        match &self.world {
+            Some(world) => world.gather(values),
+            None => values.to_vec(),
         }
-        values.to_vec()
     }
 
-    /// Replaces values by their sums over the ranks, the same on every one.
-    ///
-    /// # Panics
-    ///
-    /// As [`gather`](Self::gather).
+    /// The values' sums over the ranks, the same on every one.
     pub fn sum(&self, values: Vec<f32>) -> Vec<f32> {
-        #[cfg(feature = "mpi")]
-        if let Some(universe) = &self.universe {
-            let mut sums = vec![0.0; values.len()];
-            let sum = mpi::collective::SystemOperation::sum();
-            universe
-                .world()
-                .all_reduce_into(&values[..], &mut sums[..], sum);
-            return sums;
+        match &self.world {
+            Some(world) => world.sum(&values),
+            None => values,
         }
-        values
     }
 
     /// Waits until every rank is here.
@@ -208,17 +163,13 @@ impl Ranks {
         ranks.position(|other| !same(other)).map_or(Ok(()), apart)
     }
 
-    /// Ends all processes at once, for one that cannot go on; the others would wait for it for ever.
-    #[cfg(feature = "mpi")]
+    /// Ends all processes at once, for one that cannot go on: the others would wait for it for ever.
+    /// A process alone has nobody to end.
     pub fn abort(&self, code: i32) {
-        if let Some(universe) = &self.universe {
-            universe.world().abort(code);
+        if let Some(world) = &self.world {
+            world.abort(code);
         }
     }
-
-    /// Ends all other processes: there are none.
-    #[cfg(not(feature = "mpi"))]
-    pub fn abort(&self, _code: i32) {}
 }
 
 /// How many processes were started together, as their starter tells each: Open MPI; MPICH, Intel MPI

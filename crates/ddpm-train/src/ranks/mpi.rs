@@ -1,0 +1,60 @@
+//! The ranks as MPI has them.
+
+use mpi::Threading;
+use mpi::collective::SystemOperation;
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, CommunicatorCollectives};
+
+use super::RanksError;
+
+/// All processes that were started together, and MPI as long as it lives.
+pub(super) struct World {
+    all: SimpleCommunicator,
+    _universe: Universe,
+}
+
+impl World {
+    pub(super) fn join(_ranks: usize) -> Result<Self, RanksError> {
+        // Checkpoints are written by another thread, which does not speak to the others.
+        let begun = mpi::initialize_with_threading(Threading::Funneled);
+        let (universe, _) = begun.ok_or(RanksError::NotBegun)?;
+        Ok(Self {
+            all: universe.world(),
+            _universe: universe,
+        })
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        number(self.all.rank())
+    }
+
+    pub(super) fn size(&self) -> usize {
+        number(self.all.size())
+    }
+
+    pub(super) fn local_rank(&self) -> usize {
+        number(self.all.split_shared(self.all.rank()).rank())
+    }
+
+    pub(super) fn gather(&self, values: &[f64]) -> Vec<f64> {
+        let mut all = vec![0.0; values.len() * self.size()];
+        self.all.all_gather_into(values, &mut all[..]);
+        all
+    }
+
+    pub(super) fn sum(&self, values: &[f32]) -> Vec<f32> {
+        let mut sums = vec![0.0; values.len()];
+        (self.all).all_reduce_into(values, &mut sums[..], SystemOperation::sum());
+        sums
+    }
+
+    pub(super) fn abort(&self, code: i32) {
+        self.all.abort(code);
+    }
+}
+
+/// MPI counts in `int`, and never below zero.
+fn number(of: i32) -> usize {
+    usize::try_from(of).unwrap_or(0)
+}
