@@ -14,6 +14,7 @@ mod nightly;
 mod peers;
 mod race;
 mod tidy;
+mod torture;
 
 use std::{
     env,
@@ -40,6 +41,7 @@ Checks:
                         steps: fmt tidy package clippy doc vulkan cuda tests
   props [--cases N]     the property tests, with N cases each (default 25600)
   mutate [EQUATION]...  equations made wrong, each to the death of its test
+  torture [--kills N]   runs killed and resumed; every fault injected
   tidy                  the house rules that no compiler checks
   package               the published crates, each built from its own archive
   deny                  licenses and advisories, with cargo-deny
@@ -96,6 +98,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "deny" => commands::deny(arguments),
         "book" => commands::book(arguments),
         "mutate" => mutate::mutate(arguments),
+        "torture" => torture::torture(arguments),
         "miri" => nightly::miri(arguments),
         "fuzz" => nightly::fuzz(arguments),
         "help" | "--help" | "-h" => {
