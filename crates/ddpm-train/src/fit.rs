@@ -220,6 +220,11 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let progress = self.progress();
         let mut troubles = Troubles::new(&progress);
         let mut saver = Saver::new(&out, self.plan.keep, self.saved);
+        // A process that died once its last checkpoint was written has not removed older ones.
+        troubles.note(
+            "checkpoint",
+            checkpoint::prune(&out, self.step, self.plan.keep),
+        );
         let mut before = Instant::now();
         while self.step < config.steps && stop.asked().is_none() {
             let batch = batches.next().context("the loader ended")?;

@@ -10,7 +10,8 @@ use crate::plan::{NetworkPlan, Plan};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
     "training takes {:.1} GiB at least ({parameters:.2e} parameters, {:.1} GiB of activations), and \
-     this machine has {:.1} GiB: choose a smaller model or batch_size, or a larger accumulate",
+     this machine has {:.1} GiB: choose a smaller model, batch_size or sampling.count, or a larger \
+     accumulate",
     gib(*needed), gib(*activations), gib(*available)
 )]
 pub struct MemoryError {
@@ -74,7 +75,13 @@ fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), Memo
     let row: f64 = shape.iter().map(|&n| n as f64).product();
     let activations = FLOAT * part * needs.activations;
     let batch = FLOAT * config.batch_size as f64 * row;
-    let needed = COPIES * FLOAT * needs.parameters + activations + batch;
+    // Pictures are drawn when a step's activations are gone.
+    let drawn = if config.sampling.every > 0 {
+        FLOAT * config.sampling.count as f64 * row
+    } else {
+        0.0
+    };
+    let needed = COPIES * FLOAT * needs.parameters + (activations + batch).max(drawn);
     if needed <= available {
         return Ok(());
     }
@@ -89,7 +96,6 @@ fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), Memo
 /// A U-Net on images of so many channels and pixels. Blocks that are alike are counted, not visited,
 /// for a file may ask for any number of them.
 fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
-    let temb = config.time_embed_dim() as f64;
     let channels: Vec<f64> = config
         .block_out_channels
         .iter()
@@ -97,6 +103,8 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
         .collect();
     let layers = config.layers_per_block as f64;
     let (first, last) = (channels[0], channels[channels.len() - 1]);
+    // As `time_embed_dim`, where that has no room for the product.
+    let temb = 4.0 * first;
     let mut needs = Needs {
         parameters: temb * temb + 18.0 * image_channels as f64 * first,
         activations: 0.0,
