@@ -61,7 +61,12 @@ pub fn check(plan: &Plan, shape: &[usize], device: &Device) -> Result<(), Memory
     }
 }
 
-fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), MemoryError> {
+/// Whether so many bytes are enough for training a plan on rows of `shape`.
+///
+/// # Errors
+///
+/// If they are not.
+pub fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), MemoryError> {
     let needs = match (&plan.network, shape) {
         (NetworkPlan::UNet(config), &[channels, height, width]) => {
             unet(config, channels, height as f64 * width as f64)

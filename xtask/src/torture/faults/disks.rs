@@ -28,15 +28,23 @@ impl Mount {
         let shown = folder.display().to_string();
         system("mount", &["--bind", &shown, &shown])?;
         let mount = Self(folder.to_owned());
-        system("mount", &["-o", "remount,bind,ro", &shown])?;
-        Ok(mount)
+        // Refused as long as a file in it is open for writing, which may be at any instant.
+        let mut refused = Err(String::new());
+        for _ in 0..1000 {
+            refused = system("mount", &["-o", "remount,bind,ro", &shown]);
+            if refused.is_ok() {
+                return Ok(mount);
+            }
+        }
+        refused.map(|()| mount)
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
         let shown = self.0.display().to_string();
-        if let Err(error) = system("umount", &[&shown]) {
+        // Lazily: a file in it may be open, as above.
+        if let Err(error) = system("umount", &["-l", &shown]) {
             eprintln!("{shown} is still mounted: {error}");
         }
     }
