@@ -101,6 +101,7 @@ pub fn check_within(plan: &Plan, shape: &[usize], available: f64) -> Result<(), 
 /// A U-Net on images of so many channels and pixels. Blocks that are alike are counted, not visited,
 /// for a file may ask for any number of them.
 fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
+    let temb = config.time_embed_dim() as f64;
     let channels: Vec<f64> = config
         .block_out_channels
         .iter()
@@ -108,8 +109,6 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
         .collect();
     let layers = config.layers_per_block as f64;
     let (first, last) = (channels[0], channels[channels.len() - 1]);
-    // As `time_embed_dim`, where that has no room for the product.
-    let temb = 4.0 * first;
     let mut needs = Needs {
         parameters: temb * temb + 18.0 * image_channels as f64 * first,
         activations: 0.0,
