@@ -15,6 +15,7 @@ mod peers;
 mod race;
 mod ranks;
 mod tidy;
+mod torture;
 
 use std::{
     env,
@@ -41,9 +42,9 @@ Checks:
                         steps: fmt tidy package clippy doc vulkan cuda tests mpi
   props [--cases N]     the property tests, with N cases each (default 25600)
   mutate [EQUATION]...  equations made wrong, each to the death of its test
+  torture [--kills N]   runs killed and resumed; every fault injected
   tidy                  the house rules that no compiler checks
-  package               the published crates, each built from its own archive
-  deny                  licenses and advisories, with cargo-deny
+  package, deny         each crate from its own archive; licenses, advisories
   mpi                   1, 2 and 4 processes train one run, if MPI is installed
   miri                  the kernels' unsafe code under Miri, in plain Rust
   fuzz [TARGET]         any input, AddressSanitizer; --minutes N (default 30)
@@ -99,6 +100,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "book" => commands::book(arguments),
         "mutate" => mutate::mutate(arguments),
         "mpi" => ranks::mpi(arguments),
+        "torture" => torture::torture(arguments),
         "miri" => nightly::miri(arguments),
         "fuzz" => nightly::fuzz(arguments),
         "help" | "--help" | "-h" => {

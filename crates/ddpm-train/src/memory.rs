@@ -10,7 +10,8 @@ use crate::plan::{NetworkPlan, Plan};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
     "training takes {:.1} GiB at least ({parameters:.2e} parameters, {:.1} GiB of activations), and \
-     this machine has {:.1} GiB: choose a smaller model or batch_size, or a larger accumulate",
+     this machine has {:.1} GiB: choose a smaller model, batch_size or sampling.count, or a larger \
+     accumulate",
     gib(*needed), gib(*activations), gib(*available)
 )]
 pub struct MemoryError {
@@ -66,7 +67,12 @@ pub fn check(
     }
 }
 
-fn check_within(
+/// Whether so many bytes are enough for training a plan on rows of `shape`, as one of so many ranks.
+///
+/// # Errors
+///
+/// If they are not.
+pub fn check_within(
     plan: &Plan,
     shape: &[usize],
     ranks: usize,
@@ -86,7 +92,13 @@ fn check_within(
     let row: f64 = shape.iter().map(|&n| n as f64).product();
     let activations = FLOAT * part * needs.activations;
     let batch = FLOAT * rows * row;
-    let needed = COPIES * FLOAT * needs.parameters + activations + batch;
+    // Pictures are drawn when a step's activations are gone.
+    let drawn = if config.sampling.every > 0 {
+        FLOAT * config.sampling.count as f64 * row
+    } else {
+        0.0
+    };
+    let needed = COPIES * FLOAT * needs.parameters + (activations + batch).max(drawn);
     if needed <= available {
         return Ok(());
     }

@@ -14,6 +14,12 @@ use crate::config::{
 use crate::data::{Channels, Source};
 use crate::optim::{AdamWSettings, LearningRate};
 
+/// Timesteps beyond these would be a table of a size that no network was trained on.
+pub(crate) const MOST_TIMESTEPS: u32 = 1_000_000;
+
+/// Threads beyond these prepare no batch sooner.
+const MOST_WORKERS: usize = 1024;
+
 /// The network a plan asks for. Channels come from the data, which is not loaded yet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NetworkPlan {
@@ -158,6 +164,12 @@ fn check_counts(config: &Config) -> Result<(), Refusal> {
             "at least 1 and a divisor of batch_size",
         ),
         (
+            "data.workers",
+            config.data.workers <= MOST_WORKERS,
+            config.data.workers.to_string(),
+            "at most 1024",
+        ),
+        (
             "optimizer.learning_rate",
             optimizer.learning_rate > 0.0 && optimizer.learning_rate <= 1.0,
             optimizer.learning_rate.to_string(),
@@ -278,6 +290,9 @@ fn source(config: &Config) -> Result<Source, Refusal> {
 /// If a number is out of its range or of another family's; the message names it.
 pub fn schedule(config: &Schedule) -> Result<NoiseSchedule, String> {
     let steps = config.timesteps;
+    if steps > MOST_TIMESTEPS {
+        return Err(format!("{steps} timesteps are more than {MOST_TIMESTEPS}"));
+    }
     let betas = matches!(
         config.kind,
         ScheduleKind::Linear | ScheduleKind::ScaledLinear

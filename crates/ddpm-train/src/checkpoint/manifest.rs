@@ -126,9 +126,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Length of all files together.
+    /// Length of all files together; of files that cannot be, the largest number there is.
     pub fn bytes(&self) -> u64 {
-        self.files.values().map(|entry| entry.size).sum()
+        let sizes = self.files.values().map(|entry| entry.size);
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// The SHA-256 of the training state: weights, average, optimizer, remembered losses, step and

@@ -12,8 +12,11 @@ use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageReader, ImageResult, L
 
 use super::{Channels, DataError, Dataset, Values, read};
 
-/// Memory one image may take while it is decoded: a header cannot ask for more.
-const MAX_DECODED: u64 = 256 << 20;
+/// Memory one image may take while it is decoded and cropped: a header cannot ask for more.
+const MAX_DECODED: u64 = 1 << 30;
+
+/// Bytes that a pixel of the middle square takes beside the image: 16-bit RGBA, then RGB.
+const SQUARE: u64 = 8 + 6;
 
 /// White in 16 bits.
 const WHITE: u32 = 65_535;
@@ -181,6 +184,9 @@ fn open(bytes: Vec<u8>) -> ImageResult<DynamicImage> {
     let mut decoder = reader.into_decoder()?;
     // The decoder counts what it needs itself, but not the image it fills.
     limits.reserve(decoder.total_bytes())?;
+    let (width, height) = decoder.dimensions();
+    let short = u64::from(width.min(height));
+    limits.reserve(SQUARE.saturating_mul(short * short))?;
     let orientation = decoder.orientation()?;
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);

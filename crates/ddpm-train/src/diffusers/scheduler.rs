@@ -18,11 +18,9 @@ use serde_json::{Value, json};
 
 use super::DiffusersError;
 use super::json::Keys;
+use crate::plan::MOST_TIMESTEPS;
 
 pub use export::ddpm_config;
-
-/// Times beyond these would be a table of a size that no network was trained on.
-const MOST_TIMESTEPS: u32 = 1_000_000;
 
 /// From how many steps on diffusers ends in a second order step where it could take one of first.
 const LOWER_ORDER_BELOW: u32 = 15;

@@ -9,6 +9,7 @@ use burn::module::Module;
 use super::record::{Record, plot_loss};
 use super::saver::{Saver, Troubles};
 use super::{Metrics, Run};
+use crate::checkpoint::prune;
 use crate::network::Network;
 use crate::progress::Progress;
 
@@ -33,10 +34,15 @@ impl Output {
             run.ranks.size(),
             &run.out,
         );
+        let record = Record::open(&run.out.join("metrics.jsonl"), run.step)?;
+        let mut troubles = Troubles::new(Progress::new(run.step, config.steps));
+        // A process that died once its last checkpoint was written has not removed older ones.
+        let pruned = prune(&run.out, run.step, run.plan.keep);
+        troubles.note("checkpoint", pruned);
         Ok(Self {
             out: run.out.clone(),
-            record: Record::open(&run.out.join("metrics.jsonl"), run.step)?,
-            troubles: Troubles::new(Progress::new(run.step, config.steps)),
+            record,
+            troubles,
             saver: Saver::new(&run.out, run.plan.keep, run.saved),
             before: Instant::now(),
         })

@@ -25,7 +25,7 @@ pub struct Saved {
     pub stall: f64,
 }
 
-/// What could not be written, each said once.
+/// What could not be written, each said once until it can be.
 pub(super) struct Troubles {
     /// Where it is said.
     pub(super) progress: Progress,
@@ -55,7 +55,8 @@ impl Troubles {
             }
             Err(error) => {
                 let message = format!("{what} not written: {error:#}");
-                if self.open.get(what) != Some(&message) {
+                // The next checkpoint's error names another folder, but is the same trouble.
+                if !self.open.contains_key(what) {
                     self.progress.say(&format!("training goes on: {message}"));
                 }
                 self.open.insert(what, message);

@@ -58,6 +58,9 @@ fn what_cannot_be_is_refused_with_both_numbers() {
     );
     let error = error.unwrap_err().to_string();
     assert!(error.contains("8.0 GiB"), "{error}");
+    let pictures = |c: &mut Config| c.sampling.count = usize::MAX / 16;
+    let error = check_within(&plan("cifar10", pictures), &shape, 1, machine).unwrap_err();
+    assert!(error.to_string().contains("sampling.count"), "{error}");
     let parts = |config: &mut Config| (config.batch_size, config.accumulate) = (4096, 4096);
     assert_eq!(
         check_within(&plan("cifar10", parts), &shape, 1, machine),

@@ -148,6 +148,13 @@ fn a_manifest_of_another_kind_is_refused_with_the_reason() {
         let error = Manifest::verify(&newest).unwrap_err().to_string();
         assert!(error.contains(word), "{to}: {error}");
     }
+    let endless = format!("\"size\": {}", u64::MAX);
+    let lines = text.lines().map(|line| match line.split_once("\"size\"") {
+        Some((indent, _)) => format!("{indent}{endless},\n"),
+        None => format!("{line}\n"),
+    });
+    let manifest = Manifest::parse(lines.collect::<String>().as_bytes()).unwrap();
+    assert_eq!(manifest.bytes(), u64::MAX);
     fs::write(&path, "[".repeat(1 << 20)).unwrap();
     assert!(Manifest::verify(&newest).is_err());
     // A link may lead anywhere.
@@ -211,6 +218,20 @@ fn no_more_are_kept_than_asked_for() {
         let expected: Vec<_> = kept.iter().map(|step| format!("step-{step:08}")).collect();
         assert_eq!(names(folder, "run"), expected, "{rules}");
     }
+}
+
+/// A process that dies between its last checkpoint and the removal of those before leaves nothing
+/// to be done but that.
+#[test]
+fn what_was_left_of_a_finished_run_is_removed() {
+    let (folder, newest) = trained();
+    let config = folder.path().join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let rule = "[checkpoint]\nkeep_last = 1";
+    fs::write(&config, text.replace("[checkpoint]", rule)).unwrap();
+    ok(folder.path(), "train --out run --resume");
+    assert_eq!(names(folder.path(), "run"), ["step-00000004"]);
+    Manifest::verify(&newest).unwrap();
 }
 
 /// Which are the best, the record says; the newest is kept beside them.

@@ -214,6 +214,16 @@ fn what_cannot_be_done_is_said() {
             "accumulate = 3",
             &["accumulate", "divisor"],
         ),
+        (
+            "timesteps = 1000",
+            "timesteps = 4294967295",
+            &["schedule", "more than 1000000"],
+        ),
+        (
+            "kind = \"digits\"",
+            "kind = \"digits\"\nworkers = 1000000000",
+            &["data.workers", "1000000000 must be at most 1024"],
+        ),
     ] {
         let text = fs::read_to_string(folder.join("tiny.toml")).unwrap();
         assert!(text.contains(from), "{from}");

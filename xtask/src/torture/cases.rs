@@ -1,0 +1,213 @@
+//! The runs that are tortured: each recipe made small, plain and with every feature.
+
+use super::{program::Program, random::Random};
+use anyhow::{Context as _, ensure};
+use std::{fs, path::Path};
+
+/// Changes of a text: what is there, and what takes its place.
+type Changes = &'static [(&'static str, &'static str)];
+
+/// A recipe, and what makes it small.
+struct Recipe {
+    name: &'static str,
+    smaller: Changes,
+    /// What turns on everything that a run has to remember; the small recipe is plain.
+    features: Changes,
+}
+
+/// Times drawn by their last losses, of so few times that all are known before the run is over.
+const IMAGES: Changes = &[
+    ("timesteps = 1000", "timesteps = 4"),
+    (
+        "weighting = \"simple\"\n",
+        "weighting = \"simple\"\nlearned_variance = true\nimportance_sampling = true\n\
+         stratified = true\n",
+    ),
+    ("batch_size = 4\n", "batch_size = 4\naccumulate = 2\n"),
+];
+
+const RECIPES: [Recipe; 4] = [
+    Recipe {
+        name: "digits",
+        smaller: &[
+            ("\nsteps = 1000\n", "\nsteps = 24\n"),
+            ("batch_size = 64", "batch_size = 4"),
+            ("[32, 64]", "[8, 8]"),
+            ("norm_num_groups = 8", "norm_num_groups = 4"),
+            ("warmup = 50", "warmup = 15"),
+            (
+                "steps = 50\ncount = 100\nevery = 250",
+                "steps = 3\ncount = 3\nevery = 12",
+            ),
+            ("[checkpoint]\nevery = 250", "[checkpoint]\nevery = 1"),
+        ],
+        features: &[
+            ("\"digits\"\n\n[sch", "\"digits\"\nflip = true\n\n[sch"),
+            (
+                "layers_per_block = 1",
+                "layers_per_block = 1\ndropout = 0.1",
+            ),
+            ("sampler = \"ddim\"", "sampler = \"ancestral-learned\""),
+        ],
+    },
+    Recipe {
+        name: "fashion-mnist",
+        smaller: &[
+            ("\nsteps = 6000\n", "\nsteps = 12\n"),
+            ("batch_size = 32", "batch_size = 4"),
+            ("\"idx\"\n", "\"idx\"\npath = \"../idx\"\n"),
+            ("[16, 32, 64]", "[4, 4, 8]"),
+            ("norm_num_groups = 8", "norm_num_groups = 4"),
+            ("warmup = 200", "warmup = 8"),
+            (
+                "steps = 50\ncount = 64\nevery = 1000",
+                "steps = 2\ncount = 2\nevery = 6",
+            ),
+            ("[checkpoint]\nevery = 500", "[checkpoint]\nevery = 1"),
+        ],
+        features: &[
+            (
+                "layers_per_block = 1",
+                "layers_per_block = 1\ndropout = 0.1",
+            ),
+            ("sampler = \"ddim\"", "sampler = \"ancestral-learned\""),
+        ],
+    },
+    Recipe {
+        name: "cifar10",
+        smaller: &[
+            ("\nsteps = 800000\n", "\nsteps = 12\n"),
+            ("batch_size = 128", "batch_size = 4"),
+            (
+                "\"cifar10\"\nflip",
+                "\"cifar10\"\npath = \"../cifar10\"\nflip",
+            ),
+            ("[128, 256, 256, 256]", "[4, 4, 4, 8]"),
+            ("layers_per_block = 2", "layers_per_block = 1"),
+            ("norm_num_groups = 32", "norm_num_groups = 4"),
+            ("warmup = 5000", "warmup = 8"),
+            (
+                "steps = 1000\ncount = 64\nevery = 10000",
+                "steps = 2\ncount = 2\nevery = 6",
+            ),
+            ("[checkpoint]\nevery = 5000", "[checkpoint]\nevery = 1"),
+        ],
+        features: &[("\"ancestral-beta\"", "\"ancestral-learned\"")],
+    },
+    Recipe {
+        name: "swiss-roll",
+        smaller: &[
+            ("\nsteps = 10000\n", "\nsteps = 60\n"),
+            ("batch_size = 256", "batch_size = 4"),
+            ("hidden = 128", "hidden = 16"),
+            ("warmup = 100", "warmup = 40"),
+            (
+                "steps = 200\ncount = 2000\nevery = 1000",
+                "steps = 3\ncount = 4\nevery = 30",
+            ),
+            ("[checkpoint]\nevery = 1000", "[checkpoint]\nevery = 1"),
+        ],
+        features: &[
+            ("timesteps = 200", "timesteps = 4"),
+            ("batch_size = 4\n", "batch_size = 4\naccumulate = 2\n"),
+            (
+                "weighting = \"simple\"\n",
+                "weighting = \"simple\"\nimportance_sampling = true\nstratified = true\n",
+            ),
+        ],
+    },
+];
+
+/// Fewer checkpoints, of which few are kept.
+const KEEP: Changes = &[("\nevery = 1\n", "\nevery = 2\nkeep_last = 2\n")];
+
+/// More threads that prepare batches, for the lives after the first.
+const WORKERS: Changes = &[("[data]\n", "[data]\nworkers = 3\n")];
+
+/// A run to torture.
+pub(super) struct Case {
+    pub(super) recipe: &'static str,
+    /// Whether everything is on that a run has to remember.
+    pub(super) features: bool,
+    /// The configuration of its first life.
+    pub(super) first: String,
+    /// The same run's for the lives after.
+    pub(super) later: String,
+}
+
+/// Every recipe as the program has it, small, plain and with features.
+pub(super) fn cases(program: &Program, folder: &Path) -> anyhow::Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for recipe in &RECIPES {
+        let text = program.succeed(folder, &format!("recipe {}", recipe.name))?;
+        let context = || format!("recipe {}", recipe.name);
+        let plain = changed(text, recipe.smaller).with_context(context)?;
+        let images = if recipe.name == "swiss-roll" {
+            &[]
+        } else {
+            IMAGES
+        };
+        let all = [images, recipe.features, KEEP].into_iter();
+        let rich = all.into_iter().try_fold(plain.clone(), changed);
+        let rich = rich.with_context(context)?;
+        cases.push(Case {
+            recipe: recipe.name,
+            features: false,
+            later: plain.clone(),
+            first: plain,
+        });
+        cases.push(Case {
+            recipe: recipe.name,
+            features: true,
+            later: changed(rich.clone(), WORKERS).with_context(context)?,
+            first: rich,
+        });
+    }
+    Ok(cases)
+}
+
+/// A text with all the changes, each at the first place of its kind, which must be there.
+pub(super) fn changed(mut text: String, changes: &[(&str, &str)]) -> anyhow::Result<String> {
+    for (from, to) in changes {
+        ensure!(text.contains(from), "no {from:?} to be replaced");
+        text = text.replacen(from, to, 1);
+    }
+    Ok(text)
+}
+
+/// Data of the shape of Fashion-MNIST's, in `folder/idx`, and of CIFAR-10's, in `folder/cifar10`.
+pub(super) fn write_data(folder: &Path) -> anyhow::Result<()> {
+    let mut random = Random::new(0);
+    write_idx(&folder.join("idx"), 28, &mut random)?;
+    let cifar10 = folder.join("cifar10");
+    fs::create_dir_all(&cifar10).with_context(|| cifar10.display().to_string())?;
+    for batch in 1..=5 {
+        let mut bytes = Vec::new();
+        for class in 0..8 {
+            bytes.push(class);
+            bytes.extend((0..3 * 32 * 32).map(|_| random.byte()));
+        }
+        let path = cifar10.join(format!("data_batch_{batch}.bin"));
+        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Forty images of `side`×`side` pixels and their labels, of ten classes.
+pub(super) fn write_idx(folder: &Path, side: u8, random: &mut Random) -> anyhow::Result<()> {
+    const COUNT: u8 = 40;
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut images = vec![0, 0, 8, 3, 0, 0, 0, COUNT, 0, 0, 0, side, 0, 0, 0, side];
+    let pixels = usize::from(COUNT) * usize::from(side) * usize::from(side);
+    images.extend((0..pixels).map(|_| random.byte()));
+    let mut labels = vec![0, 0, 8, 1, 0, 0, 0, COUNT];
+    labels.extend((0..COUNT).map(|i| i % 10));
+    for (name, bytes) in [
+        ("train-images-idx3-ubyte", images),
+        ("train-labels-idx1-ubyte", labels),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What was found, as tables to print and as `docs/faults.md`.
+
+use super::{Findings, faults::Fault, kills::Kills};
+use std::fmt::Write as _;
+
+/// Both tables.
+pub(super) fn tables(findings: &Findings) -> String {
+    format!("{}\n{}", kills(&findings.kills), faults(&findings.faults))
+}
+
+/// A row a case, and their sum.
+fn kills(found: &[Kills]) -> String {
+    let mut text = String::from(
+        "| recipe | features | kills | in a checkpoint's writing | before the first | runs | \
+         steps lost, at most | differences |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
+    );
+    let mut total = Kills::default();
+    for case in found {
+        let features = if case.features { "all" } else { "" };
+        row(&mut text, case.recipe, features, case);
+        total.count += case.count;
+        total.unfinished += case.unfinished;
+        total.before += case.before;
+        total.runs += case.runs;
+        total.lost = total.lost.max(case.lost);
+        total.differences.extend(case.differences.iter().cloned());
+    }
+    row(&mut text, "together", "", &total);
+    text
+}
+
+fn row(text: &mut String, recipe: &str, features: &str, kills: &Kills) {
+    let Kills {
+        count,
+        unfinished,
+        before,
+        runs,
+        lost,
+        differences,
+        ..
+    } = kills;
+    let differences = match differences.as_slice() {
+        [] => "0".to_owned(),
+        some => format!("{}: {}", some.len(), some.join("; ")),
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "| {recipe} | {features} | {count} | {unfinished} | {before} | {runs} | {lost} | \
+         {differences} |"
+    );
+}
+
+/// A row a fault.
+fn faults(found: &[Fault]) -> String {
+    let mut text = String::from(
+        "| fault | times | steps lost | the first line that is said |\n|---|--:|--:|---|\n",
+    );
+    for fault in found {
+        let Fault {
+            what,
+            times,
+            lost,
+            said,
+            broken,
+        } = fault;
+        // A bar would end the cell, and a line end the row.
+        let said = said.replace('|', "\\|").replace('\n', " ");
+        let said = match (broken, times) {
+            (true, _) => format!("**not as promised**: {said}"),
+            (false, 0) => said,
+            (false, _) if said.is_empty() => "nothing".to_owned(),
+            (false, _) => format!("`{said}`"),
+        };
+        let _ = writeln!(text, "| {what} | {times} | {lost} | {said} |");
+    }
+    text
+}
+
+/// `docs/faults.md`.
+pub(super) fn page(findings: &Findings) -> String {
+    let minutes = findings.time.as_secs_f64() / 60.0;
+    let (kills, faults) = (kills(&findings.kills), faults(&findings.faults));
+    format!(
+        "\
+# Faults
+
+`cargo xtask torture` writes this page; `--kills N` chooses how many processes it kills, 200 without
+it. This one took {minutes:.0} minutes. What needs root is left out for other users, and said to be.
+
+## What is promised
+
+A run that is killed and resumed with `ddpm train --resume` is the run that was never killed. Weights,
+averages, moments and the losses that times are drawn by are the same bytes (`ddpm check --hash` is the
+same line), the record is the same but for what the clock says, the pictures are the same. It does not
+matter when it was killed, how often, with how many workers it goes on, or what was being written.
+What a kill costs is time: the steps since the newest checkpoint, or, while that is still being written,
+since the one before; never more than twice `checkpoint.every`.
+
+A checkpoint is whole or it is not one. Its directory is written under another name, synced and
+renamed; its manifest, written last, holds every file's size and SHA-256. What does not agree with its
+manifest is named and passed over, and never read.
+
+What cannot be written on the way is said once and does not stop the training; when it can be written
+again, that is said too. A run whose last files could not be written does not end as if they were.
+What a run cannot survive is refused before anything is computed, in a sentence that names the file,
+the key or the number.
+
+The promise is for one backend on one device, with the same program. On CPUs it holds for any number
+of threads, because work is divided by shapes alone. GPUs cannot give it: their kernels add by
+atomic operations, in the order in which threads arrive, and which kernel is used is chosen by timing
+it at run time, so the next process may choose another one, which adds in another order. There a
+resumed run begins with the same bytes, the same noise and the same order of the data, and drifts from
+the other by rounding, as two runs from the beginning would.
+
+## Kills
+
+SIGKILL after a random part of a run's life, its start included; every recipe, made small, with data
+of the same shape, plain and with features: accumulation, dropout, mirrored rows, times drawn by their
+losses, learned variance (images), a warmup of rate and average, `keep_last`, and other workers after
+each resume. A checkpoint is taken every step, with features every two steps, so that many
+kills fall into the writing of one. A run suffers six kills, if it does not reach its end before, is
+brought to its end, and is compared with the one that was never killed: hash, record, last picture,
+names of all files. A kill that comes after the process's end is not counted.
+
+{kills}
+## Faults
+
+Each is injected into a small run, with checkpoints every two or ten steps. What survives is resumed and
+compared by hash with a run that nothing happened to. Damage is to the newest of two checkpoints, a bit
+or a length chosen at random, found by `ddpm check` each time and survived by `--resume`.
+
+{faults}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_add_up() {
+        let case = |count, unfinished, lost| Kills {
+            recipe: "digits",
+            count,
+            unfinished,
+            lost,
+            runs: 1,
+            ..Kills::default()
+        };
+        let text = kills(&[case(5, 2, 1), case(6, 0, 3)]);
+        let last = text.lines().last().unwrap();
+        assert_eq!(last, "| together |  | 11 | 2 | 0 | 2 | 3 | 0 |");
+    }
+
+    #[test]
+    fn a_difference_is_shown() {
+        let case = Kills {
+            recipe: "digits",
+            differences: vec!["run 1: hash".into()],
+            ..Kills::default()
+        };
+        assert!(kills(&[case]).contains("| 1: run 1: hash |"));
+    }
+
+    #[test]
+    fn what_is_said_stays_in_its_cell() {
+        let fault = |times, said: &str, broken| Fault {
+            what: "a".into(),
+            times,
+            lost: "0".into(),
+            said: said.into(),
+            broken,
+        };
+        let text = faults(&[
+            fault(1, "x | y\nz", false),
+            fault(0, "not run: no", false),
+            fault(1, "", false),
+            fault(1, "other", true),
+        ]);
+        let rows: Vec<_> = text.lines().skip(2).collect();
+        let expected = [
+            "| a | 1 | 0 | `x \\| y z` |",
+            "| a | 0 | 0 | not run: no |",
+            "| a | 1 | 0 | nothing |",
+            "| a | 1 | 0 | **not as promised**: other |",
+        ];
+        assert_eq!(rows, expected);
+    }
+}

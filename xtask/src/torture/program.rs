@@ -1,0 +1,223 @@
+//! The program `ddpm` as these tests see it: started, signalled, killed, and what it said.
+
+use crate::{cargo_command, checks::WORKSPACE, root};
+use anyhow::{Context as _, bail, ensure};
+use std::{
+    env, fs,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The compiled program.
+pub(super) struct Program {
+    path: PathBuf,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Its exit code; `None` if a signal ended it.
+    pub(super) code: Option<i32>,
+    /// What it wrote to standard output.
+    pub(super) out: String,
+    /// What it said on standard error.
+    pub(super) said: String,
+}
+
+impl Program {
+    /// Compiles it in `target`, as the tests have it.
+    pub(super) fn build(target: &Path) -> anyhow::Result<Self> {
+        let mut build = cargo_command();
+        build.arg("build").args(WORKSPACE.split_whitespace());
+        build.args(["--bin", "ddpm"]).current_dir(root());
+        if !build.status().context("cannot start cargo")?.success() {
+            bail!("ddpm does not compile, see above");
+        }
+        let name = format!("ddpm{}", env::consts::EXE_SUFFIX);
+        let path = target.join("debug").join(name);
+        let path = fs::canonicalize(&path).with_context(|| path.display().to_string())?;
+        Ok(Self { path })
+    }
+
+    fn command(&self, folder: &Path, arguments: &str) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(arguments.split_whitespace());
+        command.current_dir(folder).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it in `folder` to its end.
+    pub(super) fn run(&self, folder: &Path, arguments: &str) -> anyhow::Result<Outcome> {
+        finish(self.command(folder, arguments))
+    }
+
+    /// The same, where no file may exceed `blocks` of 512 bytes.
+    pub(super) fn run_limited(
+        &self,
+        folder: &Path,
+        blocks: u32,
+        arguments: &str,
+    ) -> anyhow::Result<Outcome> {
+        let program = self.path.display();
+        let script = format!("ulimit -f {blocks}; exec '{program}' {arguments}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(folder);
+        finish(shell)
+    }
+
+    /// Runs it to its end, which must be a good one; what it wrote to standard output.
+    pub(super) fn succeed(&self, folder: &Path, arguments: &str) -> anyhow::Result<String> {
+        let outcome = self.run(folder, arguments)?;
+        outcome
+            .ends_with(0)
+            .with_context(|| format!("ddpm {arguments}"))?;
+        Ok(outcome.out)
+    }
+
+    /// Starts it in `folder`; what it says goes to the file `said` there.
+    pub(super) fn start(&self, folder: &Path, arguments: &str) -> anyhow::Result<Job> {
+        let said = folder.join("said");
+        let file = File::create(&said).with_context(|| said.display().to_string())?;
+        let mut command = self.command(folder, arguments);
+        let child = command.stdout(Stdio::null()).stderr(file).spawn();
+        let child = child.with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Job { child, said })
+    }
+}
+
+fn finish(mut command: Command) -> anyhow::Result<Outcome> {
+    let output = command.output();
+    let output = output.with_context(|| format!("cannot start {command:?}"))?;
+    Ok(Outcome {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into(),
+        said: String::from_utf8_lossy(&output.stderr).into(),
+    })
+}
+
+impl Outcome {
+    /// Refuses an end with another exit code; what was said last says why.
+    pub(super) fn ends_with(&self, code: i32) -> anyhow::Result<()> {
+        let (found, last) = (self.code, last_line(&self.said));
+        ensure!(found == Some(code), "exit code {found:?}: {last}");
+        Ok(())
+    }
+
+    /// The first line that is no matter of course.
+    pub(super) fn first_line(&self) -> String {
+        first_line(&self.said)
+    }
+}
+
+fn last_line(said: &str) -> &str {
+    said.lines().last().unwrap_or("it said nothing")
+}
+
+/// The first line of what a run said that it does not say when nothing happens.
+fn first_line(said: &str) -> String {
+    let usual = |line: &str| {
+        line.starts_with("step ") || line.starts_with("done: ") || line.contains(" rows of ")
+    };
+    let mut lines = said.lines().filter(|line| !usual(line));
+    lines.next().unwrap_or_default().to_owned()
+}
+
+/// A process that is running; it does not outlive this.
+pub(super) struct Job {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Job {
+    /// What it has said up to now.
+    pub(super) fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
+    pub(super) fn is_over(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Sends signals by their names, one right after the other.
+    pub(super) fn signal(&self, names: &[&str]) -> anyhow::Result<()> {
+        let id = self.child.id();
+        let kills: Vec<_> = names.iter().map(|n| format!("kill -{n} {id}")).collect();
+        let sent = Command::new("sh").args(["-c", &kills.join(";")]).status()?;
+        ensure!(sent.success(), "cannot send {names:?}");
+        Ok(())
+    }
+
+    /// Sends SIGKILL; whether it came before the process's own end.
+    pub(super) fn kill(&mut self) -> anyhow::Result<bool> {
+        self.child.kill()?;
+        Ok(self.child.wait()?.code().is_none())
+    }
+
+    /// Waits until it ends by itself.
+    pub(super) fn wait(&mut self) -> anyhow::Result<Outcome> {
+        self.until("the end", Self::is_over)?;
+        Ok(Outcome {
+            code: self.child.wait()?.code(),
+            out: String::new(),
+            said: self.said(),
+        })
+    }
+
+    /// Waits until something is so.
+    pub(super) fn until(
+        &mut self,
+        what: &str,
+        mut so: impl FnMut(&mut Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !so(self)? {
+            let late = begun.elapsed() > PATIENCE;
+            ensure!(!late, "waited for {what}: {}", last_line(&self.said()));
+            sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Waits until it has said something.
+    pub(super) fn until_said(&mut self, words: &str) -> anyhow::Result<()> {
+        self.until(words, |job| {
+            let over = job.is_over()?;
+            let said = job.said();
+            let found = said.contains(words);
+            ensure!(found || !over, "no {words:?}: {}", last_line(&said));
+            Ok(found)
+        })
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_run_says_is_no_event() {
+        let said = "digits: 1797 rows of 1×8×8, 100 parameters, in run\n\
+                    step 1/4 loss 1.0 2 images/s\n\
+                    training goes on: checkpoint not written: run: gone\n\
+                    error: more\n";
+        assert_eq!(
+            first_line(said),
+            "training goes on: checkpoint not written: run: gone"
+        );
+        assert_eq!(first_line("done: pictures in run/samples\n"), "");
+    }
+}
