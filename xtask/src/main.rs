@@ -14,6 +14,7 @@ mod nightly;
 mod peers;
 mod race;
 mod ranks;
+mod scale;
 mod tidy;
 mod torture;
 
@@ -34,6 +35,7 @@ Diffusion models; the arguments are the program's own (try `train --help`):
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
   race --speed          PyTorch against us: the same network, the same steps
       --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
+  scale                 what a step and a checkpoint cost, by size and processes
   interop               diffusers and we, with each other's networks
   book                  the derivations, with mdBook, into target/book
 
@@ -48,8 +50,6 @@ Checks:
   mpi                   1, 2 and 4 processes train one run, if MPI is installed
   miri                  the kernels' unsafe code under Miri, in plain Rust
   fuzz [TARGET]         any input, AddressSanitizer; --minutes N (default 30)
-
-  help                  this text
 ";
 
 /// A request that cannot be carried out as asked. Its text says why; the exit code is 2.
@@ -99,6 +99,7 @@ fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         "deny" => commands::deny(arguments),
         "book" => commands::book(arguments),
         "mutate" => mutate::mutate(arguments),
+        "scale" => scale::scale(arguments),
         "mpi" => ranks::mpi(arguments),
         "torture" => torture::torture(arguments),
         "miri" => nightly::miri(arguments),

@@ -12,16 +12,21 @@ use std::{
 /// Runs the tests of several ranks where there is an MPI, and says so where there is none.
 pub(crate) fn mpi(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     no_arguments(arguments)?;
-    if let Some(missing) = ["mpirun", "mpicc"].into_iter().find(|name| !is_there(name)) {
-        println!(
-            "not run: no {missing} here (Debian: apt-get install openmpi-bin libopenmpi-dev \
-             libclang-dev)"
-        );
+    if let Some(name) = missing() {
+        println!("not run: no {name} here ({MISSING})");
         return Ok(ExitCode::SUCCESS);
     }
     let tests = format!("test {WORKSPACE},ddpm-train/mpi --test it ranks::");
     Step::new("mpi", tests).run()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How to install an MPI.
+pub(crate) const MISSING: &str = "Debian: apt-get install openmpi-bin libopenmpi-dev libclang-dev";
+
+/// What of an MPI is not there, if something is not.
+pub(crate) fn missing() -> Option<&'static str> {
+    ["mpirun", "mpicc"].into_iter().find(|name| !is_there(name))
 }
 
 /// Whether a program answers.

@@ -24,10 +24,11 @@ use std::{
 };
 
 use cases::Case;
+pub(crate) use cases::{changed, write_data, write_idx};
 use faults::Fault;
 use kills::Kills;
 use program::Program;
-use random::Random;
+pub(crate) use random::Random;
 
 /// Everything that was found.
 struct Findings {

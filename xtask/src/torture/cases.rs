@@ -167,7 +167,7 @@ pub(super) fn cases(program: &Program, folder: &Path) -> anyhow::Result<Vec<Case
 }
 
 /// A text with all the changes, each at the first place of its kind, which must be there.
-pub(super) fn changed(mut text: String, changes: &[(&str, &str)]) -> anyhow::Result<String> {
+pub(crate) fn changed(mut text: String, changes: &[(&str, &str)]) -> anyhow::Result<String> {
     for (from, to) in changes {
         ensure!(text.contains(from), "no {from:?} to be replaced");
         text = text.replacen(from, to, 1);
@@ -176,7 +176,7 @@ pub(super) fn changed(mut text: String, changes: &[(&str, &str)]) -> anyhow::Res
 }
 
 /// Data of the shape of Fashion-MNIST's, in `folder/idx`, and of CIFAR-10's, in `folder/cifar10`.
-pub(super) fn write_data(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_data(folder: &Path) -> anyhow::Result<()> {
     let mut random = Random::new(0);
     write_idx(&folder.join("idx"), 28, &mut random)?;
     let cifar10 = folder.join("cifar10");
@@ -194,7 +194,7 @@ pub(super) fn write_data(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Forty images of `side`×`side` pixels and their labels, of ten classes.
-pub(super) fn write_idx(folder: &Path, side: u8, random: &mut Random) -> anyhow::Result<()> {
+pub(crate) fn write_idx(folder: &Path, side: u8, random: &mut Random) -> anyhow::Result<()> {
     const COUNT: u8 = 40;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let mut images = vec![0, 0, 8, 3, 0, 0, 0, COUNT, 0, 0, 0, side, 0, 0, 0, side];

@@ -1,10 +1,10 @@
 //! Numbers to choose instants, bits and pixels by: SplitMix64 (Steele et al. 2014).
 
 /// A sequence that its seed determines.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 

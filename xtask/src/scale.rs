@@ -1,0 +1,320 @@
+//! `cargo xtask scale`: what a training step costs, by batch, image size, channels and processes, and
+//! what a checkpoint costs beside it. The tables go to `docs/scale.md`.
+
+mod page;
+
+use crate::{
+    cargo_command,
+    commands::no_arguments,
+    race::number,
+    ranks::{MISSING, missing},
+    root,
+    torture::{Random, changed, write_data, write_idx},
+};
+use anyhow::{Context as _, bail, ensure};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+/// Rounds of every measurement; they alternate, and the median is reported.
+const ROUNDS: usize = 3;
+
+/// Steps whose times are not counted: memory is taken and threads are started in them.
+const WARMUP: usize = 3;
+
+/// A network and how it is trained.
+#[derive(Clone)]
+struct Setting {
+    side: u8,
+    channels: &'static str,
+    batch: usize,
+    /// Processes, and threads of each.
+    processes: usize,
+    threads: usize,
+}
+
+/// What a setting was found to cost.
+struct Cost {
+    setting: Setting,
+    /// Weights of the network.
+    parameters: f64,
+    /// Median, lowest and highest seconds of a step, each a round's median.
+    seconds: [f64; 3],
+}
+
+/// What a checkpoint was found to cost.
+struct Checkpoint {
+    name: &'static str,
+    parameters: f64,
+    bytes: f64,
+    seconds: f64,
+    stall: f64,
+    step: f64,
+}
+
+/// The setting that the others differ from in one thing.
+const BASE: Setting = Setting {
+    side: 16,
+    channels: "[32, 64]",
+    batch: 32,
+    processes: 1,
+    threads: 2,
+};
+
+fn settings() -> Vec<Setting> {
+    let batches = [8, 32, 128].map(|batch| Setting { batch, ..BASE });
+    let sides = [8, 32].map(|side| Setting { side, ..BASE });
+    let channels = ["[16, 32]", "[64, 128]"].map(|channels| Setting { channels, ..BASE });
+    batches.into_iter().chain(sides).chain(channels).collect()
+}
+
+/// One process of two threads, two of one, and one of one: how well two divide the work.
+fn divided() -> [Setting; 3] {
+    [(1, 1), (1, 2), (2, 1)].map(|(processes, threads)| Setting {
+        processes,
+        threads,
+        ..BASE
+    })
+}
+
+/// Measures everything, prints the tables and writes them to `docs/scale.md`.
+pub(crate) fn scale(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    no_arguments(arguments)?;
+    let missing = missing();
+    if let Some(name) = missing {
+        println!("several processes are not measured: no {name} here ({MISSING})");
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let program = build(&target, missing.is_none())?;
+    let folder = target.join("scale");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::create_dir_all(&folder)?;
+    let single = measure(&program, &folder, &settings())?;
+    let divided = match missing {
+        Some(_) => Vec::new(),
+        None => measure(&program, &folder, &divided())?,
+    };
+    let checkpoints = [("digits", 40), ("fashion-mnist", 40), ("cifar10", 3)]
+        .into_iter()
+        .map(|(name, steps)| checkpoint(&program, &folder, name, steps))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let tables = page::Tables {
+        single: &single,
+        divided: &divided,
+        checkpoints: &checkpoints,
+    };
+    print!("{}", tables.text());
+    if missing.is_some() {
+        bail!("docs/scale.md is left as it was, for what was measured is not all of it");
+    }
+    let path = root().join("docs/scale.md");
+    fs::write(&path, tables.page()).with_context(|| path.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compiles the program as a person would who trains for long.
+fn build(target: &Path, mpi: bool) -> anyhow::Result<PathBuf> {
+    let mut build = cargo_command();
+    build.args(["build", "--release", "--package", "ddpm-train"]);
+    build.args(mpi.then_some(["--features", "mpi"]).into_iter().flatten());
+    build.current_dir(root());
+    if !build.status().context("cannot start cargo")?.success() {
+        bail!("ddpm does not compile, see above");
+    }
+    let path = target.join(format!("release/ddpm{}", env::consts::EXE_SUFFIX));
+    fs::canonicalize(&path).with_context(|| path.display().to_string())
+}
+
+/// The costs of settings, measured in turn, several rounds.
+fn measure(program: &Path, folder: &Path, settings: &[Setting]) -> anyhow::Result<Vec<Cost>> {
+    let mut found = vec![(0.0, Vec::new()); settings.len()];
+    for round in 0..ROUNDS {
+        for (setting, (parameters, seconds)) in settings.iter().zip(&mut found) {
+            eprintln!("round {}: {}", round + 1, setting.name());
+            let (count, step) = setting.run(program, folder)?;
+            *parameters = count;
+            seconds.push(step);
+        }
+    }
+    let costs = settings.iter().zip(found);
+    Ok(costs
+        .map(|(setting, (parameters, mut seconds))| {
+            seconds.sort_by(f64::total_cmp);
+            Cost {
+                setting: setting.clone(),
+                parameters,
+                seconds: [median(&seconds), seconds[0], seconds[ROUNDS - 1]],
+            }
+        })
+        .collect())
+}
+
+impl Setting {
+    fn name(&self) -> String {
+        let Self {
+            side,
+            channels,
+            batch,
+            processes,
+            threads,
+        } = self;
+        format!("{side}², {channels}, batch {batch}, {processes} × {threads}")
+    }
+
+    /// Trains some steps; the number of weights, and the median seconds of a step.
+    fn run(&self, program: &Path, folder: &Path) -> anyhow::Result<(f64, f64)> {
+        let name = format!("idx-{}", self.side);
+        write_idx(&folder.join(&name), self.side, &mut Random::new(0))?;
+        let recipe = output(Command::new(program).args(["recipe", "digits"]))?.0;
+        let config = changed(
+            recipe,
+            &[
+                ("\nsteps = 1000\n", "\nsteps = 15\n"),
+                ("batch_size = 64", &format!("batch_size = {}", self.batch)),
+                (
+                    "\"digits\"\n\n[sch",
+                    &format!("\"idx\"\npath = \"{name}\"\n\n[sch"),
+                ),
+                ("[32, 64]", self.channels),
+                ("every = 250\n\n", "every = 0\n\n"),
+                ("every = 250", "every = 1000"),
+            ],
+        )?;
+        let (file, run) = (folder.join("scale.toml"), folder.join("run"));
+        fs::write(&file, config).with_context(|| file.display().to_string())?;
+        if run.exists() {
+            fs::remove_dir_all(&run).with_context(|| run.display().to_string())?;
+        }
+        let mut command = match self.processes {
+            1 => Command::new(program),
+            n => {
+                let mut command = Command::new("mpirun");
+                command.args(["-n", &n.to_string()]).arg(program);
+                command
+            }
+        };
+        command
+            .arg("train")
+            .arg("--config")
+            .arg(&file)
+            .arg("--out")
+            .arg(&run);
+        command.current_dir(folder);
+        command.env("RAYON_NUM_THREADS", self.threads.to_string());
+        for name in ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] {
+            command.env(name, "1");
+        }
+        let (_, said) = output(&mut command)?;
+        Ok((parameters(&said)?, step(&run)?.0))
+    }
+}
+
+/// What it costs to save a recipe's run, once a few steps are done.
+fn checkpoint(
+    program: &Path,
+    folder: &Path,
+    name: &'static str,
+    steps: u32,
+) -> anyhow::Result<Checkpoint> {
+    eprintln!("a checkpoint of {name}");
+    write_data(folder)?;
+    let recipe = output(Command::new(program).args(["recipe", name]))?.0;
+    let batch = if name == "cifar10" { "16" } else { "32" };
+    let (file, run) = (
+        folder.join("scale.toml"),
+        folder.join(format!("run-{name}")),
+    );
+    fs::write(&file, recipe).with_context(|| file.display().to_string())?;
+    let mut command = Command::new(program);
+    command
+        .arg("train")
+        .arg("--config")
+        .arg(&file)
+        .arg("--out")
+        .arg(&run);
+    command.args(["--steps", &steps.to_string(), "--batch-size", batch]);
+    // The first of them is written while steps go on; the last one has none after it.
+    let every = (steps / 3).max(1).to_string();
+    command.args(["--checkpoint-every", &every]);
+    match name {
+        "fashion-mnist" => command.arg("--data").arg(folder.join("idx")),
+        "cifar10" => command.arg("--data").arg(folder.join("cifar10")),
+        _ => &mut command,
+    };
+    let (_, said) = output(&mut command)?;
+    let (step, line) = step(&run)?;
+    let of = |key| number(&line, key).with_context(|| format!("{name}: no {key} in {line}"));
+    Ok(Checkpoint {
+        name,
+        parameters: parameters(&said)?,
+        bytes: of("bytes")?,
+        seconds: of("seconds")?,
+        stall: of("stall")?,
+        step,
+    })
+}
+
+/// The median seconds of a run's steps, and the first line that tells of a checkpoint.
+fn step(run: &Path) -> anyhow::Result<(f64, String)> {
+    let path = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let config = run.join("config.toml");
+    let config = fs::read_to_string(&config).with_context(|| config.display().to_string())?;
+    let batch = config
+        .lines()
+        .find_map(|line| line.strip_prefix("batch_size = ")?.parse::<f64>().ok())
+        .context("no batch_size")?;
+    let mut seconds = Vec::new();
+    for line in text.lines() {
+        let rate = number(line, "images_per_second").context("no images_per_second")?;
+        seconds.push(batch / rate);
+    }
+    // A run of very few steps has no more than the last to show.
+    let skipped = WARMUP.min(seconds.len().saturating_sub(1));
+    let mut counted = seconds.split_off(skipped);
+    ensure!(!counted.is_empty(), "{}: no step", path.display());
+    counted.sort_by(f64::total_cmp);
+    let mut lines = text.lines();
+    let saved = lines.find_map(|line| Some(line.split_once("\"checkpoint\":")?.1.to_owned()));
+    Ok((median(&counted), saved.unwrap_or_default()))
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
+
+/// The number of weights in a run's first line.
+fn parameters(said: &str) -> anyhow::Result<f64> {
+    let count = said.split_once(" parameters").and_then(|(before, _)| {
+        let (_, count) = before.rsplit_once(' ')?;
+        count.parse().ok()
+    });
+    count.with_context(|| format!("no number of parameters in {said:?}"))
+}
+
+/// What a program writes to standard output and standard error, if it succeeds.
+fn output(command: &mut Command) -> anyhow::Result<(String, String)> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?} failed: {said}");
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_weights_is_read() {
+        let said = "digits: 40 rows of 1×8×8, 702753 parameters by 2 processes, in run\n";
+        assert_eq!(parameters(said).unwrap(), 702_753.0);
+        assert!(parameters("step 1").is_err());
+    }
+}
