@@ -77,20 +77,23 @@ impl Backend {
     /// If the backend is not compiled in, or the machine has no device for it. A GPU is looked
     /// for before it is used, so a machine without one gives an error, not a panic.
     pub fn device(self) -> Result<Device, DeviceError> {
-        let device = match self {
+        match self {
             #[cfg(feature = "flex")]
-            Self::Flex => Some(Device::flex()),
+            Self::Flex => Ok(Device::flex()),
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)] // Kept until Burn removes it: see docs/design.md.
-            Self::NdArray => Some(Device::ndarray()),
+            Self::NdArray => Ok(Device::ndarray()),
             #[cfg(feature = "cuda")]
-            Self::Cuda => first_of(burn::tensor::DeviceType::Cuda),
+            Self::Cuda => {
+                first_of(burn::tensor::DeviceType::Cuda).ok_or(DeviceError::NoDevice(self))
+            }
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => first_of(burn::tensor::DeviceType::Vulkan),
+            Self::Vulkan => {
+                first_of(burn::tensor::DeviceType::Vulkan).ok_or(DeviceError::NoDevice(self))
+            }
             #[allow(unreachable_patterns)] // Every backend may be compiled in.
-            _ => return Err(DeviceError::NotCompiled(self)),
-        };
-        device.ok_or(DeviceError::NoDevice(self))
+            _ => Err(DeviceError::NotCompiled(self)),
+        }
     }
 }
 
