@@ -91,20 +91,22 @@ impl Backend {
         allow(unused_variables)
     )]
     pub fn device_at(self, process: usize) -> Result<Device, DeviceError> {
-        let device = match self {
+        match self {
             #[cfg(feature = "flex")]
-            Self::Flex => Some(Device::flex()),
+            Self::Flex => Ok(Device::flex()),
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)] // Kept until Burn removes it: see docs/design.md.
-            Self::NdArray => Some(Device::ndarray()),
+            Self::NdArray => Ok(Device::ndarray()),
             #[cfg(feature = "cuda")]
-            Self::Cuda => in_turn(burn::tensor::DeviceType::Cuda, process),
+            Self::Cuda => {
+                in_turn(burn::tensor::DeviceType::Cuda, process).ok_or(DeviceError::NoDevice(self))
+            }
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => in_turn(burn::tensor::DeviceType::Vulkan, process),
+            Self::Vulkan => in_turn(burn::tensor::DeviceType::Vulkan, process)
+                .ok_or(DeviceError::NoDevice(self)),
             #[allow(unreachable_patterns)] // Every backend may be compiled in.
-            _ => return Err(DeviceError::NotCompiled(self)),
-        };
-        device.ok_or(DeviceError::NoDevice(self))
+            _ => Err(DeviceError::NotCompiled(self)),
+        }
     }
 }
 
