@@ -276,6 +276,9 @@ fn train(args: Train) -> Result<()> {
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let plan = Plan::new(config, &file)?;
+    if let Some(folder) = &args.init_from {
+        diffusers::check_objective(folder, &plan.objective)?;
+    }
     fit::train(&plan, &out, &start, &device)
 }
 

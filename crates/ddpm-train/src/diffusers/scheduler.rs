@@ -5,6 +5,7 @@
 //! other than the mathematics of its own settings, the settings are followed; docs/peers.md lists
 //! these places.
 
+mod difference;
 mod export;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::DiffusersError;
 use super::json::Keys;
 
+pub(super) use difference::difference;
 pub use export::ddpm_config;
 
 /// Times beyond these would be a table of a size that no network was trained on.
