@@ -77,7 +77,7 @@ impl Backend {
     /// If the backend is not compiled in, or the machine has no device for it. A GPU is looked
     /// for before it is used, so a machine without one gives an error, not a panic.
     pub fn device(self) -> Result<Device, DeviceError> {
-        let device = match self {
+        let device: Option<Device> = match self {
             #[cfg(feature = "flex")]
             Self::Flex => Some(Device::flex()),
             #[cfg(feature = "ndarray")]

@@ -190,6 +190,16 @@ pub fn check_objective(folder: &Path, objective: &Objective) -> Result<(), Diffu
 }
 
 impl Pretrained {
+    /// The tensors of the files by the names diffusers gives them now: their shapes, and their values
+    /// with the last index fastest. Whether they are the network's is seen by [`build`](Self::build).
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], Vec<f32>)> {
+        let weights = self.weights.shapes();
+        weights.map(|(name, shape)| {
+            let values = self.weights.values(name).unwrap_or_default();
+            (name, shape, values)
+        })
+    }
+
     /// Whether the network has a second output for each number of a row, of its variance.
     pub fn learned_variance(&self) -> bool {
         self.config.out_channels == 2 * self.config.in_channels
