@@ -3,18 +3,36 @@
     interop.py list                    the names of the cases, one a line
     interop.py make FOLDER CASE        FOLDER/theirs and FOLDER/inputs.safetensors
     interop.py compare FOLDER          once benches/examples/interop.rs has added FOLDER/ours
+    interop.py noise FOLDER            FOLDER/inputs.safetensors for FOLDER/theirs, a run's export
+    interop.py grids FOLDER IMAGES     once `interop sample` has sampled it: pictures, side by side
     interop.py fixtures FOLDER         the small cases that the tests read
+    interop.py fuzz FOLDER             the folders and first inputs of the fuzz targets
 
 `compare` prints a JSON line for each of the two sets of weights and each quantity: the largest
-absolute difference, and the same relative to the largest absolute value of this side.
+absolute difference, and the same relative to the largest absolute value of this side. So does `grids`.
 """
 
+import inspect
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel, logging
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DModel,
+    logging,
+)
+from diffusers.pipelines.ddim import pipeline_ddim
+from diffusers.pipelines.ddpm import pipeline_ddpm
+from diffusers.schedulers import scheduling_ddpm
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 D, AD, U, AU = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
@@ -116,6 +134,37 @@ FIXTURES = {
     ),
 }
 
+# The smallest network, for files that a fuzzer may change byte by byte.
+LEAST = TINY | dict(
+    sample_size=4,
+    in_channels=1,
+    out_channels=1,
+    block_out_channels=[2],
+    down_block_types=[D],
+    up_block_types=[U],
+    norm_num_groups=1,
+    attention_head_dim=1,
+)
+
+# What samples, and in how many steps. x₀ is kept in [−1, 1] by each: DPM-Solver++ clips by
+# thresholding alone, which with the largest size 1 is that. DDIM's spacing is trailing, for its steps
+# do not meet elsewhere (docs/peers.md).
+LOOPS = {
+    "DDIM-50": DDIMScheduler(timestep_spacing="trailing"),
+    "DDPM-50": DDPMScheduler(timestep_spacing="trailing"),
+    "DPM++-20": DPMSolverMultistepScheduler(thresholding=True, sample_max_value=1.0),
+}
+# ε follows from the clipped x₀, as in the paper's formula and in ours.
+OPTIONS = {"DDIM-50": dict(use_clipped_model_output=True)}
+
+# Of a grid of images.
+ROWS, COLUMNS = 4, 5
+
+
+def steps(loop):
+    return int(loop.rsplit("-")[-1])
+
+
 OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
@@ -152,10 +201,14 @@ def make(folder, config, options):
         t=torch.tensor([3.0, 700.0]),
         target=torch.randn(shape),
         noise=torch.randn(shape),
+        # Of each step of the longest loop.
+        z=torch.randn([max(map(steps, LOOPS)), *shape]),
     )
     if config.get("num_class_embeds"):
         inputs["classes"] = torch.tensor([0.0, config["num_class_embeds"] - 1.0])
     save_file(inputs, folder / "inputs.safetensors")
+    for loop, scheduler in LOOPS.items():
+        scheduler.save_pretrained(folder / "loops" / loop)
 
 
 class Network:
@@ -185,14 +238,14 @@ class Network:
         return output.detach().contiguous(), gradient
 
     @torch.no_grad()
-    def sample(self):
-        """DDIM in 50 steps, ε following from the clipped x₀, as in the paper's formula and in ours."""
-        scheduler = DDIMScheduler(timestep_spacing="trailing")
-        scheduler.set_timesteps(50)
+    def sample(self, loop):
+        """One of the loops, from the inputs' noise and with their noise at each step."""
+        scheduler = LOOPS[loop]
+        scheduler.set_timesteps(steps(loop))
         x = self.inputs["noise"]
-        for t in scheduler.timesteps:
-            eps = self.forward(x, t)
-            x = scheduler.step(eps, t, x, use_clipped_model_output=True).prev_sample
+        for t, z in zip(scheduler.timesteps, self.inputs["z"]):
+            with patch.object(scheduling_ddpm, "randn_tensor", lambda *_, z=z, **__: z):
+                x = scheduler.step(self.forward(x, t), t, x, **OPTIONS.get(loop, {})).prev_sample
         return x.contiguous()
 
 
@@ -200,11 +253,11 @@ def compare(folder):
     for weights in ["theirs", "ours"]:
         network = Network(folder / weights, folder / "inputs.safetensors")
         output, gradient = network.train()
-        images = network.sample()
         found = load_file(folder / f"{weights}.output")
         report(weights, "forward", {"": output}, {"": found["output"]})
         report(weights, "gradient", gradient, load_file(folder / f"{weights}.gradient"))
-        report(weights, "DDIM-50", {"": images}, {"": found["images"]})
+        for loop in LOOPS:
+            report(weights, loop, {"": network.sample(loop)}, {"": found[loop]})
 
 
 def report(weights, quantity, expected, found):
@@ -216,6 +269,83 @@ def report(weights, quantity, expected, found):
     print(json.dumps(line))
 
 
+class Same:
+    """What randn_tensor gives: the inputs' noise first, then that of each step."""
+
+    def __init__(self, inputs):
+        self.rest = iter([inputs["noise"], *inputs["z"]])
+
+    def __call__(self, shape, **_):
+        z = next(self.rest)
+        assert z.shape == torch.Size(shape), (z.shape, shape)
+        return z
+
+
+def pipelines(folder):
+    """The exported run as both of diffusers' pipelines, by loop, and their own options."""
+    ddpm = DDPMPipeline.from_pretrained(folder / "theirs")
+    known = set(inspect.signature(DDIMScheduler).parameters)
+    config = {key: value for key, value in ddpm.scheduler.config.items() if key in known}
+    ddim = DDIMPipeline(ddpm.unet, DDIMScheduler(**config))
+    return {"DDPM-100": (ddpm, {}), "DDIM-50": (ddim, OPTIONS["DDIM-50"])}
+
+
+def noise(folder):
+    loops = pipelines(folder)
+    unet = loops["DDPM-100"][0].unet.config
+    shape = [ROWS * COLUMNS, unet.in_channels, unet.sample_size, unet.sample_size]
+    torch.manual_seed(0)
+    inputs = dict(
+        noise=torch.randn(shape),
+        z=torch.randn([max(map(steps, loops)), *shape]),
+    )
+    if unet.num_class_embeds:
+        # One class after the other; the last of eleven is none.
+        inputs["classes"] = torch.arange(float(shape[0])) % 10
+    save_file(inputs, folder / "inputs.safetensors")
+    for loop, (pipeline, _) in loops.items():
+        pipeline.scheduler.save_pretrained(folder / "loops" / loop)
+
+
+def grids(folder, images):
+    inputs = load_file(folder / "inputs.safetensors")
+    found = load_file(folder / "theirs.output")
+    for loop, (pipeline, options) in pipelines(folder).items():
+        if "classes" in inputs:
+            # These pipelines have no argument for classes.
+            forward = pipeline.unet.forward
+            pipeline.unet.forward = partial(forward, class_labels=inputs["classes"].long())
+        pipeline.set_progress_bar_config(disable=True)
+        same = Same(inputs)
+        with (
+            patch.object(pipeline_ddpm, "randn_tensor", same),
+            patch.object(pipeline_ddim, "randn_tensor", same),
+            patch.object(scheduling_ddpm, "randn_tensor", same),
+        ):
+            theirs = pipeline(
+                batch_size=ROWS * COLUMNS,
+                num_inference_steps=steps(loop),
+                output_type="np",
+                **options,
+            ).images
+        if "classes" in inputs:
+            pipeline.unet.forward = forward
+        theirs = torch.from_numpy(theirs).permute(0, 3, 1, 2)
+        ours = (found[loop] / 2 + 0.5).clamp(0, 1)
+        report("run", loop, {"": theirs}, {"": ours})
+        gap = torch.ones([1, ROWS * theirs.shape[2], 8])
+        both = torch.cat([grid(theirs), gap, grid(ours)], 2)
+        picture = Image.fromarray((both * 255).round().byte().squeeze(0).numpy())
+        size = (2 * picture.width, 2 * picture.height)
+        name = f"interop-{loop.split('-')[0].lower()}.png"
+        picture.resize(size, Image.Resampling.NEAREST).save(images / name, optimize=True)
+
+
+def grid(images):
+    rows = [torch.cat(list(row), 2) for row in images.split(COLUMNS)]
+    return torch.cat(rows, 1)
+
+
 def fixtures(folder):
     for name, (config, options) in FIXTURES.items():
         case = folder / name
@@ -223,9 +353,48 @@ def fixtures(folder):
         make(case, config, options)
         network = Network(case / "theirs", case / "inputs.safetensors")
         output, gradient = network.train()
-        images = network.sample()
+        images = network.sample("DDIM-50")
         save_file(dict(output=output, images=images), case / "outputs.safetensors")
         save_file(gradient, case / "gradient.safetensors")
+
+
+def fuzz(folder):
+    """What the fuzzer starts from: the files of the smallest network, and some still smaller."""
+    corpus = folder / "corpus"
+    for name, layout in [("safetensors", "flat"), ("bin", "bin"), ("sharded", "sharded")]:
+        torch.manual_seed(0)
+        save(UNet2DModel(**LEAST), folder / "folders" / name, layout)
+    for target, file in [
+        ("safetensors", "safetensors/diffusion_pytorch_model.safetensors"),
+        ("pickle", "bin/diffusion_pytorch_model.bin"),
+        ("index", "sharded/diffusion_pytorch_model.safetensors.index.json"),
+        ("network", "safetensors/config.json"),
+    ]:
+        (corpus / target).mkdir(parents=True)
+        (corpus / target / "whole").write_bytes((folder / "folders" / file).read_bytes())
+    for dtype in [torch.float32, torch.float16, torch.bfloat16]:
+        # A matrix, its transpose's memory, and a number; the second not contiguous in pickles.
+        matrix = torch.arange(6.0, dtype=dtype).reshape(2, 3)
+        tensors = dict(a=matrix, b=matrix.T, c=torch.nn.Parameter(torch.ones((), dtype=dtype)))
+        name = str(dtype).removeprefix("torch.")
+        torch.save(tensors, corpus / "pickle" / name)
+        copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+        save_file(copies, corpus / "safetensors" / name, metadata=dict(format="pt"))
+    for number, (config, _) in enumerate((CASES | FIXTURES).values()):
+        file = corpus / "network" / str(number)
+        file.write_text(json.dumps(dict(_class_name="UNet2DModel") | config))
+    (corpus / "scheduler").mkdir()
+    for number, scheduler in enumerate(
+        [
+            DDPMScheduler(),
+            DDPMScheduler(beta_schedule="sigmoid", variance_type="learned_range", thresholding=True),
+            DDIMScheduler(timestep_spacing="trailing", rescale_betas_zero_snr=True),
+            DDIMScheduler(trained_betas=[0.1, 0.2], num_train_timesteps=2, steps_offset=1),
+            DPMSolverMultistepScheduler(use_karras_sigmas=True, final_sigmas_type="sigma_min"),
+            DPMSolverMultistepScheduler(use_lu_lambdas=True, solver_order=1),
+        ]
+    ):
+        (corpus / "scheduler" / str(number)).write_text(scheduler.to_json_string())
 
 
 if __name__ == "__main__":
@@ -239,7 +408,13 @@ if __name__ == "__main__":
             make(Path(folder), *CASES[case])
         case ["compare", folder]:
             compare(Path(folder))
+        case ["noise", folder]:
+            noise(Path(folder))
+        case ["grids", folder, images]:
+            grids(Path(folder), Path(images))
         case ["fixtures", folder]:
             fixtures(Path(folder))
+        case ["fuzz", folder]:
+            fuzz(Path(folder))
         case _:
             sys.exit(__doc__)

@@ -1,3 +1,6 @@
 //! What the targets share.
 
 pub mod data;
+mod folder;
+
+pub use folder::Folder;

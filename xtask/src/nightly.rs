@@ -33,7 +33,13 @@ pub(crate) fn miri(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     succeed(test)
 }
 
-/// Every target of `fuzz`, or the one named, for some minutes: `fuzz [TARGET] [--minutes N]`.
+/// The largest block that an input of some kB may ask for, and the most memory in use: a file costs
+/// memory in proportion to its length.
+const MALLOC_LIMIT_MB: u32 = 128;
+const RSS_LIMIT_MB: u32 = 2048;
+
+/// Every target of `fuzz`, or those named, for some minutes each: `fuzz [TARGET]... [--minutes N]`.
+/// They start from `fuzz/corpus`; what they find beyond it goes to `fuzz/target/corpus`.
 pub(crate) fn fuzz(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let known = targets()?;
     let (mut chosen, mut minutes) = (Vec::new(), NonZeroU32::new(30).unwrap_or(NonZeroU32::MIN));
@@ -55,8 +61,18 @@ pub(crate) fn fuzz(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     needs(&["fuzz", "--version"], "cargo install --locked cargo-fuzz")?;
     let seconds = 60 * u64::from(minutes.get());
     for target in if chosen.is_empty() { known } else { chosen } {
-        let limit = format!("-max_total_time={seconds}");
-        succeed(cargo(&["fuzz", "run", &target, "--", &limit]))?;
+        // New inputs go to the first folder.
+        let [found, kept] = ["fuzz/target/corpus", "fuzz/corpus"].map(|folder| {
+            let folder = root().join(folder).join(&target);
+            fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            anyhow::Ok(folder)
+        });
+        let mut run = cargo(&["fuzz", "run", &target]);
+        run.args([found?, kept?]).arg("--");
+        run.arg(format!("-max_total_time={seconds}"));
+        run.arg(format!("-malloc_limit_mb={MALLOC_LIMIT_MB}"));
+        run.arg(format!("-rss_limit_mb={RSS_LIMIT_MB}"));
+        succeed(run)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -48,7 +48,7 @@ pub(crate) struct Train {
     #[arg(long)]
     pub(crate) resume: bool,
     /// Begin with the network in this folder of diffusers, in place of the
-    /// recipe's; its scheduler is not read.
+    /// recipe's; its scheduler must be of the recipe's objective.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) init_from: Option<PathBuf>,
     /// flex, ndarray, cuda or vulkan.

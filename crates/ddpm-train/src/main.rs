@@ -270,6 +270,9 @@ fn train_among(args: Train, backend: Backend, ranks: &Ranks) -> Result<()> {
         .out
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let plan = Plan::new(config, &file)?;
+    if let Some(folder) = &args.init_from {
+        diffusers::check_objective(folder, &plan.objective)?;
+    }
     let stop = Stop::on_signals().context("signals")?;
     let outcome = fit::train(&plan, &out, &start, &device, &stop, ranks);
     outcome.map_err(|error| {

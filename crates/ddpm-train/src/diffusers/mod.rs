@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use ddpm_model::{ModelError, UNet, UNetConfig};
+use ddpm_schedule::Objective;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::Model;
@@ -153,17 +154,52 @@ pub fn unet(folder: &Path) -> Result<Pretrained, DiffusersError> {
 ///
 /// If the file is missing, or refused as by [`Scheduler::parse`].
 pub fn scheduler(folder: &Path) -> Result<Scheduler, DiffusersError> {
+    Scheduler::of(json::Keys::read(&scheduler_file(folder))?)
+}
+
+fn scheduler_file(folder: &Path) -> PathBuf {
     let name = "scheduler_config.json";
     let nested = folder.join("scheduler").join(name);
-    let file = if nested.is_file() {
+    if nested.is_file() {
         nested
     } else {
         folder.join(name)
-    };
-    Scheduler::of(json::Keys::read(&file)?)
+    }
+}
+
+/// Whether a folder's network can be trained on with this objective: its scheduler, if it has one,
+/// has the same levels and predicts the same.
+///
+/// # Errors
+///
+/// If the scheduler differs, with both values, or is refused as by [`Scheduler::parse`].
+pub fn check_objective(folder: &Path, objective: &Objective) -> Result<(), DiffusersError> {
+    let file = scheduler_file(folder);
+    if !file.is_file() {
+        return Ok(());
+    }
+    let found = scheduler(folder)?.objective;
+    scheduler::difference(&found, objective).map_or(Ok(()), |(key, value, reason)| {
+        Err(DiffusersError::Value {
+            path: file,
+            key: key.to_owned(),
+            value,
+            reason,
+        })
+    })
 }
 
 impl Pretrained {
+    /// The tensors of the files by the names diffusers gives them now: their shapes, and their values
+    /// with the last index fastest. Whether they are the network's is seen by [`build`](Self::build).
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], Vec<f32>)> {
+        let weights = self.weights.shapes();
+        weights.map(|(name, shape)| {
+            let values = self.weights.values(name).unwrap_or_default();
+            (name, shape, values)
+        })
+    }
+
     /// Whether the network has a second output for each number of a row, of its variance.
     pub fn learned_variance(&self) -> bool {
         self.config.out_channels == 2 * self.config.in_channels

@@ -5,6 +5,7 @@
 //! other than the mathematics of its own settings, the settings are followed; docs/peers.md lists
 //! these places.
 
+mod difference;
 mod export;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use super::DiffusersError;
 use super::json::Keys;
 use crate::plan::MOST_TIMESTEPS;
 
+pub(super) use difference::difference;
 pub use export::ddpm_config;
 
 /// From how many steps on diffusers ends in a second order step where it could take one of first.

@@ -40,11 +40,7 @@ pub fn ddpm_config(plan: &Plan) -> Result<Value, String> {
         "beta_end": end,
         "trained_betas": betas,
         "rescale_betas_zero_snr": schedule.zero_terminal_snr,
-        "prediction_type": match plan.objective.parametrization() {
-            Parametrization::Epsilon => "epsilon",
-            Parametrization::X0 => "sample",
-            Parametrization::V => "v_prediction",
-        },
+        "prediction_type": prediction_type(plan.objective.parametrization()),
         "variance_type": match plan.sampling.sampler {
             // It tells the peer that the network has a second output, whatever the sampler.
             _ if plan.config.objective.learned_variance => "learned_range",
@@ -70,4 +66,13 @@ fn betas(schedule: &Schedule) -> Result<Vec<f64>, String> {
     };
     let plain = plan::schedule(&plain)?;
     Ok(plain.iter().map(|t| plain.beta(t)).collect())
+}
+
+/// diffusers' name of what a network predicts.
+pub(super) fn prediction_type(parametrization: Parametrization) -> &'static str {
+    match parametrization {
+        Parametrization::Epsilon => "epsilon",
+        Parametrization::X0 => "sample",
+        Parametrization::V => "v_prediction",
+    }
 }

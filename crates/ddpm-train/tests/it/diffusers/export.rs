@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ddpm_model::UNetConfig;
+use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::checkpoint::read_tensor;
 use ddpm_train::diffusers;
 use serde_json::Value;
@@ -168,4 +169,63 @@ fn a_run_begins_with_a_folders_weights() {
         !folder.join("colour").exists(),
         "a refused run makes no folder"
     );
+}
+
+/// A network is trained on by the objective it has been trained by.
+#[test]
+fn a_folder_of_another_objective_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    ok(folder, "export --from run --to export --format diffusers");
+    let file = folder.join("export/scheduler/scheduler_config.json");
+    let theirs = json(&file);
+    let train = "train --config tiny.toml --steps 2 --init-from export --out";
+    for (key, value, words) in [
+        (
+            "prediction_type",
+            Value::from("sample"),
+            ["prediction_type = \"sample\"", "predict \"v_prediction\""],
+        ),
+        (
+            "num_train_timesteps",
+            Value::from(500),
+            ["num_train_timesteps = 500", "on 1000 timesteps"],
+        ),
+        (
+            // From 1 − ᾱ₁ = 10⁻⁴; the cosine's is 4·10⁻⁵.
+            "beta_schedule",
+            Value::from("linear"),
+            ["beta_schedule = (ᾱ at t = 1) 0.9999", "with 0.99995"],
+        ),
+    ] {
+        let mut keys = theirs.clone();
+        keys[key] = value;
+        fs::write(&file, keys.to_string()).unwrap();
+        let named = [&words[..], &["scheduler_config.json"]].concat();
+        refused(folder, &format!("{train} other"), 1, &named);
+    }
+    assert!(!folder.join("other").exists());
+    fs::remove_file(&file).unwrap();
+    ok(folder, &format!("{train} none"));
+}
+
+/// β in single precision are the same schedule.
+#[test]
+fn rounded_betas_are_the_same_objective() {
+    let folder = tempfile::tempdir().unwrap();
+    let schedule = NoiseSchedule::cosine(1000, 0.008).unwrap();
+    #[expect(clippy::cast_possible_truncation, reason = "this is the matter")]
+    let betas: Vec<f32> = schedule.iter().map(|t| schedule.beta(t) as f32).collect();
+    let keys = serde_json::json!({
+        "_class_name": "DDIMScheduler", "trained_betas": betas, "prediction_type": "v_prediction",
+    });
+    fs::write(
+        folder.path().join("scheduler_config.json"),
+        keys.to_string(),
+    )
+    .unwrap();
+    let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
+    diffusers::check_objective(folder.path(), &objective).unwrap();
 }

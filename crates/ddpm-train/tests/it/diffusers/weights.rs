@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ddpm_train::diffusers;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
-use super::{built, copy, edit, refusal};
+use super::{built, copy, edit, fixture, refusal};
 
 const FILE: &str = "diffusion_pytorch_model.safetensors";
 const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
@@ -65,6 +66,29 @@ fn missing_unexpected_and_mis_shaped_are_listed_together() {
     }
     assert_eq!(message.lines().count(), 1 + 6, "{message}");
     assert!(message.contains(FILE), "{message}");
+}
+
+/// As the format's own crate reads them.
+#[test]
+fn the_tensors_are_the_files() {
+    let folder = fixture("flat").join("theirs");
+    let bytes = fs::read(folder.join(FILE)).unwrap();
+    let mut expected: Vec<_> = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    expected.sort();
+    let unet = diffusers::unet(&folder).unwrap();
+    let found: Vec<_> = unet
+        .tensors()
+        .map(|(name, shape, values)| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            (name.to_owned(), shape.to_vec(), bytes.collect())
+        })
+        .collect();
+    assert_eq!(found, expected);
 }
 
 #[test]
