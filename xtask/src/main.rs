@@ -30,7 +30,7 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND [ARGUMENTS]
 
 Diffusion models; the arguments are the program's own (try `train --help`):
-  train, sample, export, eval, forward, schedule, devices, recipe
+  train, check, sample, export, eval, forward, schedule, devices, recipe
       --backend NAME    flex (default) or ndarray on the CPU, cuda, vulkan
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
   race --speed          PyTorch against us: the same network, the same steps
@@ -86,9 +86,8 @@ fn main() -> ExitCode {
 /// Carries out one command.
 fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match command {
-        "train" | "sample" | "export" | "eval" | "forward" | "schedule" | "devices" | "recipe" => {
-            launch::ddpm(command, arguments)
-        }
+        "train" | "check" | "sample" | "export" | "eval" | "forward" | "schedule" | "devices"
+        | "recipe" => launch::ddpm(command, arguments),
         "bench" => launch::bench(arguments),
         "race" => race::race(arguments),
         "interop" => interop::interop(arguments),
