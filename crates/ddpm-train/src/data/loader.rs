@@ -104,8 +104,8 @@ impl Loader {
     /// # Errors
     ///
     /// If the data is empty or has more than 2³² − 1 rows, `batch_size` is not in 1..2³² or lacks
-    /// rows of `share`, `first_step` is so late that positions would overflow within 2³² steps, or a thread cannot
-    /// be started.
+    /// rows of `share`, `first_step` is so late that positions would overflow within 2³² steps, or a
+    /// thread cannot be started.
     pub fn new(
         dataset: Arc<Dataset>,
         batch_size: usize,
