@@ -32,7 +32,7 @@ Diffusion models; the arguments are the program's own (try `train --help`):
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
   race --speed          PyTorch against us: the same network, the same steps
       --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
-  interop               diffusers and we, with each other's networks
+  interop [--grids RUN] diffusers and we, by each other's networks, or one run's
   book                  the derivations, with mdBook, into target/book
 
 Checks:
@@ -44,7 +44,7 @@ Checks:
   package               the published crates, each built from its own archive
   deny                  licenses and advisories, with cargo-deny
   miri                  the kernels' unsafe code under Miri, in plain Rust
-  fuzz [TARGET]         any input, AddressSanitizer; --minutes N (default 30)
+  fuzz [TARGET]...      kernels and loaders on any input; --minutes N (or 30)
 
   help                  this text
 ";
