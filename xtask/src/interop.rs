@@ -8,9 +8,9 @@ use crate::{Refusal, cargo_command, peers, race::number, root};
 use anyhow::{Context as _, bail};
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fmt::Write as _,
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
@@ -137,10 +137,9 @@ impl Sides {
         output(self.theirs().arg("noise").arg(folder))?;
         output(self.ours().arg("sample").arg(folder))?;
         let images = root().join("docs/images");
-        parse_all(
-            "run",
-            &output(self.theirs().arg("grids").args([folder, &images]))?,
-        )
+        let compared = output(self.theirs().arg("grids").args([folder, &images]))?;
+        let name = run.file_name().unwrap_or(run.as_os_str());
+        parse_all(&name.to_string_lossy(), &compared)
     }
 }
 
@@ -161,7 +160,9 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot start {command:?}"))?;
     if !output.status.success() {
-        return Err(Refusal(format!("{command:?} failed, see above")).into());
+        let words = iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+        return Err(Refusal(format!("`{}` failed, see above", words.join(" "))).into());
     }
     Ok(String::from_utf8(output.stdout)?)
 }
