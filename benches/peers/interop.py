@@ -332,7 +332,7 @@ def grids(folder, images):
             pipeline.unet.forward = forward
         theirs = torch.from_numpy(theirs).permute(0, 3, 1, 2)
         ours = (found[loop] / 2 + 0.5).clamp(0, 1)
-        report("run", loop, {"": theirs}, {"": ours})
+        report("ours", loop, {"": theirs}, {"": ours})
         gap = torch.ones([1, ROWS * theirs.shape[2], 8])
         both = torch.cat([grid(theirs), gap, grid(ours)], 2)
         picture = Image.fromarray((both * 255).round().byte().squeeze(0).numpy())

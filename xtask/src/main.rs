@@ -36,7 +36,7 @@ Diffusion models; the arguments are the program's own (try `train --help`):
   race --speed          PyTorch against us: the same network, the same steps
       --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
   scale                 what a step and a checkpoint cost, by size and processes
-  interop               diffusers and we, with each other's networks
+  interop [--grids RUN] diffusers and we, by each other's networks, or one run's
   book                  the derivations, with mdBook, into target/book
 
 Checks:
@@ -49,7 +49,7 @@ Checks:
   package, deny         each crate from its own archive; licenses, advisories
   mpi                   1, 2 and 4 processes train one run, if MPI is installed
   miri                  the kernels' unsafe code under Miri, in plain Rust
-  fuzz [TARGET]         any input, AddressSanitizer; --minutes N (default 30)
+  fuzz [TARGET]...      kernels and parsers on any input; --minutes N (or 30)
 ";
 
 /// A request that cannot be carried out as asked. Its text says why; the exit code is 2.
