@@ -52,7 +52,8 @@ struct Checkpoint {
     parameters: f64,
     bytes: f64,
     seconds: f64,
-    stall: f64,
+    /// Seconds that the loop waits, for the first one and for the last.
+    stalls: [f64; 2],
     step: f64,
 }
 
@@ -230,6 +231,7 @@ fn checkpoint(
         folder.join("scale.toml"),
         folder.join(format!("run-{name}")),
     );
+    let recipe = without_pictures(&recipe).context("a recipe without pictures")?;
     fs::write(&file, recipe).with_context(|| file.display().to_string())?;
     let mut command = Command::new(program);
     command
@@ -248,20 +250,31 @@ fn checkpoint(
         _ => &mut command,
     };
     let (_, said) = output(&mut command)?;
-    let (step, line) = step(&run)?;
-    let of = |key| number(&line, key).with_context(|| format!("{name}: no {key} in {line}"));
+    let (step, saved) = step(&run)?;
+    let [Some(first), Some(last)] = [saved.first(), saved.last()] else {
+        bail!("{name}: no checkpoint was written while it trained");
+    };
+    let of = |line: &str, key| number(line, key).with_context(|| format!("no {key} in {line}"));
     Ok(Checkpoint {
         name,
         parameters: parameters(&said)?,
-        bytes: of("bytes")?,
-        seconds: of("seconds")?,
-        stall: of("stall")?,
+        bytes: of(last, "bytes")?,
+        seconds: of(last, "seconds")?,
+        stalls: [of(first, "stall")?, of(last, "stall")?],
         step,
     })
 }
 
-/// The median seconds of a run's steps, and the first line that tells of a checkpoint.
-fn step(run: &Path) -> anyhow::Result<(f64, String)> {
+/// A recipe that draws nothing on the way, which may take longer than the way.
+fn without_pictures(recipe: &str) -> Option<String> {
+    let (head, sampling) = recipe.split_once("[sampling]")?;
+    let (before, every) = sampling.split_once("every = ")?;
+    let (_, after) = every.split_once('\n')?;
+    Some(format!("{head}[sampling]{before}every = 0\n{after}"))
+}
+
+/// The median seconds of a run's steps, and what is said of its checkpoints.
+fn step(run: &Path) -> anyhow::Result<(f64, Vec<String>)> {
     let path = run.join("metrics.jsonl");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let config = run.join("config.toml");
@@ -280,9 +293,11 @@ fn step(run: &Path) -> anyhow::Result<(f64, String)> {
     let mut counted = seconds.split_off(skipped);
     ensure!(!counted.is_empty(), "{}: no step", path.display());
     counted.sort_by(f64::total_cmp);
-    let mut lines = text.lines();
-    let saved = lines.find_map(|line| Some(line.split_once("\"checkpoint\":")?.1.to_owned()));
-    Ok((median(&counted), saved.unwrap_or_default()))
+    let saved = text.lines().filter_map(|line| {
+        let (_, saved) = line.split_once("\"checkpoint\":")?;
+        Some(saved.to_owned())
+    });
+    Ok((median(&counted), saved.collect()))
 }
 
 fn median(sorted: &[f64]) -> f64 {
