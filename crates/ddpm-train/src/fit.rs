@@ -29,6 +29,7 @@ use crate::ranks::Ranks;
 use crate::sample::{Request, sample};
 use crate::times::Times;
 
+use diverged::LeftTheNumbers;
 use folder::Claim;
 use output::Output;
 pub use saver::Saved;
@@ -265,7 +266,19 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         self.asked = stop.asked();
         while self.step < steps && self.asked.is_none() {
             let batch = batches.next().context("the loader ended")?;
-            let (run, line) = self.advance::<D>(&batch, stop)?;
+            let ranks = self.ranks;
+            let (run, line) = match self.advance::<D>(&batch, stop) {
+                Ok(done) => done,
+                Err(error) => {
+                    // The checkpoint being written is finished first: a rank that ends ends the
+                    // others.
+                    drop(output);
+                    if error.is::<LeftTheNumbers>() {
+                        ranks.wait();
+                    }
+                    return Err(error);
+                }
+            };
             self = run;
             if let Some(output) = &mut output {
                 output.step::<D, M>(&self, line);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Error, anyhow};
+use anyhow::Error;
 use burn::tensor::Tensor;
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +12,11 @@ use crate::checkpoint::{CheckpointError, write_file};
 use crate::data::Batch;
 use crate::network::Network;
 use crate::params::{self, Named};
+
+/// A run whose loss or gradients are not finite, on all of its ranks.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct LeftTheNumbers(String);
 
 /// The step whose loss or gradients are not finite.
 #[derive(Debug, Serialize)]
@@ -82,15 +87,11 @@ impl<M: burn::module::Module> Run<'_, M> {
         } else {
             Ok(())
         };
-        // A rank that ends ends the others.
-        self.ranks.wait();
-        match written {
-            Ok(()) => anyhow!(
-                "{what} at step {step}; the run stops here, and {} says more",
-                path.display()
-            ),
-            Err(error) => anyhow!("{what} at step {step}; the run stops here ({error})"),
-        }
+        let more = match written {
+            Ok(()) => format!(", and {} says more", path.display()),
+            Err(error) => format!(" ({error})"),
+        };
+        LeftTheNumbers(format!("{what} at step {step}; the run stops here{more}")).into()
     }
 }
 

@@ -89,6 +89,15 @@ pub(super) struct Saver {
     stall: f64,
 }
 
+impl Drop for Saver {
+    fn drop(&mut self) {
+        // The run ends by an error, and this is the last that can be gone on from.
+        if let Some(Err(error)) = self.writing.take().map(Writing::finish) {
+            eprintln!("checkpoint not written: {error}");
+        }
+    }
+}
+
 impl Saver {
     pub(super) fn new(out: &Path, keep: Retention, last: Option<u64>) -> Self {
         Self {
