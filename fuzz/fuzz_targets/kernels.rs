@@ -75,7 +75,11 @@ fn conv(conv: &Conv, batch: usize) {
     let bias = numbers(shape.out_channels);
     let mut results = [const { Vec::new() }; 4];
     for isa in Isa::available() {
-        for algorithm in [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4] {
+        for algorithm in [
+            Algorithm::Direct,
+            Algorithm::Winograd2,
+            Algorithm::Winograd4,
+        ] {
             let poison = |len: usize| vec![f32::NAN; len];
             let mut y = poison(dy.len());
             let mut dx = [poison(x[0].len()), poison(x[1].len())];

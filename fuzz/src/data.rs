@@ -1,6 +1,5 @@
 //! What the targets of data share: files of which one is the fuzzer's, loaded as training does.
 
-use std::fs;
 use std::path::Path;
 
 use ddpm_train::data::{self, Source};
@@ -12,12 +11,7 @@ use ddpm_train::data::{self, Source};
 ///
 /// If the loader does, or the temporary folder cannot be written.
 pub fn load(files: &[(&str, &[u8])], source: impl Fn(&Path) -> Source) {
-    // In memory, where there is such a folder.
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    let folder = folder.expect("a temporary folder");
-    for (name, bytes) in files {
-        fs::write(folder.path().join(name), bytes).expect("a file");
-    }
+    let folder = crate::written(files.iter().copied());
     let Ok(rows) = data::load(&source(folder.path())) else {
         return;
     };

@@ -40,13 +40,8 @@ impl Folder {
     ///
     /// If the loader does, or the temporary folder cannot be written.
     pub fn load(&self, bytes: &[u8]) {
-        // In memory, where there is such a folder.
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        let folder = folder.expect("a temporary folder");
         let others = self.others.iter().map(|(name, bytes)| (&**name, &**bytes));
-        for (name, bytes) in others.chain([(self.file, bytes)]) {
-            fs::write(folder.path().join(name), bytes).expect("a file");
-        }
+        let folder = crate::written(others.chain([(self.file, bytes)]));
         let _ = network(folder.path());
     }
 }

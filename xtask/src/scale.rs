@@ -200,12 +200,7 @@ impl Setting {
                 command
             }
         };
-        command
-            .arg("train")
-            .arg("--config")
-            .arg(&file)
-            .arg("--out")
-            .arg(&run);
+        train(&mut command, &file, &run);
         command.current_dir(folder);
         command.env("RAYON_NUM_THREADS", self.threads.to_string());
         for name in ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] {
@@ -214,6 +209,12 @@ impl Setting {
         let (_, said) = output(&mut command)?;
         Ok((parameters(&said)?, step(&run)?.0))
     }
+}
+
+/// Tells the program, or `mpirun` what to tell it, to train by a file.
+fn train(command: &mut Command, file: &Path, run: &Path) {
+    command.arg("train");
+    command.arg("--config").arg(file).arg("--out").arg(run);
 }
 
 /// What it costs to save a recipe's run, once a few steps are done.
@@ -234,12 +235,7 @@ fn checkpoint(
     let recipe = without_pictures(&recipe).context("a recipe without pictures")?;
     fs::write(&file, recipe).with_context(|| file.display().to_string())?;
     let mut command = Command::new(program);
-    command
-        .arg("train")
-        .arg("--config")
-        .arg(&file)
-        .arg("--out")
-        .arg(&run);
+    train(&mut command, &file, &run);
     command.args(["--steps", &steps.to_string(), "--batch-size", batch]);
     // The first of them is written while steps go on; the last one has none after it.
     let every = (steps / 3).max(1).to_string();
