@@ -79,14 +79,14 @@ fn faults(found: &[Fault]) -> String {
 
 /// `docs/faults.md`.
 pub(super) fn page(findings: &Findings) -> String {
-    let minutes = findings.time.as_secs_f64() / 60.0;
+    let seconds = findings.time.as_secs();
     let (kills, faults) = (kills(&findings.kills), faults(&findings.faults));
     format!(
         "\
 # Faults
 
 `cargo xtask torture` writes this page; `--kills N` chooses how many processes it kills, 200 without
-it. This one took {minutes:.0} minutes. What needs root is left out for other users, and said to be.
+it. This one took {seconds} s. What needs root is left out for other users, and said to be.
 
 ## What is promised
 
