@@ -16,8 +16,9 @@ pub(crate) fn mpi(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         println!("not run: no {name} here ({MISSING})");
         return Ok(ExitCode::SUCCESS);
     }
-    let tests = format!("test {WORKSPACE},ddpm-train/mpi --test it ranks::");
-    Step::new("mpi", tests).run()?;
+    let all = format!("{WORKSPACE},ddpm-train/mpi");
+    Step::new("mpi", format!("clippy {all} --all-targets -- -D warnings")).run()?;
+    Step::new("mpi", format!("test {all} --test it ranks::")).run()?;
     Ok(ExitCode::SUCCESS)
 }
 

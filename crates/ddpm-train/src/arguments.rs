@@ -15,6 +15,7 @@ Examples:
   ddpm recipe digits > mine.toml              # change it, then
   ddpm train --config mine.toml
   ddpm train --recipe cifar10 --data DIR --init-from DIFFUSERS-DIR
+  ddpm train --backend cuda --devices 0,1
 
 A run's folder holds config.toml, metrics.jsonl (a line a step), loss.svg,
 samples/ (a picture every few steps) and checkpoints/. The same seed gives the
@@ -54,6 +55,10 @@ pub(crate) struct Train {
     /// flex, ndarray, cuda or vulkan.
     #[arg(long, value_name = "NAME", default_value = "flex")]
     pub(crate) backend: String,
+    /// Train on these devices of the backend together, each with its share of
+    /// every batch [default: the first].
+    #[arg(long, value_name = "I,…", value_delimiter = ',')]
+    pub(crate) devices: Vec<usize>,
 }
 
 #[derive(clap::Args)]

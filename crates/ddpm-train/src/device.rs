@@ -36,6 +36,16 @@ pub enum DeviceError {
         works = names(&Backend::working())
     )]
     NoDevice(Backend),
+    /// The backend has devices, but not this one.
+    #[error("no {backend} device {index} on this machine, which has {count}, counted from 0")]
+    NoSuch {
+        /// The backend.
+        backend: Backend,
+        /// The device asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
 }
 
 impl Backend {
@@ -84,46 +94,79 @@ impl Backend {
     ///
     /// # Errors
     ///
+    /// As [`devices`](Self::devices).
+    pub fn device_at(self, process: usize) -> Result<Device, DeviceError> {
+        let mut devices = self.devices()?;
+        Ok(devices.swap_remove(process % devices.len()))
+    }
+
+    /// The backend's devices with these numbers, without autodiff. A CPU is one device, number 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`devices`](Self::devices), and if one of the numbers is no device's.
+    pub fn devices_at(self, indices: &[usize]) -> Result<Vec<Device>, DeviceError> {
+        let devices = self.devices()?;
+        let count = devices.len();
+        let find = |&index: &usize| {
+            let device = devices.get(index).cloned();
+            device.ok_or(DeviceError::NoSuch {
+                backend: self,
+                index,
+                count,
+            })
+        };
+        indices.iter().map(find).collect()
+    }
+
+    fn has(self, device: &Device) -> bool {
+        self.devices().is_ok_and(|devices| devices.contains(device))
+    }
+
+    /// The backend's devices, without autodiff: one at least.
+    ///
+    /// # Errors
+    ///
     /// If the backend is not compiled in, or the machine has no device for it. A GPU is looked
     /// for before it is used, so a machine without one gives an error, not a panic.
-    #[cfg_attr(
-        not(any(feature = "cuda", feature = "vulkan")),
-        allow(unused_variables)
-    )]
-    pub fn device_at(self, process: usize) -> Result<Device, DeviceError> {
-        match self {
+    pub fn devices(self) -> Result<Vec<Device>, DeviceError> {
+        let devices = match self {
             #[cfg(feature = "flex")]
-            Self::Flex => Ok(Device::flex()),
+            Self::Flex => vec![Device::flex()],
             #[cfg(feature = "ndarray")]
             #[allow(deprecated)] // Kept until Burn removes it: see docs/design.md.
-            Self::NdArray => Ok(Device::ndarray()),
+            Self::NdArray => vec![Device::ndarray()],
             #[cfg(feature = "cuda")]
-            Self::Cuda => {
-                in_turn(burn::tensor::DeviceType::Cuda, process).ok_or(DeviceError::NoDevice(self))
-            }
+            Self::Cuda => enumerate(burn::tensor::DeviceType::Cuda),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => in_turn(burn::tensor::DeviceType::Vulkan, process)
-                .ok_or(DeviceError::NoDevice(self)),
+            Self::Vulkan => enumerate(burn::tensor::DeviceType::Vulkan),
             #[allow(unreachable_patterns)] // Every backend may be compiled in.
-            _ => Err(DeviceError::NotCompiled(self)),
+            _ => return Err(DeviceError::NotCompiled(self)),
+        };
+        if devices.is_empty() {
+            return Err(DeviceError::NoDevice(self));
         }
+        Ok(devices)
     }
 }
 
 /// Whether a device computes in the machine's own memory.
 pub fn is_host(device: &Device) -> bool {
-    let hosts = [Backend::Flex, Backend::NdArray].into_iter();
-    hosts
-        .filter_map(|backend| backend.device().ok())
-        .any(|host| host == *device)
+    [Backend::Flex, Backend::NdArray]
+        .iter()
+        .any(|backend| backend.has(device))
+}
+
+/// Whether Burn can have a device sum with others of its kind.
+pub(crate) fn has_collectives(device: &Device) -> bool {
+    Backend::Cuda.has(device)
 }
 
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
-fn in_turn(kind: burn::tensor::DeviceType, process: usize) -> Option<Device> {
+fn enumerate(kind: burn::tensor::DeviceType) -> Vec<Device> {
     // A broken driver can panic while it is enumerated; that is a machine without a device.
-    let devices = std::panic::catch_unwind(|| Device::enumerate(kind)).ok()?;
-    let devices: Vec<_> = devices.into_iter().collect();
-    devices.get(process % devices.len().max(1)).cloned()
+    let devices = std::panic::catch_unwind(|| Device::enumerate(kind));
+    devices.map_or_else(|_| Vec::new(), burn::tensor::Devices::into_vec)
 }
 
 impl fmt::Display for Backend {

@@ -62,31 +62,43 @@ pub enum Start<'a> {
     Resumed,
 }
 
-/// Trains as `plan` says in the folder `out`, until its last step or until `stop` is asked, together
-/// with the other `ranks`, of which the first one writes.
+/// The data to train a plan on, for one of so many ranks on `device`.
+///
+/// # Errors
+///
+/// If the data is not usable or not the plan's, or the machine has less memory than training takes.
+pub fn load(plan: &Plan, ranks: usize, device: &Device) -> Result<Arc<Dataset>> {
+    if let Some(shape) = plan.source.shape() {
+        memory::check(plan, &shape, ranks, device)?;
+    }
+    let dataset = data::load(&plan.source)?;
+    memory::check(plan, dataset.shape(), ranks, device)?;
+    check_classes(plan, &dataset)?;
+    Ok(Arc::new(dataset))
+}
+
+/// Trains as `plan` says on its [data](load) in the folder `out`, until its last step or until `stop`
+/// is asked, together with the other `ranks`, of which the first one writes.
 ///
 /// What cannot be written on the way is said on standard error, and training goes on.
 ///
 /// # Errors
 ///
-/// If the data, the folder or the weights to begin with are not usable, the machine has less memory
-/// than training takes, the ranks do not have the same of these, the loss stops being finite, or the
-/// last files could not be written; and [`Interrupted`] if the run was stopped. A rank that has an
-/// error must [end](Ranks::abort) the others.
+/// If the folder or the weights to begin with are not usable, the ranks do not have the same of these
+/// and of the data, the loss stops being finite, or the last files could not be written; and
+/// [`Interrupted`] if the run was stopped. A rank with an error that is not [common](is_common) must
+/// [end](Ranks::abort) the others.
 pub fn train(
     plan: &Plan,
+    dataset: Arc<Dataset>,
     out: &Path,
     start: &Start,
     device: &Device,
     stop: &Stop,
     ranks: &Ranks,
 ) -> Result<()> {
-    if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape, ranks.size(), device)?;
-    }
-    let dataset = Arc::new(data::load(&plan.source)?);
-    memory::check(plan, dataset.shape(), ranks.size(), device)?;
-    check_classes(plan, &dataset)?;
+    let config = &plan.config;
+    let share = ranks.share(config.batch_size, config.accumulate)?;
     let network = network(plan, start, dataset.shape(), device)?;
     let resumed = matches!(start, Start::Resumed);
     let _claim = (ranks.leads().then(|| Claim::new(out, resumed))).transpose()?;
@@ -94,14 +106,20 @@ pub fn train(
     ranks.wait();
     match network {
         AnyNetwork::UNet(model) => {
-            let run = Run::new(plan, out, dataset, *model, device, ranks)?;
+            let run = Run::new(plan, out, dataset, *model, device, ranks, share)?;
             run.begin(start)?.fit::<4>(stop)
         }
         AnyNetwork::Mlp(model) => {
-            let run = Run::new(plan, out, dataset, *model, device, ranks)?;
+            let run = Run::new(plan, out, dataset, *model, device, ranks, share)?;
             run.begin(start)?.fit::<2>(stop)
         }
     }
+}
+
+/// Whether all ranks come to this error at once: the run was stopped, or its loss is no number. Any
+/// other may be one rank's alone.
+pub fn is_common(error: &anyhow::Error) -> bool {
+    error.is::<Interrupted>() || error.is::<LeftTheNumbers>()
 }
 
 /// The network to train, for rows of `shape`.
@@ -166,11 +184,11 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         model: M,
         device: &Device,
         ranks: &'a Ranks,
+        share: Range<usize>,
     ) -> Result<Self> {
         let schedule = plan.objective.schedule();
-        let config = &plan.config;
         Ok(Self {
-            share: ranks.share(config.batch_size, config.accumulate)?,
+            share,
             ranks,
             asked: None,
             plan,
@@ -263,22 +281,13 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let steps = self.plan.config.steps;
         let mut batches = self.batches()?;
         let mut output = (self.ranks.leads().then(|| Output::open(&self))).transpose()?;
-        self.asked = stop.asked();
+        // A rank that would begin while another does not, would wait for it for ever.
+        self.hear(0.0, stop);
         while self.step < steps && self.asked.is_none() {
             let batch = batches.next().context("the loader ended")?;
-            let ranks = self.ranks;
-            let (run, line) = match self.advance::<D>(&batch, stop) {
-                Ok(done) => done,
-                Err(error) => {
-                    // The checkpoint being written is finished first: a rank that ends ends the
-                    // others.
-                    drop(output);
-                    if error.is::<LeftTheNumbers>() {
-                        ranks.wait();
-                    }
-                    return Err(error);
-                }
-            };
+            // Of an error nobody hears before the checkpoint being written is finished, for a rank
+            // that ends may end the others.
+            let (run, line) = self.advance::<D>(&batch, stop)?;
             self = run;
             if let Some(output) = &mut output {
                 output.step::<D, M>(&self, line);

@@ -1,6 +1,7 @@
 //! The program `ddpm`: trains, samples, and shows schedules and devices.
 
 mod arguments;
+mod training;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,16 +11,14 @@ use arguments::{Check, Export, Library, Nll, Sample, Train};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_schedule::NoiseSchedule;
-use ddpm_train::config::{self, Config, Schedule, ScheduleKind};
+use ddpm_train::config::{self, Schedule, ScheduleKind};
 use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::evaluate::{self, Question, Report};
 use ddpm_train::examine::{self, Examination, examine, examine_shard};
-use ddpm_train::fit::{self, Start};
 use ddpm_train::generate::{Order, generate, merge};
-use ddpm_train::interrupt::{Interrupted, Stop};
-use ddpm_train::plan::{self, Plan};
-use ddpm_train::ranks::Ranks;
+use ddpm_train::interrupt::Interrupted;
+use ddpm_train::plan;
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -185,7 +184,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Train(args) => train(args),
+        Command::Train(args) => training::train(args),
         Command::Check(args) => check(&args),
         Command::Sample(args) => sample(args),
         Command::Export(args) => export(&args),
@@ -207,83 +206,6 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
     }
-}
-
-fn train(args: Train) -> Result<()> {
-    let backend = args.backend.parse::<Backend>()?;
-    let ranks = Ranks::join()?;
-    let outcome = train_among(args, backend, &ranks);
-    match outcome {
-        // What stopped all of them is said once.
-        Err(error) if error.is::<Interrupted>() && !ranks.leads() => Ok(()),
-        Err(error) if !error.is::<Interrupted>() && ranks.size() > 1 => {
-            // Written at once: other ranks may be writing too.
-            let text = format!("error: rank {}: {error:#}\n", ranks.rank());
-            eprint!("{text}");
-            ranks.abort(1);
-            Err(error)
-        }
-        outcome => outcome,
-    }
-}
-
-/// Trains as one of several processes, or alone.
-fn train_among(args: Train, backend: Backend, ranks: &Ranks) -> Result<()> {
-    let device = backend.device_at(ranks.local_rank())?;
-    let resumed = args
-        .out
-        .as_ref()
-        .filter(|_| args.resume && args.recipe.is_none());
-    let (mut config, file) = match (&args.config, resumed) {
-        (Some(path), _) => (Config::read(path)?, path.display().to_string()),
-        // A resumed run is by default the run that was begun.
-        (None, Some(out)) => {
-            let path = out.join("config.toml");
-            (Config::read(&path)?, path.display().to_string())
-        }
-        (None, None) => {
-            let name = args.recipe.as_deref().unwrap_or("digits");
-            let file = format!("recipe {name}");
-            (Config::parse(config::recipe(name)?, &file)?, file)
-        }
-    };
-    if let Some(path) = args.data {
-        config.data.path = Some(path);
-    }
-    config.steps = args.steps.unwrap_or(config.steps);
-    config.batch_size = args.batch_size.unwrap_or(config.batch_size);
-    config.seed = args.seed.unwrap_or(config.seed);
-    config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
-    let pretrained = match &args.init_from {
-        Some(folder) => Some(diffusers::unet(folder)?),
-        None => None,
-    };
-    let start = match &pretrained {
-        Some(pretrained) => {
-            config.model = pretrained.model(&config.model);
-            Start::From(pretrained)
-        }
-        None if args.resume => Start::Resumed,
-        None => Start::New,
-    };
-    let out = args
-        .out
-        .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
-    let plan = Plan::new(config, &file)?;
-    if let Some(folder) = &args.init_from {
-        diffusers::check_objective(folder, &plan.objective)?;
-    }
-    let stop = Stop::on_signals().context("signals")?;
-    let outcome = fit::train(&plan, &out, &start, &device, &stop, ranks);
-    outcome.map_err(|error| {
-        if !error.is::<Interrupted>() {
-            return error;
-        }
-        let (out, backend) = (out.display(), args.backend);
-        error.context(format!(
-            "go on with: ddpm train --out {out} --resume --backend {backend}"
-        ))
-    })
 }
 
 fn check(args: &Check) -> Result<()> {

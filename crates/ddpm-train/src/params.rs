@@ -71,14 +71,14 @@ pub fn sum_over(ranks: &Ranks, named: &mut Named) -> Result<()> {
 }
 
 fn sum_bucket(ranks: &Ranks, bucket: Vec<&mut Tensor<1>>) -> Result<()> {
-    let mut values = Vec::new();
-    for tensor in &bucket {
-        values.extend(tensor.try_to_vec_as::<f32>()?);
+    if bucket.is_empty() {
+        return Ok(());
     }
-    let mut sums = ranks.sum(values).into_iter();
-    for tensor in bucket {
-        let own: Vec<f32> = sums.by_ref().take(tensor.dims()[0]).collect();
-        *tensor = Tensor::from_data(own.as_slice(), &tensor.device());
+    let lengths: Vec<_> = bucket.iter().map(|tensor| tensor.dims()[0]).collect();
+    let values = Tensor::cat(bucket.iter().map(|tensor| (**tensor).clone()).collect(), 0);
+    let sums = ranks.sum(values)?.split_with_sizes(lengths, 0);
+    for (tensor, sum) in bucket.into_iter().zip(sums) {
+        *tensor = sum;
     }
     Ok(())
 }

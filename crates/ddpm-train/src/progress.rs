@@ -38,13 +38,13 @@ impl Progress {
         rows: usize,
         shape: &[usize],
         parameters: usize,
-        processes: usize,
+        ranks: usize,
         out: &Path,
     ) {
         let shape: Vec<_> = shape.iter().map(ToString::to_string).collect();
-        let together = match processes {
+        let together = match ranks {
             1 => String::new(),
-            n => format!(" by {n} processes"),
+            n => format!(" by {n} ranks"),
         };
         eprintln!(
             "{what}: {rows} rows of {}, {parameters} parameters{together}, in {}",

@@ -1,22 +1,22 @@
-//! The processes that train one run together.
+//! The ranks that train one run together: processes that `mpirun` started, or threads of this one
+//! with a device each.
 //!
 //! Each of n ranks computes the losses of its n-th of every batch; gradients are summed over all of
 //! them, and every rank makes the same update of the same weights. The first rank alone writes.
-//! Without the feature `mpi`, and outside `mpirun`, a run has one rank.
 
+mod devices;
 #[cfg(feature = "mpi")]
-#[path = "ranks/mpi.rs"]
-mod world;
-#[cfg(not(feature = "mpi"))]
-#[path = "ranks/none.rs"]
-mod world;
+mod mpi;
 
 use std::ops::Range;
 
+use anyhow::Result;
+use burn::tensor::Tensor;
 use sha2::{Digest, Sha256};
-use world::World;
 
-/// Why processes cannot train together.
+pub use devices::on_devices;
+
+/// Why ranks cannot train together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RanksError {
     /// There are several, and this program cannot speak to them.
@@ -28,14 +28,14 @@ pub enum RanksError {
     /// A batch cannot be divided.
     #[error(
         "batch_size = {batch_size} in accumulate = {parts} parts cannot be divided evenly among \
-         {ranks} processes"
+         {ranks} ranks"
     )]
     Indivisible {
         /// Rows of a batch.
         batch_size: usize,
         /// Parts that a batch is computed in.
         parts: usize,
-        /// Processes.
+        /// Ranks.
         ranks: usize,
     },
     /// Ranks have come apart.
@@ -48,11 +48,21 @@ pub enum RanksError {
     },
 }
 
-/// This process among those that train a run together.
+/// What connects a rank with the others. Every rank must ask for the same, in the same order.
+trait Team {
+    fn rank(&self) -> usize;
+    fn size(&self) -> usize;
+    fn local_rank(&self) -> usize;
+    fn gather(&self, values: &[f64]) -> Vec<f64>;
+    fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>>;
+    fn abort(&self, code: i32);
+}
+
+/// One rank among those that train a run together.
 #[derive(Default)]
 pub struct Ranks {
-    /// None for a process alone.
-    world: Option<World>,
+    /// None for one alone.
+    team: Option<Box<dyn Team>>,
 }
 
 impl Ranks {
@@ -63,27 +73,27 @@ impl Ranks {
     ///
     /// If there are others, but this build has no MPI, or MPI does not begin.
     pub fn join() -> Result<Self, RanksError> {
-        let world = match started_together() {
-            Some(ranks) if ranks > 1 => Some(World::join(ranks)?),
+        let team = match started_together() {
+            Some(ranks) if ranks > 1 => Some(join(ranks)?),
             _ => None,
         };
-        Ok(Self { world })
+        Ok(Self { team })
     }
 
-    /// This process's number, from 0.
+    /// This rank's number, from 0.
     pub fn rank(&self) -> usize {
-        self.world.as_ref().map_or(0, World::rank)
+        self.team.as_ref().map_or(0, |team| team.rank())
     }
 
-    /// How many processes there are.
+    /// How many ranks there are.
     pub fn size(&self) -> usize {
-        self.world.as_ref().map_or(1, World::size)
+        self.team.as_ref().map_or(1, |team| team.size())
     }
 
-    /// This process's number among those on its machine, by which it chooses among the machine's
+    /// This rank's number among those on its machine, by which it chooses among the machine's
     /// devices.
     pub fn local_rank(&self) -> usize {
-        self.world.as_ref().map_or(0, World::local_rank)
+        self.team.as_ref().map_or(0, |team| team.local_rank())
     }
 
     /// Whether this is the one that writes.
@@ -91,7 +101,7 @@ impl Ranks {
         self.rank() == 0
     }
 
-    /// The rows of each batch that are this process's.
+    /// The rows of each batch that are this rank's.
     ///
     /// # Errors
     ///
@@ -113,17 +123,21 @@ impl Ranks {
     /// Every rank's numbers, in the order of ranks, each as many as here. If MPI fails it ends the
     /// process, here and below.
     pub fn gather(&self, values: &[f64]) -> Vec<f64> {
-        match &self.world {
-            Some(world) => world.gather(values),
+        match &self.team {
+            Some(team) => team.gather(values),
             None => values.to_vec(),
         }
     }
 
     /// The values' sums over the ranks, the same on every one.
-    pub fn sum(&self, values: Vec<f32>) -> Vec<f32> {
-        match &self.world {
-            Some(world) => world.sum(&values),
-            None => values,
+    ///
+    /// # Errors
+    ///
+    /// If the tensor cannot be read from its device.
+    pub fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
+        match &self.team {
+            Some(team) => team.sum(values),
+            None => Ok(values),
         }
     }
 
@@ -163,13 +177,23 @@ impl Ranks {
         ranks.position(|other| !same(other)).map_or(Ok(()), apart)
     }
 
-    /// Ends all processes at once, for one that cannot go on: the others would wait for it for ever.
-    /// A process alone has nobody to end.
+    /// Ends all ranks at once, for one that cannot go on: the others would wait for it for ever.
+    /// One alone has nobody to end.
     pub fn abort(&self, code: i32) {
-        if let Some(world) = &self.world {
-            world.abort(code);
+        if let Some(team) = &self.team {
+            team.abort(code);
         }
     }
+}
+
+#[cfg(feature = "mpi")]
+fn join(_ranks: usize) -> Result<Box<dyn Team>, RanksError> {
+    Ok(Box::new(mpi::World::join()?))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn join(ranks: usize) -> Result<Box<dyn Team>, RanksError> {
+    Err(RanksError::NotCompiled(ranks))
 }
 
 /// How many processes were started together, as their starter tells each: Open MPI; MPICH, Intel MPI
@@ -180,9 +204,16 @@ fn started_together() -> Option<usize> {
     told.and_then(|size| size.parse().ok())
 }
 
+/// A sum that is made of the values themselves, wherever their tensor is.
+fn by_host(values: &Tensor<1>, sum: impl FnOnce(Vec<f32>) -> Vec<f32>) -> Result<Tensor<1>> {
+    let sums = sum(values.try_to_vec_as::<f32>()?);
+    Ok(Tensor::from_data(sums.as_slice(), &values.device()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
     #[test]
     fn one_alone_has_all_rows_and_agrees_with_itself() {
@@ -191,7 +222,8 @@ mod tests {
         assert_eq!(alone.share(8, 2), Ok(0..8));
         assert!(alone.share(9, 2).is_err());
         assert_eq!(alone.gather(&[1.0, f64::NAN])[0], 1.0);
-        assert_eq!(alone.sum(vec![1.5]), [1.5]);
+        let sum = alone.sum(Tensor::from_data([1.5_f32], &Device::flex()));
+        assert_eq!(sum.unwrap().try_to_vec_as::<f32>().unwrap(), [1.5]);
         assert_eq!(alone.agree_on("number", &[f64::NAN]), Ok(()));
         assert_eq!(alone.agree("text", "same"), Ok(()));
     }

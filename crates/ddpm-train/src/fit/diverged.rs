@@ -13,7 +13,7 @@ use crate::data::Batch;
 use crate::network::Network;
 use crate::params::{self, Named};
 
-/// A run whose loss or gradients are not finite, on all of its ranks.
+/// A run whose loss or gradients are not finite, which all of its ranks see at once.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct LeftTheNumbers(String);

@@ -52,10 +52,7 @@ impl<M: burn::module::Module> Run<'_, M> {
         params::sum_over(self.ranks, &mut gradients)?;
         let grad_norm = params::norm(&gradients);
         self.ranks.agree_on("sum of gradients", &[grad_norm])?;
-        let asked = stop.asked().map_or(0, Signal::exit_code);
-        let heard = self.ranks.gather(&[loss, asked.into()]);
-        let loss = heard.iter().step_by(2).sum::<f64>();
-        self.asked = heard.into_iter().skip(1).step_by(2).find_map(signal);
+        let loss = self.hear(loss, stop);
         if !(loss.is_finite() && grad_norm.is_finite()) {
             return Err(self.diverged::<D>(batch, loss, grad_norm, &gradients));
         }
@@ -73,6 +70,19 @@ impl<M: burn::module::Module> Run<'_, M> {
             checkpoint: None,
         };
         Ok((self, metrics))
+    }
+
+    /// The sum of a number over the ranks; and whether one of them was asked to stop, all hear in
+    /// the same place.
+    pub(super) fn hear(&mut self, number: f64, stop: &Stop) -> f64 {
+        let asked = stop.asked().map_or(0, Signal::exit_code);
+        let heard = self.ranks.gather(&[number, asked.into()]);
+        self.asked = heard
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .find_map(|&code| signal(code));
+        heard.iter().step_by(2).sum()
     }
 
     /// The positions of the rows of the next batch, those of all ranks.

@@ -29,6 +29,7 @@ fn run<'a>(plan: &'a Plan, dataset: &Arc<Dataset>, ranks: &'a Ranks) -> Run<'a, 
         network,
         &device,
         ranks,
+        0..plan.config.batch_size,
     )
     .unwrap()
 }

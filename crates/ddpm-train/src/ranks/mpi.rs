@@ -6,7 +6,10 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 
-use super::RanksError;
+use anyhow::Result;
+use burn::tensor::Tensor;
+
+use super::{RanksError, Team, by_host};
 
 /// All processes that were started together, and MPI as long as it lives.
 pub(super) struct World {
@@ -15,7 +18,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn join(_ranks: usize) -> Result<Self, RanksError> {
+    pub(super) fn join() -> Result<Self, RanksError> {
         // Checkpoints are written by another thread, which does not speak to the others.
         let begun = mpi::initialize_with_threading(Threading::Funneled);
         let (universe, _) = begun.ok_or(RanksError::NotBegun)?;
@@ -24,32 +27,36 @@ impl World {
             _universe: universe,
         })
     }
+}
 
-    pub(super) fn rank(&self) -> usize {
+impl Team for World {
+    fn rank(&self) -> usize {
         number(self.all.rank())
     }
 
-    pub(super) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         number(self.all.size())
     }
 
-    pub(super) fn local_rank(&self) -> usize {
+    fn local_rank(&self) -> usize {
         number(self.all.split_shared(self.all.rank()).rank())
     }
 
-    pub(super) fn gather(&self, values: &[f64]) -> Vec<f64> {
+    fn gather(&self, values: &[f64]) -> Vec<f64> {
         let mut all = vec![0.0; values.len() * self.size()];
         self.all.all_gather_into(values, &mut all[..]);
         all
     }
 
-    pub(super) fn sum(&self, values: &[f32]) -> Vec<f32> {
-        let mut sums = vec![0.0; values.len()];
-        (self.all).all_reduce_into(values, &mut sums[..], SystemOperation::sum());
-        sums
+    fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
+        by_host(&values, |values| {
+            let mut sums = vec![0.0; values.len()];
+            (self.all).all_reduce_into(&values[..], &mut sums[..], SystemOperation::sum());
+            sums
+        })
     }
 
-    pub(super) fn abort(&self, code: i32) {
+    fn abort(&self, code: i32) {
         self.all.abort(code);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn endless(folder: &Path) {
 }
 
 /// Starts the program in the background; what it says goes to the file `said`.
-fn start(folder: &Path, arguments: &str) -> Child {
+pub(crate) fn start(folder: &Path, arguments: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
     command
         .current_dir(folder)
@@ -77,7 +77,7 @@ pub(crate) fn until_saved(folder: &Path) {
 }
 
 #[cfg(unix)]
-fn send(child: &Child, signals: &[&str]) {
+pub(crate) fn send(child: &Child, signals: &[&str]) {
     let id = child.id();
     let script: Vec<_> = signals.iter().map(|s| format!("kill -{s} {id}")).collect();
     let sent = Command::new("sh").args(["-c", &script.join(";")]).status();

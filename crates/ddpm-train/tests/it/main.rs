@@ -5,6 +5,7 @@ mod backends;
 mod checkpoints;
 mod data;
 mod descent;
+mod devices;
 mod diffusers;
 mod diverged;
 mod faults;
