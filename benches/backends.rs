@@ -5,7 +5,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::Criterion;
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_kernels::{
-    ConvOptions, NormOptions, Terms, attention, conv, group_norm, keep_packed_weights,
+    ConvOptions, Norm, NormOptions, Terms, attention, conv, group_norm, keep_packed_weights,
 };
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{NoiseStream, training_loss};
@@ -132,8 +132,14 @@ fn operations(criterion: &mut Criterion, backend: &str, device: &Device) {
             eps: 1e-6,
             silu: true,
         };
-        let (weight, bias) = (channels.clone(), channels.clone());
-        group_norm(images.clone(), weight, bias, None, options).sum()
+        let norm = Norm {
+            weight: channels.clone(),
+            bias: channels.clone(),
+            scale_shift: None,
+            mask: None,
+            options,
+        };
+        group_norm(images.clone(), norm).sum()
     });
     let tokens = random([BATCH, 196, 64], &device);
     operation("attention", &|| {

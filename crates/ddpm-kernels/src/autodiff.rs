@@ -8,6 +8,7 @@
     reason = "the type of the tensors is private"
 )]
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -15,35 +16,55 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 
 use crate::cpu::conv::{Algorithm, shift_gradient};
-use crate::cpu::norm::{self, Moments};
+use crate::cpu::norm::Moments;
 use crate::cpu::{Isa, attention};
 use crate::host::Host;
-use crate::ops::{
-    AttentionInputs, ConvInputs, ConvPresent, KernelOps, NormInputs, NormPresent, dims,
-};
+use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source, dims};
+use crate::ops::{KernelOps, Present};
 use crate::{ConvOptions, NormOptions};
 
 impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
     fn conv(
         x: FloatTensor<Self>,
         x2: FloatTensor<Self>,
+        norm_weight: FloatTensor<Self>,
+        norm_bias: FloatTensor<Self>,
+        scale_shift: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         residual: FloatTensor<Self>,
-        present: ConvPresent,
+        present: Present,
+        norm: Option<NormOptions>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        let tensors = [x, x2, weight, bias, shift, residual];
-        let nodes = tensors.each_ref().map(|t| t.node());
-        let [x, x2, weight, bias, shift, residual] = tensors.map(|t| t.into_primitive());
+        let of_norm = [norm_weight, norm_bias, scale_shift];
+        let of_conv = [x, x2, weight, bias, shift, residual];
+        let [n0, n1, n2] = of_norm.each_ref().map(|t| t.node());
+        let [c0, c1, c2, c3, c4, c5] = of_conv.each_ref().map(|t| t.node());
+        let [norm_weight, norm_bias, scale_shift] = of_norm.map(|t| t.into_primitive());
+        let [x, x2, weight, bias, shift, residual] = of_conv.map(|t| t.into_primitive());
         let x2 = present.skip.then_some(x2);
-        let inputs = ConvInputs::<B>::new(x, x2, weight, options);
+        let source = match norm {
+            None => Source::<B>::Images { x, x2 },
+            Some(options) => {
+                let scale_shift = present.scale_shift.then_some(scale_shift);
+                let mask = present.mask.then_some(mask.into_primitive());
+                let optional = [x2, scale_shift, mask];
+                Source::Norm {
+                    inputs: NormInputs::new([x, norm_weight, norm_bias], optional, options),
+                    moments: Vec::new(),
+                }
+            }
+        };
+        let mut inputs = ConvInputs::new(source, weight, options);
         let y = inputs.forward(
             present.bias.then_some(bias),
             present.shift.then_some(shift),
             present.residual.then_some(residual),
         );
+        let nodes = [c0, c1, n0, n1, n2, c2, c3, c4, c5];
         match ConvGradient.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, present), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
@@ -56,15 +77,19 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         scale_shift: FloatTensor<Self>,
-        present: NormPresent,
+        mask: FloatTensor<Self>,
+        present: Present,
         options: NormOptions,
     ) -> FloatTensor<Self> {
         let tensors = [x, x2, weight, bias, scale_shift];
         let nodes = tensors.each_ref().map(|t| t.node());
         let [x, x2, weight, bias, scale_shift] = tensors.map(|t| t.into_primitive());
-        let x2 = present.skip.then_some(x2);
-        let scale_shift = present.scale_shift.then_some(scale_shift);
-        let inputs = NormInputs::<B>::new(x, x2, weight, bias, scale_shift, options);
+        let optional = [
+            present.skip.then_some(x2),
+            present.scale_shift.then_some(scale_shift),
+            present.mask.then_some(mask.into_primitive()),
+        ];
+        let inputs = NormInputs::<B>::new([x, weight, bias], optional, options);
         let (y, moments) = inputs.forward();
         match NormGradient.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, moments), y),
@@ -97,45 +122,62 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
 #[derive(Debug)]
 struct ConvGradient;
 
-impl<B: Host> Backward<B, 6> for ConvGradient {
-    type State = (ConvInputs<B>, ConvPresent);
+impl<B: Host> Backward<B, 9> for ConvGradient {
+    type State = (ConvInputs<B>, Present);
 
     fn backward(
         self,
-        ops: Ops<Self::State, 6>,
+        ops: Ops<Self::State, 9>,
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, present) = ops.state;
-        let [x, x2, weight, bias, shift, residual] = ops.parents;
-        let x2 = x2.filter(|_| present.skip);
+        let [
+            x,
+            x2,
+            norm_weight,
+            norm_bias,
+            scale_shift,
+            weight,
+            bias,
+            shift,
+            residual,
+        ] = ops.parents.map(|parent| parent.map(|node| node.id));
         let device = dy.device();
         let slopes = B::floats(&dy);
         let conv = &inputs.conv;
         let isa = Isa::detect();
         let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
 
-        if x.is_some() || x2.is_some() {
-            let packed = conv.pack_transpose(isa, Algorithm::Fastest, B::floats(&inputs.weight));
-            let mut dx = x.as_ref().map(|_| zeros(&inputs.x));
-            let mut dx2 = x2.as_ref().and(inputs.x2.as_ref()).map(zeros);
-            let wanted = [dx.as_deref_mut(), dx2.as_deref_mut()];
-            conv.input_gradient(&packed, slopes, wanted);
-            let tensors = [(x, dx, Some(&inputs.x)), (x2, dx2, inputs.x2.as_ref())];
-            for (parent, gradient, input) in tensors {
-                if let (Some(parent), Some(gradient), Some(input)) = (parent, gradient, input) {
-                    let shape = dims::<B, 4>(input);
-                    grads.register::<B>(parent.id, B::tensor(gradient, &shape, &device));
-                }
-            }
-        }
         if let Some(weight) = weight {
             let mut dw = zeros(&inputs.weight);
             let algorithm = Algorithm::Fastest;
-            conv.weight_gradient(isa, algorithm, inputs.inputs(), slopes, &mut dw);
+            inputs.read(|images| conv.weight_gradient(isa, algorithm, images, slopes, &mut dw));
             let shape = dims::<B, 4>(&inputs.weight);
-            grads.register::<B>(weight.id, B::tensor(dw, &shape, &device));
+            grads.register::<B>(weight, B::tensor(dw, &shape, &device));
+        }
+        let transposed = || conv.pack_transpose(isa, Algorithm::Fastest, B::floats(&inputs.weight));
+        match &inputs.source {
+            Source::Images { x: image, x2: skip } => {
+                let x2 = x2.filter(|_| present.skip);
+                if x.is_some() || x2.is_some() {
+                    let mut dx = x.as_ref().map(|_| zeros(image));
+                    let mut dx2 = x2.as_ref().and(skip.as_ref()).map(zeros);
+                    let wanted = [dx.as_deref_mut(), dx2.as_deref_mut()];
+                    conv.input_gradient(&transposed(), slopes, wanted);
+                    register::<B>(grads, x, dx, Some(image));
+                    register::<B>(grads, x2, dx2, skip.as_ref());
+                }
+            }
+            Source::Norm { inputs, moments } => {
+                let parents = [x, x2, norm_weight, norm_bias, scale_shift];
+                if parents.iter().any(Option::is_some) {
+                    let mut dz = vec![0.0; inputs.shape().iter().product()];
+                    conv.input_gradient(&transposed(), slopes, [Some(&mut dz), None]);
+                    inputs.register(grads, parents, moments, &dz);
+                }
+            }
         }
         let bias = bias.filter(|_| present.bias);
         let shift = shift.filter(|_| present.shift);
@@ -145,16 +187,48 @@ impl<B: Host> Backward<B, 6> for ConvGradient {
             let mut dbias = vec![0.0; channels];
             shift_gradient(isa, slopes, &mut dshift, &mut dbias);
             if let Some(bias) = bias {
-                grads.register::<B>(bias.id, B::tensor(dbias, &[channels], &device));
+                grads.register::<B>(bias, B::tensor(dbias, &[channels], &device));
             }
             if let Some(shift) = shift {
                 let gradient = B::tensor(dshift, &[batch, channels], &device);
-                grads.register::<B>(shift.id, gradient);
+                grads.register::<B>(shift, gradient);
             }
         }
         if let Some(residual) = residual.filter(|_| present.residual) {
-            grads.register::<B>(residual.id, dy);
+            grads.register::<B>(residual, dy);
         }
+    }
+}
+
+/// Registers the gradient of an input, if there is one.
+fn register<B: Host>(
+    grads: &mut Gradients,
+    parent: Option<NodeId>,
+    gradient: Option<Vec<f32>>,
+    input: Option<&FloatTensor<B>>,
+) {
+    if let (Some(parent), Some(gradient), Some(input)) = (parent, gradient, input) {
+        let shape: Vec<usize> = input.shape().iter().copied().collect();
+        grads.register::<B>(parent, B::tensor(gradient, &shape, &input.device()));
+    }
+}
+
+impl<B: Host> NormInputs<B> {
+    /// Registers the gradients of x, skip, weight, bias, scale and shift.
+    fn register(
+        &self,
+        grads: &mut Gradients,
+        [x, x2, weight, bias, scale_shift]: [Option<NodeId>; 5],
+        moments: &[Moments],
+        dy: &[f32],
+    ) {
+        let found = self.gradients(moments, dy);
+        register::<B>(grads, x, Some(found.x), Some(&self.x));
+        register::<B>(grads, x2, found.x2, self.x2.as_ref());
+        register::<B>(grads, weight, Some(found.weight), Some(&self.weight));
+        register::<B>(grads, bias, Some(found.bias), Some(&self.bias));
+        let (found, input) = (found.scale_shift, self.scale_shift.as_ref());
+        register::<B>(grads, scale_shift, found, input);
     }
 }
 
@@ -171,46 +245,9 @@ impl<B: Host> Backward<B, 5> for NormGradient {
         _checkpointer: &mut Checkpointer,
     ) {
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
-        let device = dy.device();
         let (inputs, moments) = ops.state;
-        let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
-        let mut dx = zeros(&inputs.x);
-        let mut dx2 = inputs.x2.as_ref().map(zeros);
-        let mut dweight = zeros(&inputs.weight);
-        let mut dbias = zeros(&inputs.bias);
-        let mut dscale_shift = inputs.scale_shift.as_ref().map(zeros);
-        let gradients = norm::Gradients {
-            x: &mut dx,
-            x2: dx2.as_deref_mut(),
-            weight: &mut dweight,
-            bias: &mut dbias,
-            pre_shift: None,
-            scale_shift: dscale_shift.as_deref_mut(),
-        };
-        let norm = inputs.norm();
-        let slopes = B::floats(&dy);
-        norm::backward(
-            Isa::detect(),
-            &norm,
-            inputs.images(),
-            &moments,
-            slopes,
-            gradients,
-        );
-        let [x, x2, weight, bias, scale_shift] = ops.parents;
-        for (parent, gradient, input) in [
-            (x, Some(dx), Some(&inputs.x)),
-            (x2, dx2, inputs.x2.as_ref()),
-            (weight, Some(dweight), Some(&inputs.weight)),
-            (bias, Some(dbias), Some(&inputs.bias)),
-            (scale_shift, dscale_shift, inputs.scale_shift.as_ref()),
-        ] {
-            if let (Some(parent), Some(gradient), Some(input)) = (parent, gradient, input) {
-                let shape = input.shape();
-                let shape: Vec<usize> = shape.iter().copied().collect();
-                grads.register::<B>(parent.id, B::tensor(gradient, &shape, &device));
-            }
-        }
+        let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+        inputs.register(grads, parents, &moments, B::floats(&dy));
     }
 }
 

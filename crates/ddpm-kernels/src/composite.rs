@@ -5,7 +5,7 @@ use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions as BurnConv, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Tensor, ops::PadMode};
 
-use crate::{ConvOptions, Images, NormOptions, Terms};
+use crate::{ConvOptions, Images, Norm, Terms};
 
 /// The two images in one tensor.
 fn joined(images: Images) -> Tensor<4> {
@@ -48,14 +48,9 @@ pub(crate) fn conv(
     }
 }
 
-pub(crate) fn group_norm(
-    images: Images,
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    scale_shift: Option<Tensor<2>>,
-    options: NormOptions,
-) -> Tensor<4> {
+pub(crate) fn group_norm(images: Images, norm: Norm) -> Tensor<4> {
     let x = joined(images);
+    let options = norm.options;
     let [batch, height, width, channels] = x.dims();
     let (pixels, groups) = (height * width, options.groups);
     // [B, G, H·W, C/G] → [B, G, H·W·C/G]: a group's elements in one row.
@@ -70,15 +65,21 @@ pub(crate) fn group_norm(
         .reshape([batch, groups, pixels, channels / groups])
         .swap_dims(1, 2)
         .reshape([batch, height, width, channels]);
-    let mut y = normal * weight.unsqueeze() + bias.unsqueeze();
-    if let Some(scale_shift) = scale_shift {
+    let mut y = normal * norm.weight.unsqueeze() + norm.bias.unsqueeze();
+    if let Some(scale_shift) = norm.scale_shift {
         let of = |first| -> Tensor<4> {
             let part = scale_shift.clone().narrow(1, first, channels);
             part.unsqueeze_dims(&[1, 2])
         };
         y = y * (of(0) + 1.0) + of(channels);
     }
-    if options.silu { silu(y) } else { y }
+    if options.silu {
+        y = silu(y);
+    }
+    match norm.mask {
+        Some(mask) => y * mask,
+        None => y,
+    }
 }
 
 pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {

@@ -18,6 +18,7 @@ mod composite;
 pub mod cpu;
 mod descent;
 mod host;
+mod inputs;
 mod kept;
 pub mod ops;
 
@@ -29,7 +30,7 @@ use burn::tensor::{DType, Device, Tensor};
 pub use crate::cpu::adamw::AdamW;
 pub use crate::descent::{Parameter, adamw};
 pub use crate::kept::{PackedWeights, keep_packed_weights};
-use crate::ops::{ConvPresent, KernelOps, NormPresent};
+use crate::ops::{KernelOps, Present};
 
 /// How a convolution moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub struct Terms {
     pub residual: Option<Tensor<4>>,
 }
 
-/// What a group norm is, but for its weights.
+/// What a group norm is, but for its tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NormOptions {
     /// Groups, G, which divide the channels.
@@ -73,6 +74,22 @@ pub struct NormOptions {
     pub eps: f64,
     /// Whether SiLU follows.
     pub silu: bool,
+}
+
+/// GroupNorm (Wu & He 2018), then y·(1 + scale) + shift (Dhariwal & Nichol 2021) if these are given,
+/// then SiLU if the options say so, then the mask if there is one.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    /// `[C]`.
+    pub weight: Tensor<1>,
+    /// `[C]`.
+    pub bias: Tensor<1>,
+    /// `[B, 2·C]`, an image's scales before its shifts.
+    pub scale_shift: Option<Tensor<2>>,
+    /// `[B, H, W, C]`, dropout's: the last factor. It is given no gradient.
+    pub mask: Option<Tensor<4>>,
+    /// The rest.
+    pub options: NormOptions,
 }
 
 /// Images `[B, H, W, C]`, or two of them side by side in channels: a skip connection, which need
@@ -88,6 +105,35 @@ pub struct Images {
 impl From<Tensor<4>> for Images {
     fn from(x: Tensor<4>) -> Self {
         Self { x, skip: None }
+    }
+}
+
+impl Images {
+    /// The norm of these images, for a convolution to read. It is not kept between the forward and
+    /// the backward pass but made again, at the cost of one pass over the images.
+    pub fn normed(self, norm: Norm) -> Input {
+        Input {
+            images: self,
+            norm: Some(norm),
+        }
+    }
+}
+
+/// What a convolution reads: images, or their norm.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The images.
+    pub images: Images,
+    /// What is done to them first.
+    pub norm: Option<Norm>,
+}
+
+impl<T: Into<Images>> From<T> for Input {
+    fn from(images: T) -> Self {
+        Self {
+            images: images.into(),
+            norm: None,
+        }
     }
 }
 
@@ -127,7 +173,7 @@ fn or<const D: usize>(tensor: Option<Tensor<D>>, absent: &DispatchTensor) -> Dis
 
 /// y = conv(x, skip) + bias + shift + residual.
 ///
-/// * `images`: `[B, H, W, I]` in all;
+/// * `input`: `[B, H, W, I]` in all, or their norm;
 /// * `weight`: `[O, I, kernel height, kernel width]`, PyTorch's layout;
 /// * returns `[B, H', W', O]`.
 ///
@@ -135,69 +181,81 @@ fn or<const D: usize>(tensor: Option<Tensor<D>>, absent: &DispatchTensor) -> Dis
 ///
 /// If shapes disagree, a size is zero, or the kernel is larger than the padded image.
 pub fn conv(
-    images: impl Into<Images>,
+    input: impl Into<Input>,
     weight: Tensor<4>,
     terms: Terms,
     options: ConvOptions,
 ) -> Tensor<4> {
-    let Images { x, skip } = images.into();
-    if !covers(&x) {
-        return composite::conv(Images { x, skip }, weight, terms, options);
+    let Input { images, norm } = input.into();
+    if !covers(&images.x) {
+        let images = match norm {
+            Some(norm) => composite::group_norm(images, norm).into(),
+            None => images,
+        };
+        return composite::conv(images, weight, terms, options);
     }
-    let present = ConvPresent {
-        skip: skip.is_some(),
+    let of_norm = |has: fn(&Norm) -> bool| norm.as_ref().is_some_and(has);
+    let present = Present {
+        skip: images.skip.is_some(),
+        scale_shift: of_norm(|norm| norm.scale_shift.is_some()),
+        mask: of_norm(|norm| norm.mask.is_some()),
         bias: terms.bias.is_some(),
         shift: terms.shift.is_some(),
         residual: terms.residual.is_some(),
     };
-    let x = x.into_dispatch();
+    let norm_options = norm.as_ref().map(|norm| norm.options);
+    let x = images.x.into_dispatch();
+    let (mut norm_weight, mut norm_bias, mut scale_shift, mut mask) = (None, None, None, None);
+    if let Some(norm) = norm {
+        (norm_weight, norm_bias) = (Some(norm.weight), Some(norm.bias));
+        (scale_shift, mask) = (norm.scale_shift, norm.mask);
+    }
     Tensor::from_dispatch(<Dispatch as KernelOps>::conv(
         x.clone(),
-        or(skip, &x),
+        or(images.skip, &x),
+        or(norm_weight, &x),
+        or(norm_bias, &x),
+        or(scale_shift, &x),
+        or(mask, &x),
         weight.into_dispatch(),
         or(terms.bias, &x),
         or(terms.shift, &x),
         or(terms.residual, &x),
         present,
+        norm_options,
         options,
     ))
 }
 
-/// GroupNorm (Wu & He 2018) of (x, skip), then y·(1 + scale) + shift (Dhariwal & Nichol 2021) if
-/// these are given, then SiLU if the options say so.
+/// The [`Norm`] of (x, skip).
 ///
 /// * `images`: `[B, H, W, C]` in all; a group may have channels of both;
-/// * `weight`, `bias`: `[C]`;
-/// * `scale_shift`: `[B, 2·C]`, an image's scales before its shifts;
 /// * returns `[B, H, W, C]`.
 ///
 /// # Panics
 ///
 /// If shapes disagree or the groups do not divide the channels.
-pub fn group_norm(
-    images: impl Into<Images>,
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    scale_shift: Option<Tensor<2>>,
-    options: NormOptions,
-) -> Tensor<4> {
-    let Images { x, skip } = images.into();
-    if !covers(&x) {
-        return composite::group_norm(Images { x, skip }, weight, bias, scale_shift, options);
+pub fn group_norm(images: impl Into<Images>, norm: Norm) -> Tensor<4> {
+    let images = images.into();
+    if !covers(&images.x) {
+        return composite::group_norm(images, norm);
     }
-    let present = NormPresent {
-        skip: skip.is_some(),
-        scale_shift: scale_shift.is_some(),
+    let present = Present {
+        skip: images.skip.is_some(),
+        scale_shift: norm.scale_shift.is_some(),
+        mask: norm.mask.is_some(),
+        ..Present::default()
     };
-    let x = x.into_dispatch();
+    let x = images.x.into_dispatch();
     Tensor::from_dispatch(<Dispatch as KernelOps>::group_norm(
         x.clone(),
-        or(skip, &x),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        or(scale_shift, &x),
+        or(images.skip, &x),
+        norm.weight.into_dispatch(),
+        norm.bias.into_dispatch(),
+        or(norm.scale_shift, &x),
+        or(norm.mask, &x),
         present,
-        options,
+        norm.options,
     ))
 }
 

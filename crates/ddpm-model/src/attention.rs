@@ -5,7 +5,7 @@ use burn::nn::{GroupNorm, Linear};
 use burn::tensor::Tensor;
 
 use crate::init::Init;
-use crate::layer::{After, group_norm, pixelwise, rescaled};
+use crate::layer::{group_norm, pixelwise, rescaled};
 use crate::unet::UNetConfig;
 
 /// softmax(QKᵀ/√d)·V over the H·W pixels, after a group norm and inside a residual connection.
@@ -52,7 +52,7 @@ impl Attention {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, height, width, channels] = x.dims();
         let normal = match &self.group_norm {
-            Some(norm) => group_norm(norm, x.clone(), After::default()),
+            Some(norm) => group_norm(norm, x.clone()),
             None => x.clone(),
         };
         let tokens = |linear: &Linear| -> Tensor<3> {

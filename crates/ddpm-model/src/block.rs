@@ -8,7 +8,7 @@ use ddpm_kernels::Images;
 use crate::Masks;
 use crate::attention::Attention;
 use crate::init::Init;
-use crate::layer::{Activation, After, conv, group_norm, rescaled};
+use crate::layer::{Activation, After, conv, normed, rescaled};
 use crate::resample::{Downsample, Upsample};
 use crate::unet::UNetConfig;
 
@@ -75,27 +75,25 @@ impl ResnetBlock {
     ) -> Tensor<4> {
         let images = images.into();
         let activation = Some(self.activation);
-        let activated = After {
-            activation,
-            ..After::default()
-        };
         let temb = Some(self.time_emb_proj.forward(temb));
         let (shift, scale_shift) = if self.scale_shift {
             (None, temb)
         } else {
             (temb, None)
         };
-        let h = group_norm(&self.norm1, images.clone(), activated);
+        let after = After {
+            activation,
+            ..After::default()
+        };
+        let h = normed(&self.norm1, images.clone(), after);
         let h = conv(&self.conv1, h, shift, None);
+        let masks = masks.as_mut().filter(|_| self.dropout > 0.0);
         let after = After {
             scale_shift,
             activation,
+            mask: masks.map(|masks| masks(self.dropout, h.dims())),
         };
-        let mut h = group_norm(&self.norm2, h, after);
-        if let Some(masks) = masks.as_mut().filter(|_| self.dropout > 0.0) {
-            let mask = masks(self.dropout, h.dims());
-            h = h * mask;
-        }
+        let h = normed(&self.norm2, h, after);
         let shortcut = match &self.conv_shortcut {
             Some(shortcut) => conv(shortcut, images, None, None),
             None => images.x,

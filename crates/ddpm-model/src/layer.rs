@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::nn::{GroupNorm, Linear, conv::Conv2d};
 use burn::tensor::{Tensor, activation};
-use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms};
+use ddpm_kernels::{ConvOptions, Images, Input, Norm, NormOptions, Terms};
 
 /// The function between a norm and a convolution (`act_fn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +40,57 @@ pub(crate) struct After {
     pub(crate) scale_shift: Option<Tensor<2>>,
     /// Then this.
     pub(crate) activation: Option<Activation>,
+    /// `[B, H, W, C]`: then this factor, dropout's.
+    pub(crate) mask: Option<Tensor<4>>,
 }
 
-/// The norm of images, and what follows.
-pub(crate) fn group_norm(norm: &GroupNorm, images: impl Into<Images>, after: After) -> Tensor<4> {
-    let options = NormOptions {
-        groups: norm.num_groups,
-        eps: norm.epsilon,
-        silu: after.activation == Some(Activation::Silu),
+/// The norm of images, for a convolution to read, and what follows.
+pub(crate) fn normed(norm: &GroupNorm, images: impl Into<Images>, after: After) -> Input {
+    let After {
+        scale_shift,
+        activation,
+        mask,
+    } = after;
+    let silu = activation == Some(Activation::Silu);
+    // SiLU is part of the norm.
+    let Some(activation) = activation.filter(|_| !silu) else {
+        return images.into().normed(norm_of(norm, scale_shift, silu, mask));
     };
-    if let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta) {
-        let (weight, bias) = (gamma.val(), beta.val());
-        let y = ddpm_kernels::group_norm(images, weight, bias, after.scale_shift, options);
-        // SiLU is part of the kernel.
-        return match after.activation.filter(|_| !options.silu) {
-            Some(activation) => activation.of(y),
-            None => y,
-        };
+    let y = activation.of(ddpm_kernels::group_norm(
+        images,
+        norm_of(norm, scale_shift, false, None),
+    ));
+    match mask {
+        Some(mask) => (y * mask).into(),
+        None => y.into(),
     }
-    unreachable!("every group norm of this crate has weights")
+}
+
+/// The norm of images.
+pub(crate) fn group_norm(norm: &GroupNorm, images: Tensor<4>) -> Tensor<4> {
+    ddpm_kernels::group_norm(images, norm_of(norm, None, false, None))
+}
+
+fn norm_of(
+    norm: &GroupNorm,
+    scale_shift: Option<Tensor<2>>,
+    silu: bool,
+    mask: Option<Tensor<4>>,
+) -> Norm {
+    let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta) else {
+        unreachable!("every group norm of this crate has weights")
+    };
+    Norm {
+        weight: gamma.val(),
+        bias: beta.val(),
+        scale_shift,
+        mask,
+        options: NormOptions {
+            groups: norm.num_groups,
+            eps: norm.epsilon,
+            silu,
+        },
+    }
 }
 
 /// A residual branch's output, scaled: y/factor.
@@ -70,13 +102,13 @@ pub(crate) fn rescaled(y: Tensor<4>, factor: f64) -> Tensor<4> {
 /// A convolution of images, with what is added to it besides its bias.
 pub(crate) fn conv(
     conv: &Conv2d,
-    images: impl Into<Images>,
+    input: impl Into<Input>,
     shift: Option<Tensor<2>>,
     residual: Option<Tensor<4>>,
 ) -> Tensor<4> {
     conv_as(
         conv,
-        images,
+        input,
         shift,
         residual,
         ConvOptions::same(conv.kernel_size[0]),
@@ -86,7 +118,7 @@ pub(crate) fn conv(
 /// As [`conv`], with other options than those that keep the size.
 pub(crate) fn conv_as(
     conv: &Conv2d,
-    images: impl Into<Images>,
+    input: impl Into<Input>,
     shift: Option<Tensor<2>>,
     residual: Option<Tensor<4>>,
     options: ConvOptions,
@@ -96,7 +128,7 @@ pub(crate) fn conv_as(
         shift,
         residual,
     };
-    ddpm_kernels::conv(images, conv.weight.val(), terms, options)
+    ddpm_kernels::conv(input, conv.weight.val(), terms, options)
 }
 
 /// A linear layer of every pixel's channels: a 1×1 convolution.

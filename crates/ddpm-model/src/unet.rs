@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::block::{DownBlock, MidBlock, UpBlock};
 use crate::embedding::{TimeEmbedding, sinusoidal_embedding};
 use crate::init::Init;
-use crate::layer::{Activation, After, conv, group_norm};
+use crate::layer::{Activation, After, conv, normed};
 use crate::{Masks, ModelError, count};
 
 /// What the published U-Nets vary. Names follow diffusers' `UNet2DModel`.
@@ -354,7 +354,7 @@ impl UNet {
             activation: Some(Activation::Silu),
             ..After::default()
         };
-        let x = group_norm(&self.conv_norm_out, x, activated);
+        let x = normed(&self.conv_norm_out, x, activated);
         conv(&self.conv_out, x, None, None).permute([0, 3, 1, 2])
     }
 }

@@ -125,8 +125,11 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
         parameters: temb * temb + 18.0 * image_channels as f64 * first,
         activations: 0.0,
     };
-    // A residual block keeps the inputs of its two norms and of its two convolutions.
-    let mut blocks = |count: f64, input: f64, output: f64, pixels: f64, attends: bool| {
+    // A residual block keeps the inputs of its two norms, which its convolutions read, and dropout's
+    // mask. What is beside its input was kept on the way down.
+    let mask = if config.dropout > 0.0 { 1.0 } else { 0.0 };
+    let mut blocks = |count: f64, [own, beside]: [f64; 2], output: f64, pixels: f64, attends| {
+        let input = own + beside;
         let shortcut = if input == output { 0.0 } else { input * output };
         let attention = if attends { output } else { 0.0 };
         needs.parameters += count
@@ -134,24 +137,25 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
                 + temb * output
                 + shortcut
                 + 4.0 * attention * output);
-        needs.activations += count * pixels * (2.0 * (input + output) + 6.0 * attention);
+        let block = own + output + mask * output + 6.0 * attention;
+        needs.activations += count * pixels * block;
     };
     for (level, &c) in channels.iter().enumerate() {
         let before = channels[level.saturating_sub(1)];
         let after = *channels.get(level + 1).unwrap_or(&last);
         let (down, up) = (config.attention[level], config.up_attention()[level]);
-        blocks(1.0, before, c, pixels, down);
-        blocks(layers - 1.0, c, c, pixels, down);
+        blocks(1.0, [before, 0.0], c, pixels, down);
+        blocks(layers - 1.0, [c, 0.0], c, pixels, down);
         // On the way up each has beside it what the way down kept.
-        blocks(1.0, after + c, c, pixels, up);
-        blocks(layers - 1.0, c + c, c, pixels, up);
-        blocks(1.0, c + before, c, pixels, up);
+        blocks(1.0, [after, c], c, pixels, up);
+        blocks(layers - 1.0, [c, c], c, pixels, up);
+        blocks(1.0, [c, before], c, pixels, up);
         if level + 1 < channels.len() {
             pixels /= 4.0;
         }
     }
-    blocks(1.0, last, last, pixels, config.mid_attention);
-    blocks(1.0, last, last, pixels, false);
+    blocks(1.0, [last, 0.0], last, pixels, config.mid_attention);
+    blocks(1.0, [last, 0.0], last, pixels, false);
     // Each level but the last is halved, each but the first doubled.
     let resampled: f64 = channels.windows(2).map(|c| c[0] * c[0] + c[1] * c[1]).sum();
     needs.parameters += 9.0 * resampled;

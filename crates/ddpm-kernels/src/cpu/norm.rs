@@ -152,6 +152,14 @@ impl GroupNorm<'_> {
         }
     }
 
+    fn check_all(&self, images: &Images<'_>, y: usize, moments: usize) {
+        let others = [
+            ("y", Some(y), self.batch * self.pixels * self.channels()),
+            ("moments", Some(moments), self.batch * self.groups),
+        ];
+        self.check(images, &others);
+    }
+
     fn parts<'x>(&self, images: &Images<'x>, b: usize) -> Vec<Part<'x>> {
         let first = self.split(images);
         let of = |x: &'x [f32], first: usize, channels: usize| Part {
@@ -244,20 +252,31 @@ pub fn forward(
     y: &mut [f32],
     moments: &mut [Moments],
 ) {
+    norm.check_all(&images, y.len(), moments.len());
+    (moments.par_chunks_mut(norm.groups).enumerate())
+        .for_each(|(b, moments)| norm.moments(isa, &images, b, moments));
+    again(isa, norm, images, moments, y);
+}
+
+/// The same y, of the moments that [`forward`] found.
+///
+/// # Panics
+///
+/// As [`forward`].
+pub fn again(
+    isa: Isa,
+    norm: &GroupNorm<'_>,
+    images: Images<'_>,
+    moments: &[Moments],
+    y: &mut [f32],
+) {
+    norm.check_all(&images, y.len(), moments.len());
     let (c, pixels) = (norm.channels(), norm.pixels);
-    norm.check(
-        &images,
-        &[
-            ("y", Some(y.len()), norm.batch * pixels * c),
-            ("moments", Some(moments.len()), norm.batch * norm.groups),
-        ],
-    );
     let (repeat, chunk) = norm.tiling(&images);
     (y.par_chunks_mut((pixels * c).max(1)))
-        .zip(moments.par_chunks_mut(norm.groups))
+        .zip(moments.par_chunks(norm.groups))
         .enumerate()
         .for_each(|(b, (y, moments))| {
-            norm.moments(isa, &images, b, moments);
             let parts = norm.parts(&images, b);
             let affine: Vec<Affine> = (parts.iter())
                 .map(|part| norm.affine(b, part, repeat, moments))

@@ -3,8 +3,8 @@
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions as BurnConv, PadMode};
-use burn::tensor::{Device, Distribution, Tensor};
-use ddpm_kernels::{ConvOptions, Images, NormOptions, Terms, attention, conv, group_norm};
+use burn::tensor::{Device, Distribution, Gradients, Tensor};
+use ddpm_kernels::{ConvOptions, Images, Norm, NormOptions, Terms, attention, conv, group_norm};
 
 /// Of the largest value: both sides sum at most a few thousand f32 products, each rounded to 6e-8.
 const TOLERANCE: f64 = 2e-5;
@@ -169,67 +169,114 @@ fn reference_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usiz
     y * weight.unsqueeze() + bias.unsqueeze()
 }
 
+/// A norm with everything, of images whose channels are those of both.
+struct Normed {
+    images: Images,
+    norm: Norm,
+}
+
+impl Normed {
+    fn new(first: usize, second: usize, groups: usize, device: &Device) -> Self {
+        let channels = first + second;
+        let images = Images {
+            x: random([2, 5, 3, first], device),
+            skip: (second > 0).then(|| random([2, 5, 3, second], device)),
+        };
+        // Dropout with probability ¼.
+        let kept = Tensor::random([2, 5, 3, channels], Distribution::Bernoulli(0.75), device);
+        let norm = Norm {
+            weight: random([channels], device),
+            bias: random([channels], device),
+            scale_shift: Some(random([2, 2 * channels], device)),
+            mask: Some(kept / 0.75),
+            options: NormOptions {
+                groups,
+                eps: 1e-5,
+                silu: true,
+            },
+        };
+        Self { images, norm }
+    }
+
+    /// By Burn's operations.
+    fn reference(&self) -> Tensor<4> {
+        let Images { x, skip } = self.images.clone();
+        let joined = match skip {
+            Some(skip) => Tensor::cat(vec![x, skip], 3),
+            None => x,
+        };
+        let norm = self.norm.clone();
+        let channels = norm.weight.dims()[0];
+        let z = reference_norm(joined, norm.weight, norm.bias, norm.options.groups);
+        let scale_shift = norm.scale_shift.unwrap();
+        let part = |first| -> Tensor<4> {
+            let part = scale_shift.clone().narrow(1, first, channels);
+            part.unsqueeze_dims(&[1, 2])
+        };
+        silu(z * (part(0) + 1.0) + part(channels)) * norm.mask.unwrap()
+    }
+
+    /// The gradients of everything that the norm reads.
+    fn check_gradients(
+        &self,
+        found: &Gradients,
+        wanted: &Gradients,
+        name: &dyn Fn(&str) -> String,
+    ) {
+        let images = [Some(&self.images.x), self.images.skip.as_ref()];
+        for (what, image) in ["dx", "dskip"].iter().zip(images) {
+            if let Some(image) = image {
+                let (a, b) = (image.grad(found).unwrap(), image.grad(wanted).unwrap());
+                close(&name(what), a, b);
+            }
+        }
+        let norm = &self.norm;
+        for (what, t) in [("dweight", &norm.weight), ("dbias", &norm.bias)] {
+            close(&name(what), t.grad(found).unwrap(), t.grad(wanted).unwrap());
+        }
+        let scale_shift = norm.scale_shift.as_ref().unwrap();
+        let (a, b) = (scale_shift.grad(found), scale_shift.grad(wanted));
+        close(&name("dscale_shift"), a.unwrap(), b.unwrap());
+    }
+}
+
 #[test]
 fn group_norms_and_their_gradients() {
     everywhere(|device, place| {
         for (first, second, groups) in [(8, 0, 4), (6, 3, 3), (1, 0, 1), (32, 16, 8)] {
             let name = |what: &str| format!("{place}, {first}+{second} channels, {what}");
-            let channels = first + second;
-            let x = random([2, 5, 3, first], device);
-            let skip = (second > 0).then(|| random([2, 5, 3, second], device));
-            let (weight, bias) = (random([channels], device), random([channels], device));
-            let scale_shift = random([2, 2 * channels], device);
-            let options = NormOptions {
-                groups,
-                eps: 1e-5,
-                silu: true,
-            };
-            let images = Images {
-                x: x.clone(),
-                skip: skip.clone(),
-            };
-            let y = group_norm(
-                images,
-                weight.clone(),
-                bias.clone(),
-                Some(scale_shift.clone()),
-                options,
-            );
-            let joined = match &skip {
-                Some(skip) => Tensor::cat(vec![x.clone(), skip.clone()], 3),
-                None => x.clone(),
-            };
-            let z = reference_norm(joined, weight.clone(), bias.clone(), groups);
-            let part = |first| -> Tensor<4> {
-                let part = scale_shift.clone().narrow(1, first, channels);
-                part.unsqueeze_dims(&[1, 2])
-            };
-            let expected = silu(z * (part(0) + 1.0) + part(channels));
+            let normed = Normed::new(first, second, groups, device);
+            let y = group_norm(normed.images.clone(), normed.norm.clone());
+            let expected = normed.reference();
             close(&name("y"), y.clone().inner(), expected.clone().inner());
             let slope = random(y.dims(), device).detach();
             let found = (y * slope.clone()).sum().backward();
             let wanted = (expected * slope).sum().backward();
-            close(
-                &name("dx"),
-                x.grad(&found).unwrap(),
-                x.grad(&wanted).unwrap(),
-            );
-            if let Some(skip) = skip {
-                let (a, b) = (skip.grad(&found).unwrap(), skip.grad(&wanted).unwrap());
-                close(&name("dskip"), a, b);
-            }
-            for (what, t) in [("dweight", &weight), ("dbias", &bias)] {
-                close(
-                    &name(what),
-                    t.grad(&found).unwrap(),
-                    t.grad(&wanted).unwrap(),
-                );
-            }
-            let (a, b) = (
-                scale_shift.grad(&found).unwrap(),
-                scale_shift.grad(&wanted).unwrap(),
-            );
-            close(&name("dscale_shift"), a, b);
+            normed.check_gradients(&found, &wanted, &name);
+        }
+    });
+}
+
+/// The norm that a convolution reads is made twice, and is the same both times.
+#[test]
+fn convolutions_of_norms_and_their_gradients() {
+    everywhere(|device, place| {
+        for (first, second, groups) in [(8, 0, 4), (6, 3, 3), (32, 16, 8)] {
+            let name = |what: &str| format!("{place}, {first}+{second} channels, {what}");
+            let normed = Normed::new(first, second, groups, device);
+            let weight = random([7, first + second, 3, 3], device);
+            let options = ConvOptions::same(3);
+            let input = normed.images.clone().normed(normed.norm.clone());
+            let y = conv(input, weight.clone(), Terms::default(), options);
+            let normal = normed.reference().into();
+            let expected = reference(&normal, weight.clone(), &Terms::default(), options);
+            close(&name("y"), y.clone().inner(), expected.clone().inner());
+            let slope = random(y.dims(), device).detach();
+            let found = (y * slope.clone()).sum().backward();
+            let wanted = (expected * slope).sum().backward();
+            normed.check_gradients(&found, &wanted, &name);
+            let (a, b) = (weight.grad(&found), weight.grad(&wanted));
+            close(&name("dkernel"), a.unwrap(), b.unwrap());
         }
     });
 }

@@ -1,0 +1,308 @@
+//! What the operations read and their gradients need again.
+
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::FloatTensor;
+use rayon::prelude::*;
+
+use crate::cpu::Isa;
+use crate::cpu::attention::{self, Attention};
+use crate::cpu::conv::{Conv, Epilogue, Shape};
+use crate::cpu::norm::{self, GroupNorm, Images, Moments};
+use crate::host::Host;
+use crate::kept;
+use crate::{ConvOptions, NormOptions};
+
+/// Sizes of a tensor of known rank.
+pub(crate) fn dims<B: Host, const D: usize>(tensor: &FloatTensor<B>) -> [usize; D] {
+    let shape = tensor.shape();
+    std::array::from_fn(|i| shape[i])
+}
+
+fn floats<B: Host>(tensor: Option<&FloatTensor<B>>) -> Option<&[f32]> {
+    tensor.map(B::floats)
+}
+
+/// What a convolution reads: the images, or the norm of images, which is not kept but made again.
+#[derive(Clone, Debug)]
+pub(crate) enum Source<B: Host> {
+    Images {
+        x: FloatTensor<B>,
+        x2: Option<FloatTensor<B>>,
+    },
+    Norm {
+        inputs: NormInputs<B>,
+        /// Empty before the forward pass.
+        moments: Vec<Moments>,
+    },
+}
+
+/// What a convolution reads, and its weights.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvInputs<B: Host> {
+    pub(crate) source: Source<B>,
+    pub(crate) weight: FloatTensor<B>,
+    pub(crate) conv: Conv,
+}
+
+impl<B: Host> ConvInputs<B> {
+    pub(crate) fn new(source: Source<B>, weight: FloatTensor<B>, options: ConvOptions) -> Self {
+        let channels = |x: &FloatTensor<B>| dims::<B, 4>(x)[3];
+        let (x, in_channels) = match &source {
+            Source::Images { x, x2 } => (x, [channels(x), x2.as_ref().map_or(0, channels)]),
+            Source::Norm { inputs, .. } => (&inputs.x, [dims::<B, 1>(&inputs.weight)[0], 0]),
+        };
+        let [_, height, width, _] = dims::<B, 4>(x);
+        let [out_channels, _, rows, cols] = dims::<B, 4>(&weight);
+        let shape = Shape {
+            size: [height, width],
+            in_channels,
+            out_channels,
+            kernel: [rows, cols],
+            stride: options.stride,
+            padding: options.padding,
+            upsample: options.upsample,
+        };
+        let source = match source {
+            Source::Images { x, x2 } => Source::Images {
+                x: B::contiguous(x),
+                x2: x2.map(B::contiguous),
+            },
+            norm @ Source::Norm { .. } => norm,
+        };
+        Self {
+            source,
+            weight: B::contiguous(weight),
+            conv: Conv::new(shape).unwrap_or_else(|error| panic!("{error}")),
+        }
+    }
+
+    pub(crate) fn forward(
+        &mut self,
+        bias: Option<FloatTensor<B>>,
+        shift: Option<FloatTensor<B>>,
+        residual: Option<FloatTensor<B>>,
+    ) -> FloatTensor<B> {
+        let [bias, shift, residual] = [bias, shift, residual].map(|t| t.map(B::contiguous));
+        let epilogue = Epilogue {
+            bias: floats::<B>(bias.as_ref()),
+            shift: floats::<B>(shift.as_ref()),
+            residual: floats::<B>(residual.as_ref()),
+        };
+        if let Source::Norm { inputs, moments } = &mut self.source {
+            let (values, found) = inputs.values();
+            *moments = found;
+            return self.of([&values, &[]], epilogue);
+        }
+        self.read(|images| self.of(images, epilogue))
+    }
+
+    /// Gives `read` what the convolution reads.
+    pub(crate) fn read<T>(&self, read: impl FnOnce([&[f32]; 2]) -> T) -> T {
+        match &self.source {
+            Source::Images { x, x2 } => {
+                let x2 = floats::<B>(x2.as_ref());
+                read([B::floats(x), x2.unwrap_or(&[])])
+            }
+            Source::Norm { inputs, moments } => read([&inputs.values_again(moments), &[]]),
+        }
+    }
+
+    /// The convolution of these images.
+    fn of(&self, images: [&[f32]; 2], epilogue: Epilogue) -> FloatTensor<B> {
+        let x = match &self.source {
+            Source::Images { x, .. } => x,
+            Source::Norm { inputs, .. } => &inputs.x,
+        };
+        let [batch, ..] = dims::<B, 4>(x);
+        let [height, width] = self.conv.output_size();
+        let shape = [batch, height, width, self.conv.shape().out_channels];
+        let weight = kept::packed::<B>(&self.conv, &self.weight);
+        let mut y = vec![0.0; shape.iter().product()];
+        self.conv.forward(&weight, images, epilogue, &mut y);
+        B::tensor(y, &shape, &x.device())
+    }
+}
+
+/// What a group norm reads.
+#[derive(Clone, Debug)]
+pub(crate) struct NormInputs<B: Host> {
+    pub(crate) x: FloatTensor<B>,
+    pub(crate) x2: Option<FloatTensor<B>>,
+    pub(crate) weight: FloatTensor<B>,
+    pub(crate) bias: FloatTensor<B>,
+    pub(crate) scale_shift: Option<FloatTensor<B>>,
+    mask: Option<FloatTensor<B>>,
+    options: NormOptions,
+}
+
+/// The gradients of what a group norm reads.
+pub(crate) struct NormGradients {
+    pub(crate) x: Vec<f32>,
+    pub(crate) x2: Option<Vec<f32>>,
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) scale_shift: Option<Vec<f32>>,
+}
+
+impl<B: Host> NormInputs<B> {
+    pub(crate) fn new(
+        [x, weight, bias]: [FloatTensor<B>; 3],
+        [x2, scale_shift, mask]: [Option<FloatTensor<B>>; 3],
+        options: NormOptions,
+    ) -> Self {
+        Self {
+            x: B::contiguous(x),
+            x2: x2.map(B::contiguous),
+            weight: B::contiguous(weight),
+            bias: B::contiguous(bias),
+            scale_shift: scale_shift.map(B::contiguous),
+            mask: mask.map(B::contiguous),
+            options,
+        }
+    }
+
+    fn norm(&self) -> GroupNorm<'_> {
+        let [batch, height, width, _] = dims::<B, 4>(&self.x);
+        GroupNorm {
+            batch,
+            pixels: height * width,
+            groups: self.options.groups,
+            eps: self.options.eps,
+            weight: B::floats(&self.weight),
+            bias: B::floats(&self.bias),
+            pre_shift: None,
+            scale_shift: floats::<B>(self.scale_shift.as_ref()),
+            silu: self.options.silu,
+        }
+    }
+
+    fn images(&self) -> Images<'_> {
+        Images {
+            x: B::floats(&self.x),
+            x2: floats::<B>(self.x2.as_ref()),
+        }
+    }
+
+    /// `[B, H, W, C]` of both images.
+    pub(crate) fn shape(&self) -> [usize; 4] {
+        let [batch, height, width, _] = dims::<B, 4>(&self.x);
+        [batch, height, width, dims::<B, 1>(&self.weight)[0]]
+    }
+
+    /// The norm of the images and the groups' moments.
+    fn values(&self) -> (Vec<f32>, Vec<Moments>) {
+        let norm = self.norm();
+        let mut y = vec![0.0; self.shape().iter().product()];
+        let mut moments = vec![Moments::default(); norm.batch * norm.groups];
+        norm::forward(Isa::detect(), &norm, self.images(), &mut y, &mut moments);
+        self.masked(&mut y);
+        (y, moments)
+    }
+
+    /// The norm of the images, to the bit as before.
+    fn values_again(&self, moments: &[Moments]) -> Vec<f32> {
+        let mut y = vec![0.0; self.shape().iter().product()];
+        norm::again(Isa::detect(), &self.norm(), self.images(), moments, &mut y);
+        self.masked(&mut y);
+        y
+    }
+
+    fn masked(&self, y: &mut [f32]) {
+        if let Some(mask) = floats::<B>(self.mask.as_ref()) {
+            assert_eq!(mask.len(), y.len(), "length of the mask");
+            let some = 1 << 14;
+            let chunks = y.par_chunks_mut(some).zip(mask.par_chunks(some));
+            chunks.for_each(|(y, mask)| y.iter_mut().zip(mask).for_each(|(y, mask)| *y *= mask));
+        }
+    }
+
+    pub(crate) fn forward(&self) -> (FloatTensor<B>, Vec<Moments>) {
+        let (y, moments) = self.values();
+        (B::tensor(y, &self.shape(), &self.x.device()), moments)
+    }
+
+    /// The gradients, from `dy`, that of the output.
+    pub(crate) fn gradients(&self, moments: &[Moments], dy: &[f32]) -> NormGradients {
+        let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
+        let mut gradients = NormGradients {
+            x: zeros(&self.x),
+            x2: self.x2.as_ref().map(zeros),
+            weight: zeros(&self.weight),
+            bias: zeros(&self.bias),
+            scale_shift: self.scale_shift.as_ref().map(zeros),
+        };
+        let out = norm::Gradients {
+            x: &mut gradients.x,
+            x2: gradients.x2.as_deref_mut(),
+            weight: &mut gradients.weight,
+            bias: &mut gradients.bias,
+            pre_shift: None,
+            scale_shift: gradients.scale_shift.as_deref_mut(),
+        };
+        let masked = self.mask.as_ref().map(|_| {
+            let mut dy = dy.to_vec();
+            self.masked(&mut dy);
+            dy
+        });
+        let dy = masked.as_deref().unwrap_or(dy);
+        let isa = Isa::detect();
+        norm::backward(isa, &self.norm(), self.images(), moments, dy, out);
+        gradients
+    }
+}
+
+/// What attention reads.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionInputs<B: Host> {
+    qkv: [FloatTensor<B>; 3],
+    pub(crate) sizes: Attention,
+}
+
+impl<B: Host> AttentionInputs<B> {
+    pub(crate) fn new(
+        q: FloatTensor<B>,
+        k: FloatTensor<B>,
+        v: FloatTensor<B>,
+        heads: usize,
+    ) -> Self {
+        let [batch, tokens, channels] = dims::<B, 3>(&q);
+        assert!(
+            heads > 0 && channels.is_multiple_of(heads),
+            "{channels} channels do not divide into {heads} heads"
+        );
+        Self {
+            qkv: [q, k, v].map(B::contiguous),
+            sizes: Attention {
+                batch,
+                tokens,
+                heads,
+                dim: channels / heads,
+            },
+        }
+    }
+
+    pub(crate) fn qkv(&self) -> [&[f32]; 3] {
+        self.qkv.each_ref().map(B::floats)
+    }
+
+    /// The output, and what the gradients need besides it: each row's log-sum-exp.
+    pub(crate) fn forward(&self) -> (FloatTensor<B>, Vec<f32>) {
+        let Attention {
+            batch,
+            tokens,
+            heads,
+            dim,
+        } = self.sizes;
+        let mut y = vec![0.0; batch * tokens * heads * dim];
+        let mut log_sums = vec![0.0; batch * tokens * heads];
+        attention::forward(
+            Isa::detect(),
+            &self.sizes,
+            self.qkv(),
+            &mut y,
+            &mut log_sums,
+        );
+        let shape = [batch, tokens, heads * dim];
+        (B::tensor(y, &shape, &self.qkv[0].device()), log_sums)
+    }
+}
