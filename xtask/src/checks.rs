@@ -30,7 +30,7 @@ pub(crate) struct Step {
 }
 
 /// Every check, cheapest first. The last two alone generate code for Burn.
-pub(crate) fn steps() -> [Step; 9] {
+pub(crate) fn steps() -> [Step; 10] {
     let gpu = |backend| format!("clippy -p ddpm-train --features {backend} -- -D warnings");
     [
         Step::new("fmt", "fmt --all --check"),
@@ -42,6 +42,11 @@ pub(crate) fn steps() -> [Step; 9] {
         ),
         Step::new("doc", format!("doc {WORKSPACE} --no-deps")).with("RUSTDOCFLAGS", "-D warnings"),
         Step::new("vulkan", gpu("vulkan")),
+        // A workspace of its own, and the one build without any backend.
+        Step::new(
+            "fuzz",
+            "check --locked --manifest-path fuzz/Cargo.toml --all-targets",
+        ),
         // As docs.rs builds it: the types are checked, and LLVM, a download, is not needed.
         Step::new("cuda", gpu("cuda")).with("DOCS_RS", "1"),
         Step::new("tests", format!("test {WORKSPACE}")),

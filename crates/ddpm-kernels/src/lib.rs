@@ -10,6 +10,14 @@
 //! adds an allocator for programs that train.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    not(any(feature = "flex", feature = "ndarray")),
+    allow(
+        dead_code,
+        unused_variables,
+        reason = "the kernels are for these backends"
+    )
+)]
 
 #[cfg(feature = "allocator")]
 pub mod allocator;
@@ -24,7 +32,7 @@ pub mod ops;
 
 use std::cell::Cell;
 
-use burn::backend::{Dispatch, DispatchDevice, DispatchTensor};
+use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
 
 pub use crate::cpu::adamw::AdamW;
@@ -153,9 +161,9 @@ pub fn enable(kernels: bool) {
 pub fn serves(device: &Device) -> bool {
     match device.clone().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => true,
+        burn::backend::DispatchDevice::Flex(_) => true,
         #[cfg(feature = "ndarray")]
-        DispatchDevice::NdArray(_) => true,
+        burn::backend::DispatchDevice::NdArray(_) => true,
         #[allow(unreachable_patterns, reason = "the two may be all there are")]
         _ => false,
     }
