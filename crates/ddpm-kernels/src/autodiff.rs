@@ -17,6 +17,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 
 use crate::cpu::conv::{Algorithm, shift_gradient};
 use crate::cpu::norm::Moments;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::{Isa, attention};
 use crate::host::Host;
 use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source, dims};
@@ -173,7 +174,7 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
             Source::Norm { inputs, moments } => {
                 let parents = [x, x2, norm_weight, norm_bias, scale_shift];
                 if parents.iter().any(Option::is_some) {
-                    let mut dz = vec![0.0; inputs.shape().iter().product()];
+                    let mut dz = Scratch::take(inputs.len());
                     conv.input_gradient(&transposed(), slopes, [Some(&mut dz), None]);
                     inputs.register(grads, parents, moments, &dz);
                 }

@@ -8,6 +8,7 @@ use crate::cpu::Isa;
 use crate::cpu::attention::{self, Attention};
 use crate::cpu::conv::{Conv, Epilogue, Shape};
 use crate::cpu::norm::{self, GroupNorm, Images, Moments};
+use crate::cpu::scratch::Scratch;
 use crate::host::Host;
 use crate::kept;
 use crate::{ConvOptions, NormOptions};
@@ -89,8 +90,8 @@ impl<B: Host> ConvInputs<B> {
             residual: floats::<B>(residual.as_ref()),
         };
         if let Source::Norm { inputs, moments } = &mut self.source {
-            let (values, found) = inputs.values();
-            *moments = found;
+            let mut values = Scratch::take(inputs.len());
+            *moments = inputs.write(&mut values);
             return self.of([&values, &[]], epilogue);
         }
         self.read(|images| self.of(images, epilogue))
@@ -103,7 +104,11 @@ impl<B: Host> ConvInputs<B> {
                 let x2 = floats::<B>(x2.as_ref());
                 read([B::floats(x), x2.unwrap_or(&[])])
             }
-            Source::Norm { inputs, moments } => read([&inputs.values_again(moments), &[]]),
+            Source::Norm { inputs, moments } => {
+                let mut values = Scratch::take(inputs.len());
+                inputs.write_again(moments, &mut values);
+                read([&values, &[]])
+            }
         }
     }
 
@@ -184,27 +189,29 @@ impl<B: Host> NormInputs<B> {
     }
 
     /// `[B, H, W, C]` of both images.
-    pub(crate) fn shape(&self) -> [usize; 4] {
+    fn shape(&self) -> [usize; 4] {
         let [batch, height, width, _] = dims::<B, 4>(&self.x);
         [batch, height, width, dims::<B, 1>(&self.weight)[0]]
     }
 
-    /// The norm of the images and the groups' moments.
-    fn values(&self) -> (Vec<f32>, Vec<Moments>) {
-        let norm = self.norm();
-        let mut y = vec![0.0; self.shape().iter().product()];
-        let mut moments = vec![Moments::default(); norm.batch * norm.groups];
-        norm::forward(Isa::detect(), &norm, self.images(), &mut y, &mut moments);
-        self.masked(&mut y);
-        (y, moments)
+    /// Floats of the norm of the images.
+    pub(crate) fn len(&self) -> usize {
+        self.shape().iter().product()
     }
 
-    /// The norm of the images, to the bit as before.
-    fn values_again(&self, moments: &[Moments]) -> Vec<f32> {
-        let mut y = vec![0.0; self.shape().iter().product()];
-        norm::again(Isa::detect(), &self.norm(), self.images(), moments, &mut y);
-        self.masked(&mut y);
-        y
+    /// Writes the norm of the images to `y`; returns the groups' moments.
+    fn write(&self, y: &mut [f32]) -> Vec<Moments> {
+        let norm = self.norm();
+        let mut moments = vec![Moments::default(); norm.batch * norm.groups];
+        norm::forward(Isa::detect(), &norm, self.images(), y, &mut moments);
+        self.masked(y);
+        moments
+    }
+
+    /// Writes the norm of the images, to the bit as before.
+    fn write_again(&self, moments: &[Moments], y: &mut [f32]) {
+        norm::again(Isa::detect(), &self.norm(), self.images(), moments, y);
+        self.masked(y);
     }
 
     fn masked(&self, y: &mut [f32]) {
@@ -217,7 +224,8 @@ impl<B: Host> NormInputs<B> {
     }
 
     pub(crate) fn forward(&self) -> (FloatTensor<B>, Vec<Moments>) {
-        let (y, moments) = self.values();
+        let mut y = vec![0.0; self.len()];
+        let moments = self.write(&mut y);
         (B::tensor(y, &self.shape(), &self.x.device()), moments)
     }
 

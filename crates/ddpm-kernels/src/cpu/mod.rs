@@ -7,7 +7,7 @@ mod disjoint;
 mod gemm;
 pub mod isa;
 pub mod norm;
-mod scratch;
+pub(crate) mod scratch;
 pub(crate) mod vector;
 
 pub use isa::Isa;
