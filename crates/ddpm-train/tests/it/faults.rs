@@ -2,6 +2,7 @@
 //! data, too large a network.
 
 use std::fs::{self, File};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -31,8 +32,32 @@ pub(crate) fn endless(folder: &Path) {
     fs::write(folder.join("endless.toml"), text).unwrap();
 }
 
+/// A process that ends with its test, even one that fails: these runs have no end of their own.
+pub(crate) struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
 /// Starts the program in the background; what it says goes to the file `said`.
-pub(crate) fn start(folder: &Path, arguments: &str) -> Child {
+pub(crate) fn start(folder: &Path, arguments: &str) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
     command
         .current_dir(folder)
@@ -41,13 +66,12 @@ pub(crate) fn start(folder: &Path, arguments: &str) -> Child {
 }
 
 /// Starts a command that runs in `folder` likewise.
-pub(crate) fn start_command(folder: &Path, command: &mut Command) -> Child {
+pub(crate) fn start_command(folder: &Path, command: &mut Command) -> Running {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(File::create(folder.join("said")).unwrap())
-        .spawn()
-        .unwrap()
+        .stderr(File::create(folder.join("said")).unwrap());
+    Running(command.spawn().unwrap())
 }
 
 pub(crate) fn said(folder: &Path) -> String {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::devices::{everything, reported, same};
 use crate::diverged::reckless;
-use crate::faults::{endless, said, start_command, until, until_saved};
+use crate::faults::{Running, endless, said, start_command, until, until_saved};
 use crate::run::{ok, tiny};
 
 /// `mpirun` of so many processes on this machine, whoever asks and however few its cores are.
@@ -94,7 +94,7 @@ fn kill(signal: &str, process: u32) {
 }
 
 /// Starts four ranks on a run that does not end, and waits for its first checkpoint.
-fn four(folder: &Path) -> Child {
+fn four(folder: &Path) -> Running {
     endless(folder);
     let mut command = mpirun(folder, 4);
     command.arg(env!("CARGO_BIN_EXE_ddpm"));
