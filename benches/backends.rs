@@ -113,13 +113,11 @@ fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "{:<42}{:>9.3}{:>10.0}",
-            row.name,
-            1e3 * row.seconds,
-            row.images as f64 / row.seconds
-        );
+        let _ = write!(text, "{:<42}{:>9.3}", row.name, 1e3 * row.seconds);
+        let _ = match row.images {
+            0 => write!(text, "{:>10}", ""),
+            n => write!(text, "{:>10.0}", n as f64 / row.seconds),
+        };
         if row.operations > 0.0 {
             let rate = rate(row);
             let _ = write!(text, "{rate:>9.1}{:>7.0}%", 100.0 * rate / fastest);
