@@ -46,19 +46,12 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
         let [c0, c1, c2, c3, c4, c5] = of_conv.each_ref().map(|t| t.node());
         let [norm_weight, norm_bias, scale_shift] = of_norm.map(|t| t.into_primitive());
         let [x, x2, weight, bias, shift, residual] = of_conv.map(|t| t.into_primitive());
-        let x2 = present.skip.then_some(x2);
-        let source = match norm {
-            None => Source::<B>::Images { x, x2 },
-            Some(options) => {
-                let scale_shift = present.scale_shift.then_some(scale_shift);
-                let mask = present.mask.then_some(mask.into_primitive());
-                let optional = [x2, scale_shift, mask];
-                Source::Norm {
-                    inputs: NormInputs::new([x, norm_weight, norm_bias], optional, options),
-                    moments: Vec::new(),
-                }
-            }
-        };
+        let optional = [
+            present.skip.then_some(x2),
+            present.scale_shift.then_some(scale_shift),
+            present.mask.then_some(mask.into_primitive()),
+        ];
+        let source = Source::<B>::new([x, norm_weight, norm_bias], optional, norm);
         let mut inputs = ConvInputs::new(source, weight, options);
         let y = inputs.forward(
             present.bias.then_some(bias),

@@ -37,6 +37,24 @@ pub(crate) enum Source<B: Host> {
     },
 }
 
+impl<B: Host> Source<B> {
+    /// Images, or their norm if there are `options` of one; its tensors are read in that case alone.
+    pub(crate) fn new(
+        required: [FloatTensor<B>; 3],
+        optional: [Option<FloatTensor<B>>; 3],
+        norm: Option<NormOptions>,
+    ) -> Self {
+        if let Some(options) = norm {
+            return Self::Norm {
+                inputs: NormInputs::new(required, optional, options),
+                moments: Vec::new(),
+            };
+        }
+        let ([x, ..], [x2, ..]) = (required, optional);
+        Self::Images { x, x2 }
+    }
+}
+
 /// What a convolution reads, and its weights.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvInputs<B: Host> {
@@ -150,6 +168,7 @@ pub(crate) struct NormGradients {
 }
 
 impl<B: Host> NormInputs<B> {
+    /// Of x, weight and bias; of x2, scale and shift, and the mask.
     pub(crate) fn new(
         [x, weight, bias]: [FloatTensor<B>; 3],
         [x2, scale_shift, mask]: [Option<FloatTensor<B>>; 3],

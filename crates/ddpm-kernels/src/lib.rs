@@ -213,11 +213,15 @@ pub fn conv(
     };
     let norm_options = norm.as_ref().map(|norm| norm.options);
     let x = images.x.into_dispatch();
-    let (mut norm_weight, mut norm_bias, mut scale_shift, mut mask) = (None, None, None, None);
-    if let Some(norm) = norm {
-        (norm_weight, norm_bias) = (Some(norm.weight), Some(norm.bias));
-        (scale_shift, mask) = (norm.scale_shift, norm.mask);
-    }
+    let (norm_weight, norm_bias, scale_shift, mask) = match norm {
+        Some(norm) => (
+            Some(norm.weight),
+            Some(norm.bias),
+            norm.scale_shift,
+            norm.mask,
+        ),
+        None => (None, None, None, None),
+    };
     Tensor::from_dispatch(<Dispatch as KernelOps>::conv(
         x.clone(),
         or(images.skip, &x),

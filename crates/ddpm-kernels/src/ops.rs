@@ -100,22 +100,12 @@ impl<B: Host> KernelOps for B {
         norm: Option<NormOptions>,
         options: ConvOptions,
     ) -> FloatTensor<Self> {
-        let [x2, scale_shift, mask] = [
+        let optional = [
             present.skip.then_some(x2),
             present.scale_shift.then_some(scale_shift),
             present.mask.then_some(mask),
         ];
-        let source = match norm {
-            None => Source::<Self>::Images { x, x2 },
-            Some(options) => Source::Norm {
-                inputs: NormInputs::new(
-                    [x, norm_weight, norm_bias],
-                    [x2, scale_shift, mask],
-                    options,
-                ),
-                moments: Vec::new(),
-            },
-        };
+        let source = Source::<Self>::new([x, norm_weight, norm_bias], optional, norm);
         ConvInputs::new(source, weight, options).forward(
             present.bias.then_some(bias),
             present.shift.then_some(shift),

@@ -62,17 +62,17 @@ pub enum Start<'a> {
     Resumed,
 }
 
-/// The data to train a plan on, for one of so many ranks on `device`.
+/// The data to train a plan on, for one of so many processes, on `device`.
 ///
 /// # Errors
 ///
 /// If the data is not usable or not the plan's, or the machine has less memory than training takes.
-pub fn load(plan: &Plan, ranks: usize, device: &Device) -> Result<Arc<Dataset>> {
+pub fn load(plan: &Plan, processes: usize, device: &Device) -> Result<Arc<Dataset>> {
     if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape, ranks, device)?;
+        memory::check(plan, &shape, processes, device)?;
     }
     let dataset = data::load(&plan.source)?;
-    memory::check(plan, dataset.shape(), ranks, device)?;
+    memory::check(plan, dataset.shape(), processes, device)?;
     check_classes(plan, &dataset)?;
     Ok(Arc::new(dataset))
 }

@@ -46,8 +46,8 @@ const FLOAT: f64 = 4.0;
 const COPIES: f64 = 9.0;
 
 /// Whether the machine has the memory for training a plan on rows of `shape`, as one of so many
-/// ranks. Where its memory is
-/// not known, or the device is not computing in it, it is taken to suffice.
+/// processes. Where its memory is not known, or the device is not computing in it, it is taken to
+/// suffice.
 ///
 /// The estimate is a lower bound: convolutions and attention of the network and their inputs, and
 /// none of what the operations need in passing.
@@ -58,16 +58,17 @@ const COPIES: f64 = 9.0;
 pub fn check(
     plan: &Plan,
     shape: &[usize],
-    ranks: usize,
+    processes: usize,
     device: &Device,
 ) -> Result<(), MemoryError> {
     match total().filter(|_| is_host(device)) {
-        Some(available) => check_within(plan, shape, ranks, available),
+        Some(available) => check_within(plan, shape, processes, available),
         None => Ok(()),
     }
 }
 
-/// Whether so many bytes are enough for training a plan on rows of `shape`, as one of so many ranks.
+/// Whether so many bytes are enough for training a plan on rows of `shape`, as one of so many
+/// processes.
 ///
 /// # Errors
 ///
@@ -75,7 +76,7 @@ pub fn check(
 pub fn check_within(
     plan: &Plan,
     shape: &[usize],
-    ranks: usize,
+    processes: usize,
     available: f64,
 ) -> Result<(), MemoryError> {
     let needs = match (&plan.network, shape) {
@@ -87,7 +88,7 @@ pub fn check_within(
         _ => return Ok(()),
     };
     let config = &plan.config;
-    let rows = config.batch_size as f64 / ranks as f64;
+    let rows = config.batch_size as f64 / processes as f64;
     let part = rows / config.accumulate as f64;
     let row: f64 = shape.iter().map(|&n| n as f64).product();
     let activations = FLOAT * part * needs.activations;

@@ -36,13 +36,13 @@ fn prepare(args: Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<Dataset>
         [] => vec![backend.device_at(ranks.local_rank())?],
         indices => backend.devices_at(indices)?,
     };
-    let together = ranks.size() * devices.len();
     ensure!(
         ranks.size() == 1 || devices.len() == 1,
         "--devices: of several processes each has one device"
     );
     let job = Job::new(args)?;
-    let data = fit::load(&job.plan, together, &devices[0])?;
+    // Threads share the memory of their process, so that its rows are those of all of them.
+    let data = fit::load(&job.plan, ranks.size(), &devices[0])?;
     Ok((job, devices, data))
 }
 

@@ -18,7 +18,7 @@ use crate::device::has_collectives;
 ///
 /// # Panics
 ///
-/// If the system starts no thread. A rank that panics ends the process, for the others would wait
+/// If there are no devices, or the system starts no thread. A rank that panics ends the process, for the others would wait
 /// for it for ever.
 pub fn on_devices<T: Send>(devices: &[Device], work: impl Fn(&Ranks, &Device) -> T + Sync) -> T {
     let meeting = Arc::new(Meeting {
