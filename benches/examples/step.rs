@@ -4,6 +4,7 @@
 //! step FOLDER NETWORK write BATCH          weights, a batch and what we make of it, into FOLDER
 //! step FOLDER NETWORK train BATCH STEPS    with the weights from there
 //! step FOLDER NETWORK sample BATCH STEPS   the first steps of DDIM-50, without autodiff
+//! step FOLDER NETWORK train-bf16 BATCH STEPS, and sample-bf16: products of bf16
 //! step FOLDER NETWORK product N STEPS      Burn's product of two N×N matrices: the yardstick
 //! ```
 //!
@@ -21,7 +22,7 @@ use std::{env, fs};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
-use ddpm_kernels::keep_packed_weights;
+use ddpm_kernels::{Precision, autocast, keep_packed_weights};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
 use ddpm_schedule::{
@@ -50,6 +51,14 @@ fn main() -> Outcome<()> {
         [folder, network, "write", batch] => race(folder, network)?.write(batch.parse()?),
         [folder, network, "train", batch, steps] => {
             race(folder, network)?.train(batch.parse()?, steps.parse()?)
+        }
+        [folder, network, "train-bf16", batch, steps] => {
+            let _bf16 = autocast(Precision::Bf16);
+            race(folder, network)?.train(batch.parse()?, steps.parse()?)
+        }
+        [folder, network, "sample-bf16", batch, steps] => {
+            let _bf16 = autocast(Precision::Bf16);
+            race(folder, network)?.sample(batch.parse()?, steps.parse()?)
         }
         [folder, network, "sample", batch, steps] => {
             race(folder, network)?.sample(batch.parse()?, steps.parse()?)
@@ -173,6 +182,7 @@ impl Race {
 
     /// Leaves the weights, and what the other side's output is compared with.
     fn write(&self, size: usize) -> Outcome<()> {
+        fs::create_dir_all(&self.folder)?;
         let training = self.device.clone().autodiff();
         let model = randomised(self.initial(&training)?, 0.02);
         let (loss, gradients) = self.gradients(&model, &self.batch(size, &training));

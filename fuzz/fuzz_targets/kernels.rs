@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use ddpm_kernels::cpu::Isa;
+use ddpm_kernels::cpu::{Isa, Precision};
 use ddpm_kernels::cpu::attention::{self, Attention};
 use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape};
 use ddpm_kernels::cpu::norm::{self, GroupNorm, Images, Moments};
@@ -73,37 +73,40 @@ fn conv(conv: &Conv, batch: usize) {
     let w = numbers(weights);
     let dy = numbers(batch * height * width * shape.out_channels);
     let bias = numbers(shape.out_channels);
-    let mut results = [const { Vec::new() }; 4];
-    for isa in Isa::available() {
-        for algorithm in [
-            Algorithm::Direct,
-            Algorithm::Winograd2,
-            Algorithm::Winograd4,
-        ] {
-            let poison = |len: usize| vec![f32::NAN; len];
-            let mut y = poison(dy.len());
-            let mut dx = [poison(x[0].len()), poison(x[1].len())];
-            let mut dw = poison(w.len());
-            let inputs = [&x[0][..], &x[1][..]];
-            let epilogue = Epilogue {
-                bias: Some(&bias),
-                ..Epilogue::default()
-            };
-            conv.forward(&conv.pack(isa, algorithm, &w), inputs, epilogue, &mut y);
-            let packed = conv.pack_transpose(isa, algorithm, &w);
-            let [dx1, dx2] = &mut dx;
-            let wanted = [Some(&mut dx1[..]), (second > 0).then_some(&mut dx2[..])];
-            conv.input_gradient(&packed, &dy, wanted);
-            conv.weight_gradient(isa, algorithm, inputs, &dy, &mut dw);
-            let [dx1, dx2] = dx;
-            for (results, result) in results.iter_mut().zip([y, dx1, dx2, dw]) {
-                results.push(result);
+    // F(4×4) multiplies by numbers up to 8 on both axes: some hundred roundings, of 2⁻²⁴ or 2⁻⁹.
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.5)] {
+        let mut results = [const { Vec::new() }; 4];
+        for isa in Isa::available() {
+            for algorithm in [
+                Algorithm::Direct,
+                Algorithm::Winograd2,
+                Algorithm::Winograd4,
+            ] {
+                let poison = |len: usize| vec![f32::NAN; len];
+                let mut y = poison(dy.len());
+                let mut dx = [poison(x[0].len()), poison(x[1].len())];
+                let mut dw = poison(w.len());
+                let inputs = [&x[0][..], &x[1][..]];
+                let epilogue = Epilogue {
+                    bias: Some(&bias),
+                    ..Epilogue::default()
+                };
+                let packed = conv.pack(isa, precision, algorithm, &w);
+                conv.forward(&packed, inputs, epilogue, &mut y);
+                let packed = conv.pack_transpose(isa, precision, algorithm, &w);
+                let [dx1, dx2] = &mut dx;
+                let wanted = [Some(&mut dx1[..]), (second > 0).then_some(&mut dx2[..])];
+                conv.input_gradient(&packed, &dy, wanted);
+                conv.weight_gradient(isa, precision, algorithm, inputs, &dy, &mut dw);
+                let [dx1, dx2] = dx;
+                for (results, result) in results.iter_mut().zip([y, dx1, dx2, dw]) {
+                    results.push(result);
+                }
             }
         }
-    }
-    // F(4×4) multiplies by numbers up to 8 on both axes: some hundred roundings.
-    for results in &results {
-        agree(results, 1e-4);
+        for results in &results {
+            agree(results, tolerance);
+        }
     }
 }
 

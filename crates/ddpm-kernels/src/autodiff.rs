@@ -17,7 +17,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 
 use crate::cpu::conv::{Algorithm, shift_gradient};
 use crate::cpu::norm::Moments;
-use crate::cpu::scratch::Scratch;
+use crate::cpu::scratch::{Scratch, unwritten};
 use crate::cpu::{Isa, attention};
 use crate::host::Host;
 use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source, dims};
@@ -141,23 +141,30 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
         let device = dy.device();
         let slopes = B::floats(&dy);
         let conv = &inputs.conv;
-        let isa = Isa::detect();
-        let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
+        let (isa, precision) = (Isa::detect(), inputs.precision);
+        #[allow(unsafe_code, reason = "the gradients are written once")]
+        // SAFETY: a convolution's gradients are written whole.
+        let unwritten = |t: &FloatTensor<B>| unsafe { unwritten(t.shape().num_elements()) };
 
         if let Some(weight) = weight {
-            let mut dw = zeros(&inputs.weight);
+            let mut dw = unwritten(&inputs.weight);
             let algorithm = Algorithm::Fastest;
-            inputs.read(|images| conv.weight_gradient(isa, algorithm, images, slopes, &mut dw));
+            inputs.read(|images| {
+                conv.weight_gradient(isa, precision, algorithm, images, slopes, &mut dw);
+            });
             let shape = dims::<B, 4>(&inputs.weight);
             grads.register::<B>(weight, B::tensor(dw, &shape, &device));
         }
-        let transposed = || conv.pack_transpose(isa, Algorithm::Fastest, B::floats(&inputs.weight));
+        let transposed = || {
+            let weights = B::floats(&inputs.weight);
+            conv.pack_transpose(isa, precision, Algorithm::Fastest, weights)
+        };
         match &inputs.source {
             Source::Images { x: image, x2: skip } => {
                 let x2 = x2.filter(|_| present.skip);
                 if x.is_some() || x2.is_some() {
-                    let mut dx = x.as_ref().map(|_| zeros(image));
-                    let mut dx2 = x2.as_ref().and(skip.as_ref()).map(zeros);
+                    let mut dx = x.as_ref().map(|_| unwritten(image));
+                    let mut dx2 = x2.as_ref().and(skip.as_ref()).map(unwritten);
                     let wanted = [dx.as_deref_mut(), dx2.as_deref_mut()];
                     conv.input_gradient(&transposed(), slopes, wanted);
                     register::<B>(grads, x, dx, Some(image));
@@ -261,8 +268,10 @@ impl<B: Host> Backward<B, 3> for AttentionGradient {
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, y, log_sums) = ops.state;
         let shape = dims::<B, 3>(&dy);
+        #[allow(unsafe_code, reason = "the gradients are written once")]
+        // SAFETY: attention's gradients are written whole.
         let mut gradients: [Vec<f32>; 3] =
-            std::array::from_fn(|_| vec![0.0; shape.iter().product()]);
+            std::array::from_fn(|_| unsafe { unwritten(shape.iter().product()) });
         attention::backward(
             Isa::detect(),
             &inputs.sizes,

@@ -4,14 +4,14 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
-use crate::cpu::Isa;
 use crate::cpu::attention::{self, Attention};
 use crate::cpu::conv::{Conv, Epilogue, Shape};
 use crate::cpu::norm::{self, GroupNorm, Images, Moments};
-use crate::cpu::scratch::Scratch;
+use crate::cpu::scratch::{Scratch, unwritten};
+use crate::cpu::{Isa, Precision};
 use crate::host::Host;
 use crate::kept;
-use crate::{ConvOptions, NormOptions};
+use crate::{ConvOptions, NormOptions, PRECISION};
 
 /// Sizes of a tensor of known rank.
 pub(crate) fn dims<B: Host, const D: usize>(tensor: &FloatTensor<B>) -> [usize; D] {
@@ -61,6 +61,7 @@ pub(crate) struct ConvInputs<B: Host> {
     pub(crate) source: Source<B>,
     pub(crate) weight: FloatTensor<B>,
     pub(crate) conv: Conv,
+    pub(crate) precision: Precision,
 }
 
 impl<B: Host> ConvInputs<B> {
@@ -92,6 +93,7 @@ impl<B: Host> ConvInputs<B> {
             source,
             weight: B::contiguous(weight),
             conv: Conv::new(shape).unwrap_or_else(|error| panic!("{error}")),
+            precision: PRECISION.get(),
         }
     }
 
@@ -139,8 +141,10 @@ impl<B: Host> ConvInputs<B> {
         let [batch, ..] = dims::<B, 4>(x);
         let [height, width] = self.conv.output_size();
         let shape = [batch, height, width, self.conv.shape().out_channels];
-        let weight = kept::packed::<B>(&self.conv, &self.weight);
-        let mut y = vec![0.0; shape.iter().product()];
+        let weight = kept::packed::<B>(&self.conv, self.precision, &self.weight);
+        #[allow(unsafe_code, reason = "the output is written once")]
+        // SAFETY: a convolution writes all of its output.
+        let mut y = unsafe { unwritten(shape.iter().product()) };
         self.conv.forward(&weight, images, epilogue, &mut y);
         B::tensor(y, &shape, &x.device())
     }
@@ -243,20 +247,24 @@ impl<B: Host> NormInputs<B> {
     }
 
     pub(crate) fn forward(&self) -> (FloatTensor<B>, Vec<Moments>) {
-        let mut y = vec![0.0; self.len()];
+        #[allow(unsafe_code, reason = "the output is written once")]
+        // SAFETY: a norm writes all of its output.
+        let mut y = unsafe { unwritten(self.len()) };
         let moments = self.write(&mut y);
         (B::tensor(y, &self.shape(), &self.x.device()), moments)
     }
 
     /// The gradients, from `dy`, that of the output.
     pub(crate) fn gradients(&self, moments: &[Moments], dy: &[f32]) -> NormGradients {
-        let zeros = |t: &FloatTensor<B>| vec![0.0; t.shape().num_elements()];
+        #[allow(unsafe_code, reason = "the gradients are written once")]
+        // SAFETY: a norm's gradients are written whole.
+        let unwritten = |t: &FloatTensor<B>| unsafe { unwritten(t.shape().num_elements()) };
         let mut gradients = NormGradients {
-            x: zeros(&self.x),
-            x2: self.x2.as_ref().map(zeros),
-            weight: zeros(&self.weight),
-            bias: zeros(&self.bias),
-            scale_shift: self.scale_shift.as_ref().map(zeros),
+            x: unwritten(&self.x),
+            x2: self.x2.as_ref().map(unwritten),
+            weight: unwritten(&self.weight),
+            bias: unwritten(&self.bias),
+            scale_shift: self.scale_shift.as_ref().map(unwritten),
         };
         let out = norm::Gradients {
             x: &mut gradients.x,
@@ -320,7 +328,9 @@ impl<B: Host> AttentionInputs<B> {
             heads,
             dim,
         } = self.sizes;
-        let mut y = vec![0.0; batch * tokens * heads * dim];
+        #[allow(unsafe_code, reason = "the output is written once")]
+        // SAFETY: attention writes all of its output.
+        let mut y = unsafe { unwritten(batch * tokens * heads * dim) };
         let mut log_sums = vec![0.0; batch * tokens * heads];
         attention::forward(
             Isa::detect(),

@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use burn::backend::tensor::FloatTensor;
 
-use crate::cpu::Isa;
 use crate::cpu::conv::{Algorithm, Conv, Packed, Shape};
+use crate::cpu::{Isa, Precision};
 use crate::host::Host;
 
 /// A weight by the place of its elements, and what it is packed for.
-type Key = (*const f32, Shape);
+type Key = (*const f32, Shape, Precision);
 
 #[derive(Debug)]
 struct Kept {
@@ -52,14 +52,18 @@ impl Drop for PackedWeights {
 }
 
 /// The weight, packed for `conv`'s output.
-pub(crate) fn packed<B: Host>(conv: &Conv, weight: &FloatTensor<B>) -> Rc<Packed> {
+pub(crate) fn packed<B: Host>(
+    conv: &Conv,
+    precision: Precision,
+    weight: &FloatTensor<B>,
+) -> Rc<Packed> {
     let pack = || {
         let floats = B::floats(weight);
-        Rc::new(conv.pack(Isa::detect(), Algorithm::Fastest, floats))
+        Rc::new(conv.pack(Isa::detect(), precision, Algorithm::Fastest, floats))
     };
     KEPT.with_borrow_mut(|kept| match kept {
         Some(kept) if B::is_shared(weight) => {
-            let key = (B::floats(weight).as_ptr(), *conv.shape());
+            let key = (B::floats(weight).as_ptr(), *conv.shape(), precision);
             let entry = kept.entry(key).or_insert_with(|| Kept {
                 _weight: Box::new(weight.clone()),
                 packed: pack(),

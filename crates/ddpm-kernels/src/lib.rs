@@ -35,6 +35,7 @@ use std::cell::Cell;
 use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::{DType, Device, Tensor};
 
+pub use crate::cpu::Precision;
 pub use crate::cpu::adamw::AdamW;
 pub use crate::descent::{Parameter, adamw};
 pub use crate::kept::{PackedWeights, keep_packed_weights};
@@ -155,6 +156,40 @@ thread_local! {
 /// computed the way its operation was.
 pub fn enable(kernels: bool) {
     ENABLED.set(kernels);
+}
+
+thread_local! {
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+/// While it lives, the convolutions called from its thread multiply in another precision: see
+/// [`autocast`].
+#[derive(Debug)]
+#[must_use = "the precision lasts until it is dropped"]
+pub struct Autocast {
+    /// That of a guard that still lives.
+    outer: Precision,
+}
+
+/// From here until the guard is dropped, the convolutions called from this thread multiply in
+/// `precision` where there are kernels, and in f32 elsewhere. A gradient is computed in the
+/// precision of its operation. Tensors, weights and all that is no convolution stay f32.
+pub fn autocast(precision: Precision) -> Autocast {
+    Autocast {
+        outer: PRECISION.replace(precision),
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        PRECISION.set(self.outer);
+    }
+}
+
+/// Whether a device computes in a precision as fast as in f32 or faster: in bf16 one with kernels
+/// on a processor with AVX512-BF16.
+pub fn is_fast(precision: Precision, device: &Device) -> bool {
+    precision == Precision::F32 || serves(device) && cpu::Isa::detect() == cpu::Isa::Avx512Bf16
 }
 
 /// Whether this build has kernels for a device, with autodiff or without.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ddpm_train::config::SamplerKind;
+use ddpm_train::config::{PrecisionKind, SamplerKind};
 use ddpm_train::shard::Shard;
 
 #[derive(clap::Args)]
@@ -42,6 +42,10 @@ pub(crate) struct Train {
     /// Everything random follows from it.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// bf16 trains faster where the processor has AVX512-BF16 [default: the
+    /// configuration's, f32 if it names none].
+    #[arg(long)]
+    pub(crate) precision: Option<PrecisionKind>,
     /// Steps between checkpoints.
     #[arg(long, value_name = "N")]
     pub(crate) checkpoint_every: Option<u64>,
@@ -107,7 +111,7 @@ pub(crate) struct Sample {
     /// Draw nothing: put together the shards in the folder --out.
     #[arg(long, conflicts_with_all = [
         "from", "num", "shard", "sampler", "steps", "eta", "class", "guidance", "seed",
-        "init_noise", "film", "backend",
+        "init_noise", "film", "backend", "precision",
     ])]
     pub(crate) merge: bool,
     /// The sampler [default: the run's].
@@ -131,6 +135,10 @@ pub(crate) struct Sample {
     /// Start from the tensor `noise` of this safetensors file.
     #[arg(long, value_name = "FILE")]
     pub(crate) init_noise: Option<PathBuf>,
+    /// bf16 is faster where the processor has AVX512-BF16, whatever the run was
+    /// trained in.
+    #[arg(long, default_value = "f32")]
+    pub(crate) precision: PrecisionKind,
     /// Where the pictures go.
     #[arg(long, value_name = "DIR", default_value = "samples")]
     pub(crate) out: PathBuf,

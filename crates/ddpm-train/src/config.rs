@@ -8,7 +8,11 @@ mod model;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
+use ddpm_kernels::{Autocast, Precision, autocast, is_fast};
 use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceError;
 
 pub use model::{Mlp, Model, UNet};
 
@@ -90,6 +94,9 @@ pub struct Config {
     /// Parts a step's batch is computed in, one after the other, to save memory.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// What the factors of convolutions are rounded to.
+    #[serde(default, skip_serializing_if = "PrecisionKind::is_default")]
+    pub precision: PrecisionKind,
     /// Where the rows come from.
     pub data: Data,
     /// The noise schedule.
@@ -106,6 +113,39 @@ pub struct Config {
     pub sampling: Sampling,
     /// When to save.
     pub checkpoint: Checkpoint,
+}
+
+/// `precision`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionKind {
+    /// All of training and sampling in f32.
+    #[default]
+    F32,
+    /// Convolutions multiply bf16 and add in f32. Weights, gradients, averages and all else stay f32.
+    Bf16,
+}
+
+impl PrecisionKind {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The kernels' guard for this precision.
+    ///
+    /// # Errors
+    ///
+    /// If the device gains nothing from it.
+    pub(crate) fn guard(self, device: &Device) -> Result<Autocast, DeviceError> {
+        let precision = match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        };
+        if !is_fast(precision, device) {
+            return Err(DeviceError::NoBf16);
+        }
+        Ok(autocast(precision))
+    }
 }
 
 /// `[data]`

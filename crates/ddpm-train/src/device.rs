@@ -36,6 +36,11 @@ pub enum DeviceError {
         works = names(&Backend::working())
     )]
     NoDevice(Backend),
+    /// The device is none that computes in bf16.
+    #[error(
+        "precision: bf16 needs a processor with AVX512-BF16 and the backend flex or ndarray; f32 works"
+    )]
+    NoBf16,
     /// The backend has devices, but not this one.
     #[error("no {backend} device {index} on this machine, which has {count}, counted from 0")]
     NoSuch {

@@ -98,6 +98,7 @@ pub fn train(
     ranks: &Ranks,
 ) -> Result<()> {
     let config = &plan.config;
+    let _precision = config.precision.guard(device)?;
     let share = ranks.share(config.batch_size, config.accumulate)?;
     let network = network(plan, start, dataset.shape(), device)?;
     let resumed = matches!(start, Start::Resumed);

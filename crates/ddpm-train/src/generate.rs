@@ -12,7 +12,7 @@ use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
 use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{self, load_module, module_bytes, read_tensor, tensor_bytes, write_file};
-use crate::config::{Config, SamplerKind};
+use crate::config::{Config, PrecisionKind, SamplerKind};
 use crate::diffusers::{self, scheduler::Scheduler};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
@@ -43,6 +43,8 @@ pub struct Order {
     pub seed: u64,
     /// A safetensors file whose tensor `noise` is started from.
     pub init_noise: Option<PathBuf>,
+    /// What the network computes in.
+    pub precision: PrecisionKind,
     /// Where the pictures go.
     pub out: PathBuf,
     /// Whether to write `film.gif`.
@@ -133,8 +135,8 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
 ///
 /// # Errors
 ///
-/// If the checkpoint or the noise cannot be used, a number is out of its range, or a file cannot
-/// be written.
+/// If the checkpoint or the noise cannot be used, a number is out of its range, the device has
+/// nothing of the precision, or a file cannot be written.
 pub fn generate(order: &Order, device: &Device) -> Result<()> {
     ensure!(order.num >= 1, "--num 0 asks for nothing");
     ensure!(
@@ -142,6 +144,7 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
         "--guidance {} is not a number",
         order.guidance
     );
+    let _precision = order.precision.guard(device)?;
     let trained = if diffusers::is_folder(&order.from) {
         pretrained(&order.from, device)?
     } else {
@@ -291,6 +294,7 @@ fn about<N: Module>(
         ("class", class),
         ("guidance", order.guidance.to_string()),
         ("init-noise", noise.unwrap_or("none".to_owned())),
+        ("precision", format!("{:?}", order.precision)),
     ]))
 }
 

@@ -241,6 +241,7 @@ fn sample(args: Sample) -> Result<()> {
         guidance: args.guidance,
         seed: args.seed,
         init_noise: args.init_noise,
+        precision: args.precision,
         out: args.out,
         film: args.film,
         raw: args.raw,

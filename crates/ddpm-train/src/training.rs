@@ -94,6 +94,7 @@ impl Job {
         config.steps = args.steps.unwrap_or(config.steps);
         config.batch_size = args.batch_size.unwrap_or(config.batch_size);
         config.seed = args.seed.unwrap_or(config.seed);
+        config.precision = args.precision.unwrap_or(config.precision);
         config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
         let pretrained = args.init_from.as_deref().map(diffusers::unet).transpose()?;
         if let Some(pretrained) = &pretrained {

@@ -5,6 +5,8 @@ use pulp::{Scalar, Simd, WithSimd};
 /// An instruction set that every kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// As [`Isa::Avx512`], with products of bf16: AVX512-BF16. Of f32 it computes the same.
+    Avx512Bf16,
     /// Sixteen floats a vector, thirty-two registers: x86-64-v4.
     Avx512,
     /// Eight floats a vector, with fused multiply-add: x86-64-v3.
@@ -18,15 +20,24 @@ pub enum Isa {
 impl Isa {
     /// The widest instruction set of this processor.
     pub fn detect() -> Self {
-        [Self::Avx512, Self::Avx2, Self::Neon]
+        Self::ALL
             .into_iter()
             .find(|isa| isa.is_available())
             .unwrap_or(Self::Portable)
     }
 
+    /// All of them, the widest first.
+    const ALL: [Self; 5] = [
+        Self::Avx512Bf16,
+        Self::Avx512,
+        Self::Avx2,
+        Self::Neon,
+        Self::Portable,
+    ];
+
     /// All instruction sets of this processor, widest first.
     pub fn available() -> Vec<Self> {
-        [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable]
+        Self::ALL
             .into_iter()
             .filter(|isa| isa.is_available())
             .collect()
@@ -54,6 +65,11 @@ impl Isa {
     fn try_dispatch<Op: WithSimd>(self, op: Op) -> Result<Op::Output, Op> {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => match avx512_bf16() {
+                Some(simd) => Ok(Simd::vectorize(simd, op)),
+                None => Err(op),
+            },
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => match pulp::x86::V4::try_new() {
                 Some(simd) => Ok(Simd::vectorize(simd, op)),
                 None => Err(op),
@@ -76,6 +92,12 @@ impl Isa {
             _ => Err(op),
         }
     }
+}
+
+/// AVX-512, where there is AVX512-BF16 as well.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn avx512_bf16() -> Option<pulp::x86::V4> {
+    pulp::x86::V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16"))
 }
 
 #[cfg(test)]

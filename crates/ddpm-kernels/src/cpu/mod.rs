@@ -9,5 +9,7 @@ pub mod isa;
 pub mod norm;
 pub(crate) mod scratch;
 pub(crate) mod vector;
+mod words;
 
 pub use isa::Isa;
+pub use words::Precision;

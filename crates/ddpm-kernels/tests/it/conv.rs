@@ -1,8 +1,9 @@
 //! Convolutions and their gradients against the definition in f64.
 
-use ddpm_kernels::cpu::Isa;
 use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, ShapeError, shift_gradient};
+use ddpm_kernels::cpu::{Isa, Precision};
 
+mod bf16;
 mod winograd;
 
 /// A linear congruential generator: numbers for tests, the same on every machine.
@@ -162,6 +163,10 @@ impl Case {
 
     /// Everything the kernels compute, into buffers full of NaN.
     fn run(&self, isa: Isa, algorithm: Algorithm) -> Results {
+        self.run_in(Precision::F32, isa, algorithm)
+    }
+
+    fn run_in(&self, precision: Precision, isa: Isa, algorithm: Algorithm) -> Results {
         let nan = |len| vec![f32::NAN; len];
         let mut results = Results {
             y: nan(self.dy.len()),
@@ -170,7 +175,7 @@ impl Case {
             dw: nan(self.w.len()),
         };
         let x = self.x.each_ref().map(Vec::as_slice);
-        let packed = self.conv.pack(isa, algorithm, &self.w);
+        let packed = self.conv.pack(isa, precision, algorithm, &self.w);
         let epilogue = Epilogue {
             bias: Some(&self.bias),
             shift: Some(&self.shift),
@@ -180,11 +185,11 @@ impl Case {
         self.conv
             .forward(&packed, x, Epilogue::default(), &mut results.plain);
         let [dx, dx2] = &mut results.dx;
-        let packed = self.conv.pack_transpose(isa, algorithm, &self.w);
+        let packed = self.conv.pack_transpose(isa, precision, algorithm, &self.w);
         self.conv
             .input_gradient(&packed, &self.dy, [Some(dx), Some(dx2)]);
         self.conv
-            .weight_gradient(isa, algorithm, x, &self.dy, &mut results.dw);
+            .weight_gradient(isa, precision, algorithm, x, &self.dy, &mut results.dw);
         results
     }
 
@@ -276,7 +281,6 @@ fn network_shapes_match_the_definition() {
     }
 }
 
-/// A shape with every feature at random.
 /// What Miri can bear.
 #[test]
 fn tiny() {
@@ -299,10 +303,12 @@ fn tiny() {
             let case = Case::new(shape, 1, 1);
             // The bound of the least exact of the three, as Winograd's tests have it.
             case.check_within(20.0, Isa::Portable, algorithm);
+            case.run_in(Precision::Bf16, Isa::Portable, algorithm);
         }
     }
 }
 
+/// A shape with every feature at random.
 fn random(numbers: &mut Numbers) -> (Shape, usize) {
     let shape = Shape {
         size: [(); 2].map(|()| numbers.one(&[1, 2, 3, 4, 5, 7, 8, 11])),

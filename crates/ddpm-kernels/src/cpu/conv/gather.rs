@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::axis::{Axis, Tap};
 use super::pack::{Block, Matrix, taps};
 use super::tile::{max_rows, rows_times_matrix, with_rows};
+use crate::cpu::Precision;
 use crate::cpu::disjoint::Disjoint;
+use crate::cpu::words::{WithWords, Words, of_images};
 
 /// Pixels of one task; a multiple of every tile height.
 const CHUNK: usize = 16 * 14 * 3;
@@ -75,6 +77,18 @@ pub(crate) fn gather(
     for (images, channels) in std::iter::zip(source.images, source.channels) {
         assert_eq!(images.len(), pixels * channels, "length of a source");
     }
+    let (isa, precision) = (weights.isa, weights.precision);
+    let words;
+    let source = match precision {
+        Precision::F32 => source,
+        Precision::Bf16 => {
+            words = [0, 1].map(|k| of_images(precision, isa, source.images[k], source.channels[k]));
+            Source {
+                images: words.each_ref().map(|(words, _)| &words[..]),
+                channels: words.each_ref().map(|(_, channels)| *channels),
+            }
+        }
+    };
     let zeros = vec![0.0; source.channels[0].max(source.channels[1])];
     let output = Disjoint::new(output);
     let map = Map {
@@ -100,12 +114,13 @@ pub(crate) fn gather(
         }
     }
     tasks.into_par_iter().for_each(|(phase, pixels, block)| {
-        weights.isa.dispatch(Task {
+        let task = Task {
             map: &map,
             phase,
             pixels,
             block,
-        });
+        };
+        precision.dispatch(isa, task);
     });
 }
 
@@ -120,6 +135,7 @@ fn chunk(pixels: usize) -> usize {
 
 struct Map<'a> {
     axes: &'a [Axis; 2],
+    /// Words, and how many a pixel has.
     source: Source<'a>,
     /// What a tap outside the source reads.
     zeros: &'a [f32],
@@ -149,11 +165,11 @@ struct Site {
     pixel: usize,
 }
 
-impl WithSimd for Task<'_> {
+impl WithWords for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_words<S: Simd, W: Words<S>>(self, simd: S, words: W) {
         let block = self.map.weights.blocks[self.block];
         let axes = self.map.axes;
         let count = [axes[0].count(self.phase[0]), axes[1].count(self.phase[1])];
@@ -187,8 +203,8 @@ impl WithSimd for Task<'_> {
             with_rows!(S, tile, P => {
                 let sites = sites.first_chunk::<P>().expect("a tile has at most fourteen rows");
                 match block.vectors {
-                    2 => self.tile::<S, P, 2>(simd, block, sites),
-                    _ => self.tile::<S, P, 1>(simd, block, sites),
+                    2 => self.tile::<S, W, P, 2>(simd, words, block, sites),
+                    _ => self.tile::<S, W, P, 1>(simd, words, block, sites),
                 }
             });
             left -= tile;
@@ -198,9 +214,10 @@ impl WithSimd for Task<'_> {
 
 impl Task<'_> {
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const N: usize>(
+    fn tile<S: Simd, W: Words<S>, const P: usize, const N: usize>(
         &self,
         simd: S,
+        words: W,
         block: Block,
         sites: &[Site; P],
     ) {
@@ -223,9 +240,9 @@ impl Task<'_> {
                     reason = "the innermost loop has no room for bounds checks"
                 )]
                 // SAFETY: a row is a pixel inside the images, whose length `gather` has checked, or
-                // it is `zeros`: either way `channels` floats. `these` has as many rows.
+                // it is `zeros`: either way `channels` words. `these` has as many rows.
                 unsafe {
-                    rows_times_matrix(simd, &mut acc, &rows, channels, these.as_ptr());
+                    rows_times_matrix(simd, words, &mut acc, &rows, channels, these.as_ptr());
                 }
             }
         }

@@ -18,11 +18,12 @@ use std::ops::Range;
 use axis::Axis;
 pub use gather::Epilogue;
 use gather::{Source, gather};
+pub(crate) use gather::{load, store};
 use pack::{Matrix, Strides};
 pub use sums::shift_gradient;
 use winograd::{Filters, Tile};
 
-use crate::cpu::Isa;
+use crate::cpu::{Isa, Precision};
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -179,8 +180,15 @@ impl Conv {
     ///
     /// # Panics
     /// If there are not as many weights.
-    pub fn pack(&self, isa: Isa, algorithm: Algorithm, weights: &[f32]) -> Packed {
+    pub fn pack(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        algorithm: Algorithm,
+        weights: &[f32],
+    ) -> Packed {
         self.check_weights(weights);
+        let isa = precision.on(isa);
         let [element, channel, filter] = self.strides();
         let strides = Strides {
             summed: channel,
@@ -193,10 +201,13 @@ impl Conv {
             self.shape.in_channels[1],
             outputs,
         ];
-        let tile = tile(isa, algorithm, &self.axes, channels);
-        let inputs = self.inputs();
         let axes = &self.axes;
-        Packed(pack(isa, tile, axes, weights, strides, inputs, 0..outputs))
+        let tile = tile(isa, precision, algorithm, axes, channels);
+        let summed = self.shape.in_channels;
+        let kept = 0..outputs;
+        Packed(pack(
+            isa, precision, tile, axes, weights, strides, summed, kept,
+        ))
     }
 
     /// Packs `weights` (`[out, in, kernel height, kernel width]`) for [`Conv::input_gradient`].
@@ -206,10 +217,12 @@ impl Conv {
     pub fn pack_transpose(
         &self,
         isa: Isa,
+        precision: Precision,
         algorithm: Algorithm,
         weights: &[f32],
     ) -> PackedTranspose {
         self.check_weights(weights);
+        let isa = precision.on(isa);
         let [element, channel, filter] = self.strides();
         let strides = Strides {
             summed: filter,
@@ -220,8 +233,10 @@ impl Conv {
         let [first, second] = self.shape.in_channels;
         PackedTranspose([0..first, first..first + second].map(|kept| {
             let axes = &self.transposed;
-            let tile = tile(isa, algorithm, axes, [outputs, 0, kept.len()]);
-            (!kept.is_empty()).then(|| pack(isa, tile, axes, weights, strides, outputs, kept))
+            let tile = tile(isa, precision, algorithm, axes, [outputs, 0, kept.len()]);
+            let summed = [outputs, 0];
+            (!kept.is_empty())
+                .then(|| pack(isa, precision, tile, axes, weights, strides, summed, kept))
         }))
     }
 
@@ -294,11 +309,13 @@ impl Conv {
     pub fn weight_gradient(
         &self,
         isa: Isa,
+        precision: Precision,
         algorithm: Algorithm,
         inputs: [&[f32]; 2],
         dy: &[f32],
         dw: &mut [f32],
     ) {
+        let isa = precision.on(isa);
         let batch = self.batch(dy.len());
         self.check_inputs(batch, inputs.map(<[f32]>::len));
         self.check_weights(dw);
@@ -310,7 +327,8 @@ impl Conv {
         let channels = [first, second, self.shape.out_channels];
         weight::gradient(
             isa,
-            tile(isa, algorithm, &self.axes, channels),
+            precision,
+            tile(isa, precision, algorithm, &self.axes, channels),
             &self.axes,
             batch,
             source,
@@ -358,8 +376,14 @@ impl Conv {
 }
 
 /// The Winograd tile for a map between so many channels (of both inputs, of the output), if any.
-fn tile(isa: Isa, algorithm: Algorithm, axes: &[Axis; 2], channels: [usize; 3]) -> Option<Tile> {
-    if !winograd::applies(isa, axes, channels) {
+fn tile(
+    isa: Isa,
+    precision: Precision,
+    algorithm: Algorithm,
+    axes: &[Axis; 2],
+    channels: [usize; 3],
+) -> Option<Tile> {
+    if !winograd::applies(isa, precision, axes, channels) {
         return None;
     }
     match algorithm {
@@ -374,25 +398,30 @@ fn tile(isa: Isa, algorithm: Algorithm, axes: &[Axis; 2], channels: [usize; 3]) 
             };
             [Some(Tile::Four), Some(Tile::Two), None]
                 .into_iter()
+                .filter(|&tile| precision == Precision::F32 || tile != Some(Tile::Four))
                 .min_by_key(|&tile| products(tile))
                 .flatten()
         }
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
 fn pack(
     isa: Isa,
+    precision: Precision,
     tile: Option<Tile>,
     axes: &[Axis; 2],
     weights: &[f32],
     strides: Strides,
-    summed: usize,
+    summed: [usize; 2],
     kept: Range<usize>,
 ) -> Weights {
     match tile {
-        None => Weights::Direct(Matrix::new(isa, axes, weights, strides, summed, kept)),
+        None => Weights::Direct(Matrix::new(
+            isa, precision, axes, weights, strides, summed, kept,
+        )),
         Some(tile) => Weights::Winograd(Filters::new(
-            isa, tile, axes, weights, strides, summed, kept,
+            isa, precision, tile, axes, weights, strides, summed, kept,
         )),
     }
 }

@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::axis::{Axis, Tap};
-use crate::cpu::Isa;
+use crate::cpu::{Isa, Precision, words};
 
 /// Some lanes' worth of output channels, at most two vectors.
 #[derive(Clone, Copy, Debug)]
@@ -68,16 +68,16 @@ pub(crate) struct Strides {
     pub(crate) row: usize,
 }
 
-/// Packed weights of one map: for every block and phase, `[tap][summed channel][lane]`.
+/// Packed weights of one map: for every block and phase, `[tap][word of summed channels][lane]`.
 #[derive(Debug)]
 pub(crate) struct Matrix {
     pub(crate) isa: Isa,
+    pub(crate) precision: Precision,
     pub(crate) blocks: Vec<Block>,
     /// One per block, phases of rows and cols one after the other.
     data: Vec<Vec<f32>>,
     /// Where each phase starts, in taps.
     starts: Vec<usize>,
-    summed: usize,
     cols: usize,
 }
 
@@ -85,12 +85,14 @@ impl Matrix {
     /// Packs the channels `kept` of `weights` for the map `axes`.
     pub(crate) fn new(
         isa: Isa,
+        precision: Precision,
         axes: &[Axis; 2],
         weights: &[f32],
         strides: Strides,
-        summed: usize,
+        channels: [usize; 2],
         kept: Range<usize>,
     ) -> Self {
+        let summed = channels[0] + channels[1];
         let phases = || {
             axes[0]
                 .phases
@@ -127,15 +129,15 @@ impl Matrix {
                         tap_start += summed * width;
                     }
                 }
-                data
+                words::of_matrices(precision, isa, data, channels, width)
             })
             .collect();
         Self {
             isa,
+            precision,
             blocks,
             data,
             starts,
-            summed,
             cols: axes[1].phases.len(),
         }
     }
@@ -145,7 +147,6 @@ impl Matrix {
         let phase = phase[0] * self.cols + phase[1];
         let data = &self.data[block];
         let tap = data.len() / self.starts[self.starts.len() - 1].max(1);
-        debug_assert_eq!(tap % self.summed.max(1), 0);
         &data[self.starts[phase] * tap..self.starts[phase + 1] * tap]
     }
 }

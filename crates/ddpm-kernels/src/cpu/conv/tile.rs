@@ -11,6 +11,8 @@
 
 use pulp::Simd;
 
+use crate::cpu::words::Words;
+
 /// The most rows of a tile.
 pub(crate) const fn max_rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 14 } else { 6 }
@@ -60,14 +62,15 @@ unsafe fn load<S: Simd, const N: usize>(simd: S, from: *const f32) -> [S::f32s; 
 /// acc[p][n] += Σᵢ rows[p][i] · weights[i][n], i ascending.
 ///
 /// # Safety
-/// Each row holds `channels` floats, `weights` holds `channels`·`N` vectors.
+/// Each row holds `channels` words, `weights` holds `channels`·`N` vectors.
 #[allow(
     unsafe_code,
     reason = "the innermost loop has no room for bounds checks"
 )]
 #[inline(always)]
-pub(crate) unsafe fn rows_times_matrix<S: Simd, const P: usize, const N: usize>(
+pub(crate) unsafe fn rows_times_matrix<S: Simd, W: Words<S>, const P: usize, const N: usize>(
     simd: S,
+    words: W,
     acc: &mut [[S::f32s; N]; P],
     rows: &[*const f32; P],
     channels: usize,
@@ -82,7 +85,7 @@ pub(crate) unsafe fn rows_times_matrix<S: Simd, const P: usize, const N: usize>(
             for p in 0..P {
                 let x = simd.splat_f32s(*rows[p].add(i));
                 for n in 0..N {
-                    sums[p][n] = simd.mul_add_e_f32s(x, w[n], sums[p][n]);
+                    sums[p][n] = words.mul_add(simd, x, w[n], sums[p][n]);
                 }
             }
         }
@@ -99,18 +102,19 @@ pub(crate) struct Lattice {
 }
 
 /// sums[p][n] += Σ over a grid of points of left[p] · right[n]: the outer products of the first
-/// `P` floats at each point of `left` with the `N` vectors at that point of `right`.
+/// `P` words at each point of `left` with the `N` vectors at that point of `right`.
 ///
 /// # Safety
-/// At each of the `grid` points, `P` floats are readable at `left` and `N` vectors at
+/// At each of the `grid` points, `P` words are readable at `left` and `N` vectors at
 /// `right`; `sums` holds `P` rows of `N` vectors.
 #[allow(
     unsafe_code,
     reason = "the innermost loop has no room for bounds checks"
 )]
 #[inline(always)]
-pub(crate) unsafe fn outer_products<S: Simd, const P: usize, const N: usize>(
+pub(crate) unsafe fn outer_products<S: Simd, W: Words<S>, const P: usize, const N: usize>(
     simd: S,
+    words: W,
     sums: *mut f32,
     left: Lattice,
     right: Lattice,
@@ -132,7 +136,7 @@ pub(crate) unsafe fn outer_products<S: Simd, const P: usize, const N: usize>(
                 for p in 0..P {
                     let x = simd.splat_f32s(*x.add(p));
                     for n in 0..N {
-                        acc[p][n] = simd.mul_add_e_f32s(x, y[n], acc[p][n]);
+                        acc[p][n] = words.mul_add(simd, x, y[n], acc[p][n]);
                     }
                 }
             }

@@ -14,8 +14,9 @@ use super::gather::Source;
 use super::pack::{Block, blocks, lanes, pairs, taps};
 use super::tile::{Lattice, max_rows, outer_products, with_rows};
 use super::winograd;
-use crate::cpu::Isa;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::words::Floats;
+use crate::cpu::{Isa, Precision};
 
 /// At least so many tasks, if there are enough images.
 const TASKS: usize = 16;
@@ -29,10 +30,11 @@ const TILES: usize = 96;
 const BAND: usize = 256;
 
 /// Writes `dw`, whose floats lie `strides` (kernel row, input channel, output channel) apart;
-/// with a `tile`, by Winograd's transforms.
+/// with a `tile`, by Winograd's transforms, whose products alone are of another `precision` than f32.
 #[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
 pub(crate) fn gradient(
     isa: Isa,
+    precision: Precision,
     tile: Option<winograd::Tile>,
     axes: &[Axis; 2],
     batch: usize,
@@ -69,7 +71,9 @@ pub(crate) fn gradient(
                 sums,
             })
             .collect();
-        tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+        tasks
+            .into_par_iter()
+            .for_each(|task| precision.dispatch(isa, task));
         partial
     } else {
         let groups = blocks.len().div_ceil(GROUP);
@@ -336,7 +340,7 @@ fn image_sums<S: Simd, const N: usize>(
                         // SAFETY: `lattice` has checked that all points lie inside, each with its
                         // channels: `P` of x, `N` vectors of dy. `sums` is as large as the tile.
                         unsafe {
-                            outer_products::<S, P, N>(simd, sums.as_mut_ptr(), read, written, grid);
+                            outer_products::<S, _, P, N>(simd, Floats, sums.as_mut_ptr(), read, written, grid);
                         }
                     });
                 }

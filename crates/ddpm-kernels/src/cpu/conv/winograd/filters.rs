@@ -6,23 +6,32 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::transform::Tile;
-use crate::cpu::Isa;
 use crate::cpu::conv::axis::Axis;
 use crate::cpu::conv::pack::{Block, Strides, blocks, lanes};
+use crate::cpu::{Isa, Precision, words};
 
-/// Transformed filters: for every block, `[point of the tile][summed channel][lane]`.
+/// Transformed filters: for every block, `[point of the tile][word of summed channels][lane]`.
 #[derive(Debug)]
 pub(crate) struct Filters {
     pub(crate) isa: Isa,
+    pub(crate) precision: Precision,
     pub(super) tile: Tile,
     pub(super) blocks: Vec<Block>,
     pub(super) data: Vec<Vec<f32>>,
 }
 
 /// Whether the map has the form that the transforms need: three taps in a row on both axes,
-/// and whole vectors of channels on both sides.
-pub(crate) fn applies(isa: Isa, axes: &[Axis; 2], channels: [usize; 3]) -> bool {
-    channels.iter().all(|channels| channels % lanes(isa) == 0)
+/// and whole vectors of channels on both sides, of words on that of the two inputs.
+pub(crate) fn applies(
+    isa: Isa,
+    precision: Precision,
+    axes: &[Axis; 2],
+    [first, second, outputs]: [usize; 3],
+) -> bool {
+    let words = lanes(isa) * precision.numbers();
+    [(first, words), (second, words), (outputs, lanes(isa))]
+        .iter()
+        .all(|(channels, some)| channels % some == 0)
         && axes.iter().all(|axis| {
             axis.step == 1
                 && matches!(&axis.phases[..], [taps] if taps.len() == 3
@@ -33,13 +42,15 @@ pub(crate) fn applies(isa: Isa, axes: &[Axis; 2], channels: [usize; 3]) -> bool 
 
 impl Filters {
     /// Transforms the channels `kept` of `weights` for the map `axes`.
+    #[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
     pub(crate) fn new(
         isa: Isa,
+        precision: Precision,
         tile: Tile,
         axes: &[Axis; 2],
         weights: &[f32],
         strides: Strides,
-        summed: usize,
+        summed: [usize; 2],
         kept: Range<usize>,
     ) -> Self {
         let blocks = blocks(isa, kept.len());
@@ -48,18 +59,20 @@ impl Filters {
             .par_iter()
             .map(|block| {
                 let from = &weights[(kept.start + block.first) * strides.kept..];
-                isa.dispatch(Transformed {
+                let transformed = isa.dispatch(Transformed {
                     tile,
                     weights: from,
                     strides,
                     kernel,
-                    summed,
+                    summed: summed[0] + summed[1],
                     width: block.width,
-                })
+                });
+                words::of_matrices(precision, isa, transformed, summed, block.width)
             })
             .collect();
         Self {
             isa,
+            precision,
             tile,
             blocks,
             data,

@@ -25,6 +25,7 @@ use super::gather::{Epilogue, Source, load, store};
 use super::tile::{max_rows, rows_times_matrix, with_rows};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::words::{WithWords, Words};
 use transform::{Four, Linear, Transform, Two, both_axes};
 
 /// Bytes of transformed input that a task holds, about half of a core's second-level cache.
@@ -48,7 +49,7 @@ pub(crate) fn gather(
     let n = filters.tile.inputs();
     let grid = [axes[0].output.div_ceil(m), axes[1].output.div_ceil(m)];
     let tiles = batch * grid[0] * grid[1];
-    let inputs = source.channels[0] + source.channels[1];
+    let inputs = (source.channels[0] + source.channels[1]) / filters.precision.numbers();
     // An even number of tasks of equal size, each a multiple of what registers hold.
     let rows = filters.isa.dispatch(Rows);
     // Twice the registers' rows at least: the filters are read once for every such pair.
@@ -69,10 +70,10 @@ pub(crate) fn gather(
     };
     let starts: Vec<usize> = (0..tiles).step_by(size).collect();
     starts.into_par_iter().for_each(|start| {
-        filters.isa.dispatch(Task {
-            map: &map,
-            tiles: start..(start + size).min(tiles),
-        });
+        let tiles = start..(start + size).min(tiles);
+        filters
+            .precision
+            .dispatch(filters.isa, Task { map: &map, tiles });
     });
 }
 
@@ -105,24 +106,24 @@ struct Task<'a> {
     tiles: Range<usize>,
 }
 
-impl WithSimd for Task<'_> {
+impl WithWords for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_words<S: Simd, W: Words<S>>(self, simd: S, words: W) {
         match self.map.filters.tile {
-            Tile::Two => self.run::<S, Two>(simd),
-            Tile::Four => self.run::<S, Four>(simd),
+            Tile::Two => self.run::<S, W, Two>(simd, words),
+            Tile::Four => self.run::<S, W, Four>(simd, words),
         }
     }
 }
 
 impl Task<'_> {
     #[inline(always)]
-    fn run<S: Simd, T: Transform<S>>(&self, simd: S) {
+    fn run<S: Simd, W: Words<S>, T: Transform<S>>(&self, simd: S, words: W) {
         let points = (T::OUTPUTS + 2) * (T::OUTPUTS + 2);
         let Source { channels, .. } = self.map.source;
-        let inputs = channels[0] + channels[1];
+        let inputs = (channels[0] + channels[1]) / W::NUMBERS;
         let count = self.tiles.len();
         let mut transformed = Scratch::take(points * count * inputs);
         let mut products = Scratch::take(points * count * 2 * S::F32_LANES);
@@ -132,14 +133,16 @@ impl Task<'_> {
             let mut to = k * inputs;
             for (images, channels) in std::iter::zip(self.map.source.images, channels) {
                 let pixels = inputs_of::<S, T>(axes, images, channels, zeros, place(tile));
-                for first in (0..channels).step_by(S::F32_LANES) {
-                    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
-                    for y in 0..T::OUTPUTS + 2 {
-                        for x in 0..T::OUTPUTS + 2 {
-                            d[y][x] = load(simd, &pixels[y][x][first..][..S::F32_LANES]);
-                        }
+                let half = channels / W::NUMBERS;
+                for first in (0..half).step_by(S::F32_LANES) {
+                    let n = T::OUTPUTS + 2;
+                    let d = vectors::<S>(simd, n, &pixels, first);
+                    let mut d = both_axes::<S, T::Input>(simd, d);
+                    if W::NUMBERS > 1 {
+                        let other = vectors::<S>(simd, n, &pixels, half + first);
+                        let other = both_axes::<S, T::Input>(simd, other);
+                        join::<S, W>(simd, words, n, &mut d, &other);
                     }
-                    let d = both_axes::<S, T::Input>(simd, d);
                     scatter::<S, T>(&mut transformed[to..], count * inputs, &d);
                     to += S::F32_LANES;
                 }
@@ -152,9 +155,9 @@ impl Task<'_> {
                 .zip(products.chunks_exact_mut(count * block.width));
             for ((x, w), to) in points {
                 if block.vectors == 2 {
-                    product::<S, 2>(simd, x, w, inputs, to);
+                    product::<S, W, 2>(simd, words, x, w, inputs, to);
                 } else {
-                    product::<S, 1>(simd, x, w, inputs, to);
+                    product::<S, W, 1>(simd, words, x, w, inputs, to);
                 }
             }
             for (k, tile) in self.tiles.clone().enumerate() {
@@ -277,9 +280,49 @@ fn collect<S: Simd, T: Transform<S>>(simd: S, from: &[f32], stride: usize) -> [[
     d
 }
 
-/// to = x · w: rows of `inputs` by a matrix `N` vectors wide.
+/// A vector of each of `n`×`n` pixels, zeros elsewhere.
 #[inline(always)]
-fn product<S: Simd, const N: usize>(simd: S, x: &[f32], w: &[f32], inputs: usize, to: &mut [f32]) {
+fn vectors<S: Simd>(
+    simd: S,
+    n: usize,
+    pixels: &[[&[f32]; 6]; 6],
+    first: usize,
+) -> [[S::f32s; 6]; 6] {
+    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
+    for y in 0..n {
+        for x in 0..n {
+            d[y][x] = load(simd, &pixels[y][x][first..][..S::F32_LANES]);
+        }
+    }
+    d
+}
+
+/// Words of two tiles' `n`×`n` points, in place of the first.
+#[inline(always)]
+fn join<S: Simd, W: Words<S>>(
+    simd: S,
+    words: W,
+    n: usize,
+    d: &mut [[S::f32s; 6]; 6],
+    other: &[[S::f32s; 6]; 6],
+) {
+    for y in 0..n {
+        for x in 0..n {
+            d[y][x] = words.of(simd, [d[y][x], other[y][x]]);
+        }
+    }
+}
+
+/// to = x · w: rows of `inputs` words by a matrix `N` vectors wide.
+#[inline(always)]
+fn product<S: Simd, W: Words<S>, const N: usize>(
+    simd: S,
+    words: W,
+    x: &[f32],
+    w: &[f32],
+    inputs: usize,
+    to: &mut [f32],
+) {
     let width = N * S::F32_LANES;
     assert!(w.len() >= inputs * width);
     let height = max_rows::<S>();
@@ -291,9 +334,9 @@ fn product<S: Simd, const N: usize>(simd: S, x: &[f32], w: &[f32], inputs: usize
                 *row = x[p * inputs..][..inputs].as_ptr();
             }
             #[allow(unsafe_code, reason = "the innermost loop has no room for bounds checks")]
-            // SAFETY: the rows were cut to `inputs` floats, the matrix was checked above.
+            // SAFETY: the rows were cut to `inputs` words, the matrix was checked above.
             unsafe {
-                rows_times_matrix(simd, &mut acc, &rows, inputs, w.as_ptr());
+                rows_times_matrix(simd, words, &mut acc, &rows, inputs, w.as_ptr());
             }
             let mut to = S::as_mut_simd_f32s(to).0.chunks_exact_mut(N);
             for acc in acc {

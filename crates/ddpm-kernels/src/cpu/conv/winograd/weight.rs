@@ -6,15 +6,16 @@
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use super::transform::{Four, Linear, Tile, Transform, Two, both_axes};
-use super::{collect, inputs_of, pixels, place, scatter};
+use super::{collect, inputs_of, join, pixels, place, scatter, vectors};
 use crate::cpu::conv::axis::Axis;
-use crate::cpu::conv::gather::{Source, load, store};
+use crate::cpu::conv::gather::{Source, store};
 use crate::cpu::conv::pack::Block;
 use crate::cpu::conv::tile::{Lattice, max_rows, outer_products, with_rows};
 use crate::cpu::scratch::Scratch;
+use crate::cpu::words::{WithWords, Words};
 
 /// Bytes of transformed images that a task holds, unless that is too few tiles.
 const HELD: usize = 2 << 20;
@@ -35,21 +36,21 @@ pub(crate) struct Share<'a> {
     pub(crate) sums: &'a mut [f32],
 }
 
-impl WithSimd for Share<'_> {
+impl WithWords for Share<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_words<S: Simd, W: Words<S>>(self, simd: S, words: W) {
         match self.tile {
-            Tile::Two => self.run::<S, Two>(simd),
-            Tile::Four => self.run::<S, Four>(simd),
+            Tile::Two => self.run::<S, W, Two>(simd, words),
+            Tile::Four => self.run::<S, W, Four>(simd, words),
         }
     }
 }
 
 impl Share<'_> {
     #[inline(always)]
-    fn run<S: Simd, T: Transform<S>>(mut self, simd: S) {
+    fn run<S: Simd, W: Words<S>, T: Transform<S>>(mut self, simd: S, words: W) {
         let points = T::Input::TO * T::Input::TO;
         let inputs = self.source.channels[0] + self.source.channels[1];
         let outputs = self.channels;
@@ -62,9 +63,9 @@ impl Share<'_> {
         products.fill(0.0);
         for start in self.tiles.clone().step_by(chunk) {
             let tiles = start..(start + chunk).min(self.tiles.end);
-            let count = tiles.len();
-            self.transform_inputs::<S, T>(simd, tiles.clone(), &mut read);
-            self.transform_slopes::<S, T>(simd, tiles, &mut slopes);
+            let count = tiles.len().div_ceil(W::NUMBERS);
+            self.transform_inputs::<S, W, T>(simd, words, tiles.clone(), &mut read);
+            self.transform_slopes::<S, W, T>(simd, words, tiles, &mut slopes);
             for (point, products) in products.chunks_exact_mut(inputs * outputs).enumerate() {
                 let read = &read[point * count * inputs..][..count * inputs];
                 let slopes = &slopes[point * count * outputs..][..count * outputs];
@@ -72,9 +73,9 @@ impl Share<'_> {
                     let slopes = &slopes[block.first * count..][..count * block.width];
                     let sums = &mut products[block.first * inputs..][..inputs * block.width];
                     if block.vectors == 2 {
-                        add_products::<S, 2>(simd, read, slopes, count, sums);
+                        add_products::<S, W, 2>(simd, words, read, slopes, count, sums);
                     } else {
-                        add_products::<S, 1>(simd, read, slopes, count, sums);
+                        add_products::<S, W, 1>(simd, words, read, slopes, count, sums);
                     }
                 }
             }
@@ -82,26 +83,31 @@ impl Share<'_> {
         self.transform_back::<S, T>(simd, &products);
     }
 
-    /// Bᵀ d B of all tiles, `[point][tile][input channel]`.
+    /// Bᵀ d B of all tiles, `[point][word of tiles][input channel]`.
     #[inline(always)]
-    fn transform_inputs<S: Simd, T: Transform<S>>(
+    fn transform_inputs<S: Simd, W: Words<S>, T: Transform<S>>(
         &self,
         simd: S,
+        words: W,
         tiles: Range<usize>,
         to: &mut [f32],
     ) {
         let Source { images, channels } = self.source;
         let inputs = channels[0] + channels[1];
         let zeros = vec![0.0; channels[0].max(channels[1])];
-        let stride = tiles.len() * inputs;
-        for (k, tile) in tiles.enumerate() {
+        let stride = tiles.len().div_ceil(W::NUMBERS) * inputs;
+        for (k, word) in tiles.clone().step_by(W::NUMBERS).enumerate() {
             let mut at = k * inputs;
-            let place = place(self.grid(T::OUTPUTS), tile, T::OUTPUTS);
             for (images, channels) in std::iter::zip(images, channels) {
-                let pixels = inputs_of::<S, T>(self.axes, images, channels, &zeros, place);
+                let of = |tile: usize| {
+                    let place = place(self.grid(T::OUTPUTS), tile, T::OUTPUTS);
+                    inputs_of::<S, T>(self.axes, images, channels, &zeros, place)
+                };
+                let pixels = of(word);
+                let others = (word + 1 < tiles.end).then(|| of(word + 1));
                 for first in (0..channels).step_by(S::F32_LANES) {
-                    let d = vectors::<S>(simd, T::Input::FROM, &pixels, first);
-                    let d = both_axes::<S, T::Input>(simd, d);
+                    let n = T::Input::FROM;
+                    let d = transformed::<S, W, T::Input>(simd, words, n, &pixels, &others, first);
                     scatter::<S, T>(&mut to[at..], stride, &d);
                     at += S::F32_LANES;
                 }
@@ -109,24 +115,30 @@ impl Share<'_> {
         }
     }
 
-    /// A dy Aᵀ of all tiles, `[point][block][tile][lane]`.
+    /// A dy Aᵀ of all tiles, `[point][block][word of tiles][lane]`.
     #[inline(always)]
-    fn transform_slopes<S: Simd, T: Transform<S>>(
+    fn transform_slopes<S: Simd, W: Words<S>, T: Transform<S>>(
         &self,
         simd: S,
+        words: W,
         tiles: Range<usize>,
         to: &mut [f32],
     ) {
         let size = [self.axes[0].output, self.axes[1].output];
         let zeros = vec![0.0; self.channels];
-        let count = tiles.len();
-        for (k, tile) in tiles.enumerate() {
-            let place = place(self.grid(T::OUTPUTS), tile, T::OUTPUTS);
-            let pixels = pixels(T::OUTPUTS, self.dy, size, self.channels, &zeros, place);
+        let count = tiles.len().div_ceil(W::NUMBERS);
+        for (k, word) in tiles.clone().step_by(W::NUMBERS).enumerate() {
+            let of = |tile: usize| {
+                let place = place(self.grid(T::OUTPUTS), tile, T::OUTPUTS);
+                pixels(T::OUTPUTS, self.dy, size, self.channels, &zeros, place)
+            };
+            let pixels = of(word);
+            let others = (word + 1 < tiles.end).then(|| of(word + 1));
             for block in self.blocks {
                 for lane in (0..block.width).step_by(S::F32_LANES) {
-                    let dy = vectors::<S>(simd, T::OUTPUTS, &pixels, block.first + lane);
-                    let dy = both_axes::<S, T::Slope>(simd, dy);
+                    let first = block.first + lane;
+                    let n = T::OUTPUTS;
+                    let dy = transformed::<S, W, T::Slope>(simd, words, n, &pixels, &others, first);
                     let at = block.first * count + k * block.width + lane;
                     scatter::<S, T>(&mut to[at..], count * self.channels, &dy);
                 }
@@ -161,27 +173,33 @@ impl Share<'_> {
     }
 }
 
-/// A vector of each of `n`×`n` pixels, zeros elsewhere.
+/// `L` along both axes of `n`×`n` pixels, in words with the same of the `others`.
 #[inline(always)]
-fn vectors<S: Simd>(
+fn transformed<S: Simd, W: Words<S>, L: Linear<S>>(
     simd: S,
+    words: W,
     n: usize,
     pixels: &[[&[f32]; 6]; 6],
+    others: &Option<[[&[f32]; 6]; 6]>,
     first: usize,
 ) -> [[S::f32s; 6]; 6] {
-    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
-    for y in 0..n {
-        for x in 0..n {
-            d[y][x] = load(simd, &pixels[y][x][first..][..S::F32_LANES]);
+    let mut d = both_axes::<S, L>(simd, vectors::<S>(simd, n, pixels, first));
+    if W::NUMBERS > 1 {
+        let mut other = [[simd.splat_f32s(0.0); 6]; 6];
+        if let Some(others) = others {
+            other = both_axes::<S, L>(simd, vectors::<S>(simd, n, others, first));
         }
+        join::<S, W>(simd, words, L::TO, &mut d, &other);
     }
     d
 }
 
-/// sums `[input channel][lane]` += readᵀ · slopes, of `[tile][input channel]` and `[tile][lane]`.
+/// sums `[input channel][lane]` += readᵀ · slopes, of `[word of tiles][input channel]` and
+/// `[word of tiles][lane]`.
 #[inline(always)]
-fn add_products<S: Simd, const N: usize>(
+fn add_products<S: Simd, W: Words<S>, const N: usize>(
     simd: S,
+    words: W,
     read: &[f32],
     slopes: &[f32],
     count: usize,
@@ -211,7 +229,7 @@ fn add_products<S: Simd, const N: usize>(
             // SAFETY: both operands have `count` rows, of `inputs` floats, `P` of them from
             // `first` on, and of `N` vectors; `sums` was cut to the tile.
             unsafe {
-                outer_products::<S, P, N>(simd, sums.as_mut_ptr(), left, right, [1, count]);
+                outer_products::<S, W, P, N>(simd, words, sums.as_mut_ptr(), left, right, [1, count]);
             }
         });
     }
