@@ -6,16 +6,16 @@
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::axis::{Axis, Tap};
-use super::gather::Source;
+use super::gather::{Source, load, store};
 use super::pack::{Block, blocks, lanes, pairs, taps};
 use super::tile::{Lattice, max_rows, outer_products, with_rows};
 use super::winograd;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::words::Floats;
+use crate::cpu::words::{WithWords, Words};
 use crate::cpu::{Isa, Precision};
 
 /// At least so many tasks, if there are enough images.
@@ -30,7 +30,7 @@ const TILES: usize = 96;
 const BAND: usize = 256;
 
 /// Writes `dw`, whose floats lie `strides` (kernel row, input channel, output channel) apart;
-/// with a `tile`, by Winograd's transforms, whose products alone are of another `precision` than f32.
+/// with a `tile`, by Winograd's transforms.
 #[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
 pub(crate) fn gradient(
     isa: Isa,
@@ -98,7 +98,9 @@ pub(crate) fn gradient(
                 });
             }
         }
-        tasks.into_par_iter().for_each(|task| isa.dispatch(task));
+        tasks
+            .into_par_iter()
+            .for_each(|task| precision.dispatch(isa, task));
         partial
     };
     let mut rest = dw;
@@ -113,45 +115,44 @@ pub(crate) fn gradient(
         .enumerate()
         .for_each(|(k, (block, dw))| {
             let shares = partial.chunks_exact(size).skip(k).step_by(blocks.len());
-            add_shares(
-                axes,
-                block,
-                block.vectors * lanes(isa),
-                &shares,
-                dw,
-                strides,
-            );
+            add_shares(axes, block.vectors * lanes(isa), &shares, dw, strides);
         });
 }
 
 /// Adds the shares of a block, in order, into its filters of the gradient.
 fn add_shares<'a>(
     axes: &[Axis; 2],
-    block: &Block,
     width: usize,
     shares: &(impl Iterator<Item = &'a [f32]> + Clone),
     dw: &mut [f32],
     [row, channel, filter]: [usize; 3],
 ) {
-    let tap = filter / channel * width;
-    let mut sum = vec![0.0; width];
+    /// Input channels at a time: their floats of all filters stay in the first-level cache.
+    const SOME: usize = 16;
+    let inputs = filter / channel;
+    let mut sum = vec![0.0; SOME * width];
     dw.fill(0.0);
-    for i in 0..filter / channel {
+    for start in (0..inputs).step_by(SOME) {
+        let count = SOME.min(inputs - start);
+        let sum = &mut sum[..count * width];
         for (k, [rows, cols]) in phases(axes)
             .flat_map(|(_, rows, cols)| taps(rows, cols))
             .enumerate()
         {
-            let at = k * tap + i * width;
             sum.fill(0.0);
             for share in shares.clone() {
-                for (sum, term) in sum.iter_mut().zip(&share[at..][..width]) {
+                let share = &share[(k * inputs + start) * width..];
+                for (sum, term) in sum.iter_mut().zip(share) {
                     *sum += term;
                 }
             }
             for (r, c) in pairs(&rows.kernel, &cols.kernel) {
-                let filters = dw[i * channel + r * row + c..].iter_mut().step_by(filter);
-                for (dw, sum) in filters.zip(&sum[..block.width]) {
-                    *dw += sum;
+                for (lane, dw) in dw.chunks_exact_mut(filter).enumerate() {
+                    let dw = dw[start * channel + r * row + c..].iter_mut();
+                    let terms = sum[lane..].iter().step_by(width);
+                    for (dw, term) in dw.step_by(channel).zip(terms) {
+                        *dw += term;
+                    }
                 }
             }
         }
@@ -178,11 +179,11 @@ struct Task<'a> {
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Task<'_> {
+impl WithWords for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_words<S: Simd, W: Words<S>>(self, simd: S, words: W) {
         let axes = self.axes;
         let inputs = self.source.channels[0] + self.source.channels[1];
         let [reads, writes] = [
@@ -190,34 +191,48 @@ impl WithSimd for Task<'_> {
             axes[0].output * axes[1].output,
         ];
         let mut x = Scratch::take(reads * inputs + S::F32_LANES);
-        let mut dy = Scratch::take(writes * 2 * S::F32_LANES);
+        let mut dy = Scratch::take(writes * 2 * S::F32_LANES + S::F32_LANES);
         let tiles = tiles::<S>(self.source.channels);
         let size = self.sums.len() / self.blocks.len();
         self.sums.fill(0.0);
-        for image in self.images {
+        for image in self.images.clone().step_by(W::NUMBERS) {
+            // A word holds the same number of two images: all taps find what they multiply.
+            let pair = Pair(image, (image + 1 < self.images.end).then_some(image + 1));
             for tile in &tiles {
                 let channels = self.source.channels[tile.input];
-                let from = &self.source.images[tile.input][image * reads * channels..];
-                let from = &from[..reads * channels];
+                let images = pair.of(self.source.images[tile.input], reads * channels);
                 let to = &mut x[reads * tile.at..];
-                copy_columns::<S>(from, channels, tile.first, tile.height, to);
+                copy_columns(simd, words, images, channels, tile.first, tile.height, to);
             }
+            let slopes = pair.of(self.dy, writes * self.channels);
             for (block, sums) in self.blocks.iter().zip(self.sums.chunks_exact_mut(size)) {
                 let width = block.vectors * S::F32_LANES;
-                let from = self.dy[image * writes * self.channels..][..writes * self.channels]
-                    .chunks_exact(self.channels);
-                for (to, from) in dy.chunks_exact_mut(width).zip(from) {
-                    let (these, none) = to.split_at_mut(block.width);
-                    these.copy_from_slice(&from[block.first..][..block.width]);
-                    none.fill(0.0);
-                }
+                copy_columns(
+                    simd,
+                    words,
+                    slopes,
+                    self.channels,
+                    block.first,
+                    width,
+                    &mut dy,
+                );
                 if block.vectors == 2 {
-                    image_sums::<S, 2>(simd, axes, &tiles, inputs, &x, &dy, sums);
+                    image_sums::<S, W, 2>(simd, words, axes, &tiles, inputs, &x, &dy, sums);
                 } else {
-                    image_sums::<S, 1>(simd, axes, &tiles, inputs, &x, &dy, sums);
+                    image_sums::<S, W, 1>(simd, words, axes, &tiles, inputs, &x, &dy, sums);
                 }
             }
         }
+    }
+}
+
+/// The numbers of an image and of the one that shares its words, if there is one.
+struct Pair(usize, Option<usize>);
+
+impl Pair {
+    fn of<'a>(&self, images: &'a [f32], size: usize) -> (&'a [f32], Option<&'a [f32]>) {
+        let image = |number: usize| &images[number * size..][..size];
+        (image(self.0), self.1.map(image))
     }
 }
 
@@ -252,38 +267,44 @@ fn tiles<S: Simd>(channels: [usize; 2]) -> Vec<Tile> {
     tiles
 }
 
-/// Copies `height` channels from `first` on of every pixel: in a register tile's order they are
-/// one stream, where strided they would share a few sets of the cache.
+/// Copies `width` channels from `first` on of every pixel, as words of both images: in a register
+/// tile's order they are one stream, where strided they would share a few sets of the cache.
 ///
-/// `to` ends at least a vector behind the last of them; what lies there is overwritten.
+/// `to` ends at least a vector behind the last of them; what lies there is overwritten. Channels
+/// beyond the pixel's are anything.
 #[inline(always)]
-fn copy_columns<S: Simd>(
-    from: &[f32],
+fn copy_columns<S: Simd, W: Words<S>>(
+    simd: S,
+    words: W,
+    (image, other): (&[f32], Option<&[f32]>),
     channels: usize,
     first: usize,
-    height: usize,
+    width: usize,
     to: &mut [f32],
 ) {
-    for (k, pixel) in from.chunks_exact(channels).enumerate() {
-        let from = &from[k * channels + first..];
-        // A whole vector where there is one; the surplus is overwritten by the next pixel.
-        match (
-            S::as_simd_f32s(from),
-            S::as_mut_simd_f32s(&mut to[k * height..]),
-        ) {
-            (([v, ..], _), ([to, ..], _)) if height <= S::F32_LANES => *to = *v,
-            _ => {
-                let to = &mut to[k * height..][..height];
-                to.copy_from_slice(&pixel[first..][..height]);
-            }
+    // A whole vector where there is one; the surplus is overwritten by what comes next.
+    let vector = |image: &[f32]| match S::as_simd_f32s(image) {
+        ([v, ..], _) => *v,
+        ([], few) => load(simd, few),
+    };
+    for pixel in 0..image.len() / channels {
+        for at in (0..width).step_by(S::F32_LANES) {
+            let from = (pixel * channels + first + at).min(image.len());
+            let v = vector(&image[from..]);
+            let zeros = simd.splat_f32s(0.0);
+            let other = other.map_or(zeros, |other| vector(&other[from..]));
+            let to = &mut to[pixel * width + at..][..S::F32_LANES];
+            store(simd, to, words.of(simd, [v, other]));
         }
     }
 }
 
-/// Adds one image's outer products.
+/// Adds the outer products of an image, or of two.
 #[inline(always)]
-fn image_sums<S: Simd, const N: usize>(
+#[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
+fn image_sums<S: Simd, W: Words<S>, const N: usize>(
     simd: S,
+    words: W,
     axes: &[Axis; 2],
     tiles: &[Tile],
     inputs: usize,
@@ -340,7 +361,7 @@ fn image_sums<S: Simd, const N: usize>(
                         // SAFETY: `lattice` has checked that all points lie inside, each with its
                         // channels: `P` of x, `N` vectors of dy. `sums` is as large as the tile.
                         unsafe {
-                            outer_products::<S, _, P, N>(simd, Floats, sums.as_mut_ptr(), read, written, grid);
+                            outer_products::<S, W, P, N>(simd, words, sums.as_mut_ptr(), read, written, grid);
                         }
                     });
                 }

@@ -26,7 +26,7 @@ use super::tile::{max_rows, rows_times_matrix, with_rows};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::words::{WithWords, Words};
-use transform::{Four, Linear, Transform, Two, both_axes};
+use transform::{Four, Square, Transform, Two, both_axes};
 
 /// Bytes of transformed input that a task holds, about half of a core's second-level cache.
 const HELD: usize = 256 << 10;
@@ -112,38 +112,41 @@ impl WithWords for Task<'_> {
     #[inline(always)]
     fn with_words<S: Simd, W: Words<S>>(self, simd: S, words: W) {
         match self.map.filters.tile {
-            Tile::Two => self.run::<S, W, Two>(simd, words),
-            Tile::Four => self.run::<S, W, Four>(simd, words),
+            Tile::Two => self.run::<S, W, Two, 2, 4>(simd, words),
+            Tile::Four => self.run::<S, W, Four, 4, 6>(simd, words),
         }
     }
 }
 
 impl Task<'_> {
     #[inline(always)]
-    fn run<S: Simd, W: Words<S>, T: Transform<S>>(&self, simd: S, words: W) {
-        let points = (T::OUTPUTS + 2) * (T::OUTPUTS + 2);
+    fn run<S: Simd, W: Words<S>, T: Transform<S, M, N>, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        words: W,
+    ) {
+        let points = N * N;
         let Source { channels, .. } = self.map.source;
         let inputs = (channels[0] + channels[1]) / W::NUMBERS;
         let count = self.tiles.len();
         let mut transformed = Scratch::take(points * count * inputs);
         let mut products = Scratch::take(points * count * 2 * S::F32_LANES);
         let (axes, zeros) = (self.map.axes, self.map.zeros);
-        let place = |tile| place(self.map.grid, tile, T::OUTPUTS);
+        let place = |tile| place(self.map.grid, tile, M);
         for (k, tile) in self.tiles.clone().enumerate() {
             let mut to = k * inputs;
             for (images, channels) in std::iter::zip(self.map.source.images, channels) {
-                let pixels = inputs_of::<S, T>(axes, images, channels, zeros, place(tile));
+                let pixels = inputs_of::<N>(axes, images, channels, zeros, place(tile));
                 let half = channels / W::NUMBERS;
                 for first in (0..half).step_by(S::F32_LANES) {
-                    let n = T::OUTPUTS + 2;
-                    let d = vectors::<S>(simd, n, &pixels, first);
-                    let mut d = both_axes::<S, T::Input>(simd, d);
+                    let d = vectors::<S, N>(simd, &pixels, first);
+                    let mut d = both_axes::<S, T::Input, N, N>(simd, d);
                     if W::NUMBERS > 1 {
-                        let other = vectors::<S>(simd, n, &pixels, half + first);
-                        let other = both_axes::<S, T::Input>(simd, other);
-                        join::<S, W>(simd, words, n, &mut d, &other);
+                        let other = vectors::<S, N>(simd, &pixels, half + first);
+                        let other = both_axes::<S, T::Input, N, N>(simd, other);
+                        d = join::<S, W, N>(simd, words, &d, &other);
                     }
-                    scatter::<S, T>(&mut transformed[to..], count * inputs, &d);
+                    scatter::<S, N>(&mut transformed[to..], count * inputs, &d);
                     to += S::F32_LANES;
                 }
             }
@@ -163,9 +166,9 @@ impl Task<'_> {
             for (k, tile) in self.tiles.clone().enumerate() {
                 for first in (0..block.width).step_by(S::F32_LANES) {
                     let from = &products[k * block.width + first..];
-                    let sums = collect::<S, T>(simd, from, count * block.width);
-                    let y = both_axes::<S, T::Output>(simd, sums);
-                    self.write::<S, T>(simd, place(tile), block.first + first, &y);
+                    let sums = collect::<S, N>(simd, from, count * block.width);
+                    let y = both_axes::<S, T::Output, N, M>(simd, sums);
+                    self.write::<S, M>(simd, place(tile), block.first + first, &y);
                 }
             }
         }
@@ -173,17 +176,17 @@ impl Task<'_> {
 
     /// Stores a tile's outputs, those inside the image.
     #[inline(always)]
-    fn write<S: Simd, T: Transform<S>>(
+    fn write<S: Simd, const M: usize>(
         &self,
         simd: S,
         (image, [top, left]): Place,
         first: usize,
-        y: &[[S::f32s; 6]; 6],
+        y: &Square<S, M>,
     ) {
         let axes = self.map.axes;
         let channels = self.map.channels;
-        for (row, y) in (top..axes[0].output).zip(&y[..T::OUTPUTS]) {
-            for (col, &y) in (left..axes[1].output).zip(&y[..T::OUTPUTS]) {
+        for (row, y) in (top..axes[0].output).zip(y) {
+            for (col, &y) in (left..axes[1].output).zip(y) {
                 let pixel = (image * axes[0].output + row) * axes[1].output + col;
                 let at = pixel * channels + first;
                 let width = S::F32_LANES;
@@ -212,39 +215,31 @@ fn place([rows, cols]: [usize; 2], tile: usize, outputs: usize) -> Place {
 
 /// The pixels of a tile's inputs, zeros outside the image.
 #[inline(always)]
-fn inputs_of<'a, S: Simd, T: Transform<S>>(
+fn inputs_of<'a, const N: usize>(
     axes: &[Axis; 2],
     images: &'a [f32],
     channels: usize,
     zeros: &'a [f32],
     (image, start): Place,
-) -> [[&'a [f32]; 6]; 6] {
+) -> [[&'a [f32]; N]; N] {
     let first = [0, 1].map(|k| start[k].wrapping_add_signed(axes[k].phases[0][0].offset));
     let size = [axes[0].source, axes[1].source];
-    pixels(
-        T::Input::FROM,
-        images,
-        size,
-        channels,
-        zeros,
-        (image, first),
-    )
+    pixels(images, size, channels, zeros, (image, first))
 }
 
-/// `n`×`n` pixels of an image, zeros outside it.
+/// `N`×`N` pixels of an image, zeros outside it.
 #[inline(always)]
-fn pixels<'a>(
-    n: usize,
+fn pixels<'a, const N: usize>(
     images: &'a [f32],
     size: [usize; 2],
     channels: usize,
     zeros: &'a [f32],
     (image, [top, left]): Place,
-) -> [[&'a [f32]; 6]; 6] {
-    let mut pixels = [[&zeros[..channels]; 6]; 6];
-    for (y, pixels) in pixels.iter_mut().take(n).enumerate() {
+) -> [[&'a [f32]; N]; N] {
+    let mut pixels = [[&zeros[..channels]; N]; N];
+    for (y, pixels) in pixels.iter_mut().enumerate() {
         let row = top.wrapping_add(y);
-        for (x, to) in pixels.iter_mut().take(n).enumerate() {
+        for (x, to) in pixels.iter_mut().enumerate() {
             let col = left.wrapping_add(x);
             if row < size[0] && col < size[1] {
                 let pixel = (image * size[0] + row) * size[1] + col;
@@ -257,11 +252,10 @@ fn pixels<'a>(
 
 /// Stores a tile's points `stride` floats apart.
 #[inline(always)]
-fn scatter<S: Simd, T: Transform<S>>(to: &mut [f32], stride: usize, d: &[[S::f32s; 6]; 6]) {
-    let n = T::OUTPUTS + 2;
-    for y in 0..n {
-        for x in 0..n {
-            let to = &mut to[(y * n + x) * stride..][..S::F32_LANES];
+fn scatter<S: Simd, const N: usize>(to: &mut [f32], stride: usize, d: &Square<S, N>) {
+    for y in 0..N {
+        for x in 0..N {
+            let to = &mut to[(y * N + x) * stride..][..S::F32_LANES];
             S::as_mut_simd_f32s(to).0[0] = d[y][x];
         }
     }
@@ -269,48 +263,47 @@ fn scatter<S: Simd, T: Transform<S>>(to: &mut [f32], stride: usize, d: &[[S::f32
 
 /// Loads a tile's points, `stride` floats apart.
 #[inline(always)]
-fn collect<S: Simd, T: Transform<S>>(simd: S, from: &[f32], stride: usize) -> [[S::f32s; 6]; 6] {
-    let n = T::OUTPUTS + 2;
-    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
-    for y in 0..n {
-        for x in 0..n {
-            d[y][x] = load(simd, &from[(y * n + x) * stride..][..S::F32_LANES]);
+fn collect<S: Simd, const N: usize>(simd: S, from: &[f32], stride: usize) -> Square<S, N> {
+    let mut d = [[simd.splat_f32s(0.0); N]; N];
+    for y in 0..N {
+        for x in 0..N {
+            d[y][x] = load(simd, &from[(y * N + x) * stride..][..S::F32_LANES]);
         }
     }
     d
 }
 
-/// A vector of each of `n`×`n` pixels, zeros elsewhere.
+/// A vector of each of some pixels.
 #[inline(always)]
-fn vectors<S: Simd>(
+fn vectors<S: Simd, const N: usize>(
     simd: S,
-    n: usize,
-    pixels: &[[&[f32]; 6]; 6],
+    pixels: &[[&[f32]; N]; N],
     first: usize,
-) -> [[S::f32s; 6]; 6] {
-    let mut d = [[simd.splat_f32s(0.0); 6]; 6];
-    for y in 0..n {
-        for x in 0..n {
+) -> Square<S, N> {
+    let mut d = [[simd.splat_f32s(0.0); N]; N];
+    for y in 0..N {
+        for x in 0..N {
             d[y][x] = load(simd, &pixels[y][x][first..][..S::F32_LANES]);
         }
     }
     d
 }
 
-/// Words of two tiles' `n`×`n` points, in place of the first.
+/// Words of two tiles' points.
 #[inline(always)]
-fn join<S: Simd, W: Words<S>>(
+fn join<S: Simd, W: Words<S>, const N: usize>(
     simd: S,
     words: W,
-    n: usize,
-    d: &mut [[S::f32s; 6]; 6],
-    other: &[[S::f32s; 6]; 6],
-) {
-    for y in 0..n {
-        for x in 0..n {
-            d[y][x] = words.of(simd, [d[y][x], other[y][x]]);
+    d: &Square<S, N>,
+    other: &Square<S, N>,
+) -> Square<S, N> {
+    let mut joined = [[simd.splat_f32s(0.0); N]; N];
+    for y in 0..N {
+        for x in 0..N {
+            joined[y][x] = words.of(simd, [d[y][x], other[y][x]]);
         }
     }
+    joined
 }
 
 /// to = x · w: rows of `inputs` words by a matrix `N` vectors wide.

@@ -56,28 +56,25 @@ impl Tile {
     }
 }
 
-/// A linear map of vectors along an axis; unused places are 0 or anything.
-pub(super) trait Linear<S: Simd> {
-    /// Vectors it takes.
-    const FROM: usize;
-    /// Vectors it gives.
-    const TO: usize;
+/// Vectors of `N`×`N` points.
+pub(super) type Square<S, const N: usize> = [[<S as Simd>::f32s; N]; N];
+
+/// A linear map of vectors along an axis.
+pub(super) trait Linear<S: Simd, const FROM: usize, const TO: usize> {
     /// Applies it.
-    fn apply(simd: S, v: [S::f32s; 6]) -> [S::f32s; 6];
+    fn apply(simd: S, v: [S::f32s; FROM]) -> [S::f32s; TO];
 }
 
-/// The one-dimensional transforms of a tile size.
-pub(super) trait Transform<S: Simd> {
-    /// Outputs of a tile along an axis.
-    const OUTPUTS: usize;
+/// The one-dimensional transforms of F(`M`×`M`, 3×3), whose tiles have `N` = `M` + 2 inputs a side.
+pub(super) trait Transform<S: Simd, const M: usize, const N: usize> {
     /// d ↦ Bᵀd.
-    type Input: Linear<S>;
+    type Input: Linear<S, N, N>;
     /// m ↦ Aᵀm.
-    type Output: Linear<S>;
+    type Output: Linear<S, N, M>;
     /// dy ↦ A dy, the transpose of [`Self::Output`].
-    type Slope: Linear<S>;
+    type Slope: Linear<S, M, N>;
     /// u ↦ Gᵀu, the transpose of the filters' transform.
-    type Filter: Linear<S>;
+    type Filter: Linear<S, N, 3>;
 }
 
 /// F(2×2, 3×3)
@@ -85,62 +82,53 @@ pub(super) struct Two;
 /// F(4×4, 3×3)
 pub(super) struct Four;
 
-impl<S: Simd> Transform<S> for Two {
-    const OUTPUTS: usize = 2;
+impl<S: Simd> Transform<S, 2, 4> for Two {
     type Input = TwoInput;
     type Output = TwoOutput;
     type Slope = TwoSlope;
     type Filter = TwoFilter;
 }
 
-impl<S: Simd> Transform<S> for Four {
-    const OUTPUTS: usize = 4;
+impl<S: Simd> Transform<S, 4, 6> for Four {
     type Input = FourInput;
     type Output = FourOutput;
     type Slope = FourSlope;
     type Filter = FourFilter;
 }
 
-/// Defines a transform: its name, how many vectors it takes and gives, and the map.
+/// Defines a linear map: its name, how many vectors it takes and gives, and its formula.
 macro_rules! linear {
-    ($name:ident: $from:literal -> $to:literal, |$simd:ident, [$($v:pat),*]| $body:expr) => {
+    ($name:ident: $from:literal -> $to:literal, |$simd:ident, $v:pat_param| $body:expr) => {
         pub(super) struct $name;
-        impl<S: Simd> Linear<S> for $name {
-            const FROM: usize = $from;
-            const TO: usize = $to;
+        impl<S: Simd> Linear<S, $from, $to> for $name {
             #[inline(always)]
-            fn apply($simd: S, [$($v),*]: [S::f32s; 6]) -> [S::f32s; 6] {
-                let zero = $simd.splat_f32s(0.0);
-                let mut out = [zero; 6];
-                for (out, v) in out.iter_mut().zip($body) {
-                    *out = v;
-                }
-                out
+            fn apply($simd: S, $v: [S::f32s; $from]) -> [S::f32s; $to] {
+                $body
             }
         }
     };
 }
 
-linear!(TwoInput: 4 -> 4, |simd, [a, b, c, d, _, _]| [
+linear!(TwoInput: 4 -> 4, |simd, [a, b, c, d]| [
     simd.sub_f32s(a, c),
     simd.add_f32s(b, c),
     simd.sub_f32s(c, b),
     simd.sub_f32s(b, d),
 ]);
 
-linear!(TwoOutput: 4 -> 2, |simd, [a, b, c, d, _, _]| [
+linear!(TwoOutput: 4 -> 2, |simd, [a, b, c, d]| [
     simd.add_f32s(simd.add_f32s(a, b), c),
     simd.sub_f32s(simd.sub_f32s(b, c), d),
 ]);
 
-linear!(TwoSlope: 2 -> 4, |simd, [a, b, _, _, _, _]| [
+linear!(TwoSlope: 2 -> 4, |simd, [a, b]| [
     a,
     simd.add_f32s(a, b),
     simd.sub_f32s(a, b),
     simd.neg_f32s(b),
 ]);
 
-linear!(TwoFilter: 4 -> 3, |simd, [a, b, c, d, _, _]| {
+linear!(TwoFilter: 4 -> 3, |simd, [a, b, c, d]| {
     let half = simd.splat_f32s(0.5);
     let sum = simd.mul_f32s(half, simd.add_f32s(b, c));
     [
@@ -182,7 +170,7 @@ linear!(FourOutput: 6 -> 4, |simd, [a, b, c, d, e, f]| {
     ]
 });
 
-linear!(FourSlope: 4 -> 6, |simd, [a, b, c, d, _, _]| {
+linear!(FourSlope: 4 -> 6, |simd, [a, b, c, d]| {
     let [two, four, eight] = [2.0, 4.0, 8.0].map(|x| simd.splat_f32s(x));
     let [even, odd] = [simd.add_f32s(a, c), simd.add_f32s(b, d)];
     let far_even = simd.mul_add_e_f32s(four, c, a);
@@ -218,19 +206,25 @@ linear!(FourFilter: 6 -> 3, |simd, [a, b, c, d, e, f]| {
 /// The transforms are named here, not passed: what is called through a function value is compiled
 /// without the instruction set.
 #[inline(always)]
-pub(super) fn both_axes<S: Simd, L: Linear<S>>(
+pub(super) fn both_axes<S: Simd, L: Linear<S, FROM, TO>, const FROM: usize, const TO: usize>(
     simd: S,
-    mut d: [[S::f32s; 6]; 6],
-) -> [[S::f32s; 6]; 6] {
-    for y in 0..L::FROM {
-        d[y] = L::apply(simd, d[y]);
+    d: Square<S, FROM>,
+) -> Square<S, TO> {
+    let zero = simd.splat_f32s(0.0);
+    let mut rows = [[zero; TO]; FROM];
+    for y in 0..FROM {
+        rows[y] = L::apply(simd, d[y]);
     }
-    for x in 0..L::TO {
-        let column = [d[0][x], d[1][x], d[2][x], d[3][x], d[4][x], d[5][x]];
+    let mut out = [[zero; TO]; TO];
+    for x in 0..TO {
+        let mut column = [zero; FROM];
+        for y in 0..FROM {
+            column[y] = rows[y][x];
+        }
         let column = L::apply(simd, column);
-        for y in 0..6 {
-            d[y][x] = column[y];
+        for y in 0..TO {
+            out[y][x] = column[y];
         }
     }
-    d
+    out
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::transform::{Four, Linear, Tile, Transform, Two, both_axes};
+use super::transform::{Four, Linear, Square, Tile, Transform, Two, both_axes};
 use super::{collect, inputs_of, join, pixels, place, scatter, vectors};
 use crate::cpu::conv::axis::Axis;
 use crate::cpu::conv::gather::{Source, store};
@@ -42,16 +42,20 @@ impl WithWords for Share<'_> {
     #[inline(always)]
     fn with_words<S: Simd, W: Words<S>>(self, simd: S, words: W) {
         match self.tile {
-            Tile::Two => self.run::<S, W, Two>(simd, words),
-            Tile::Four => self.run::<S, W, Four>(simd, words),
+            Tile::Two => self.run::<S, W, Two, 2, 4>(simd, words),
+            Tile::Four => self.run::<S, W, Four, 4, 6>(simd, words),
         }
     }
 }
 
 impl Share<'_> {
     #[inline(always)]
-    fn run<S: Simd, W: Words<S>, T: Transform<S>>(mut self, simd: S, words: W) {
-        let points = T::Input::TO * T::Input::TO;
+    fn run<S: Simd, W: Words<S>, T: Transform<S, M, N>, const M: usize, const N: usize>(
+        mut self,
+        simd: S,
+        words: W,
+    ) {
+        let points = N * N;
         let inputs = self.source.channels[0] + self.source.channels[1];
         let outputs = self.channels;
         let most = (HELD / (points * (inputs + outputs) * 4)).max(TILES);
@@ -64,8 +68,8 @@ impl Share<'_> {
         for start in self.tiles.clone().step_by(chunk) {
             let tiles = start..(start + chunk).min(self.tiles.end);
             let count = tiles.len().div_ceil(W::NUMBERS);
-            self.transform_inputs::<S, W, T>(simd, words, tiles.clone(), &mut read);
-            self.transform_slopes::<S, W, T>(simd, words, tiles, &mut slopes);
+            self.transform_inputs::<S, W, T, M, N>(simd, words, tiles.clone(), &mut read);
+            self.transform_slopes::<S, W, T, M, N>(simd, words, tiles, &mut slopes);
             for (point, products) in products.chunks_exact_mut(inputs * outputs).enumerate() {
                 let read = &read[point * count * inputs..][..count * inputs];
                 let slopes = &slopes[point * count * outputs..][..count * outputs];
@@ -80,12 +84,18 @@ impl Share<'_> {
                 }
             }
         }
-        self.transform_back::<S, T>(simd, &products);
+        self.transform_back::<S, T, M, N>(simd, &products);
     }
 
     /// Bᵀ d B of all tiles, `[point][word of tiles][input channel]`.
     #[inline(always)]
-    fn transform_inputs<S: Simd, W: Words<S>, T: Transform<S>>(
+    fn transform_inputs<
+        S: Simd,
+        W: Words<S>,
+        T: Transform<S, M, N>,
+        const M: usize,
+        const N: usize,
+    >(
         &self,
         simd: S,
         words: W,
@@ -100,15 +110,15 @@ impl Share<'_> {
             let mut at = k * inputs;
             for (images, channels) in std::iter::zip(images, channels) {
                 let of = |tile: usize| {
-                    let place = place(self.grid(T::OUTPUTS), tile, T::OUTPUTS);
-                    inputs_of::<S, T>(self.axes, images, channels, &zeros, place)
+                    let place = place(self.grid(M), tile, M);
+                    inputs_of::<N>(self.axes, images, channels, &zeros, place)
                 };
                 let pixels = of(word);
                 let others = (word + 1 < tiles.end).then(|| of(word + 1));
                 for first in (0..channels).step_by(S::F32_LANES) {
-                    let n = T::Input::FROM;
-                    let d = transformed::<S, W, T::Input>(simd, words, n, &pixels, &others, first);
-                    scatter::<S, T>(&mut to[at..], stride, &d);
+                    let d =
+                        transformed::<S, W, T::Input, N, N>(simd, words, &pixels, &others, first);
+                    scatter::<S, N>(&mut to[at..], stride, &d);
                     at += S::F32_LANES;
                 }
             }
@@ -117,7 +127,13 @@ impl Share<'_> {
 
     /// A dy Aᵀ of all tiles, `[point][block][word of tiles][lane]`.
     #[inline(always)]
-    fn transform_slopes<S: Simd, W: Words<S>, T: Transform<S>>(
+    fn transform_slopes<
+        S: Simd,
+        W: Words<S>,
+        T: Transform<S, M, N>,
+        const M: usize,
+        const N: usize,
+    >(
         &self,
         simd: S,
         words: W,
@@ -129,18 +145,18 @@ impl Share<'_> {
         let count = tiles.len().div_ceil(W::NUMBERS);
         for (k, word) in tiles.clone().step_by(W::NUMBERS).enumerate() {
             let of = |tile: usize| {
-                let place = place(self.grid(T::OUTPUTS), tile, T::OUTPUTS);
-                pixels(T::OUTPUTS, self.dy, size, self.channels, &zeros, place)
+                let place = place(self.grid(M), tile, M);
+                pixels::<M>(self.dy, size, self.channels, &zeros, place)
             };
             let pixels = of(word);
             let others = (word + 1 < tiles.end).then(|| of(word + 1));
             for block in self.blocks {
                 for lane in (0..block.width).step_by(S::F32_LANES) {
                     let first = block.first + lane;
-                    let n = T::OUTPUTS;
-                    let dy = transformed::<S, W, T::Slope>(simd, words, n, &pixels, &others, first);
+                    let dy =
+                        transformed::<S, W, T::Slope, M, N>(simd, words, &pixels, &others, first);
                     let at = block.first * count + k * block.width + lane;
-                    scatter::<S, T>(&mut to[at..], count * self.channels, &dy);
+                    scatter::<S, N>(&mut to[at..], count * self.channels, &dy);
                 }
             }
         }
@@ -148,15 +164,19 @@ impl Share<'_> {
 
     /// Gᵀ u G of the sums over all tiles.
     #[inline(always)]
-    fn transform_back<S: Simd, T: Transform<S>>(&mut self, simd: S, products: &[f32]) {
+    fn transform_back<S: Simd, T: Transform<S, M, N>, const M: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        products: &[f32],
+    ) {
         let inputs = self.source.channels[0] + self.source.channels[1];
         let size = self.sums.len() / self.blocks.len();
         for (block, sums) in self.blocks.iter().zip(self.sums.chunks_exact_mut(size)) {
             let len = inputs * block.width;
             for at in (0..len).step_by(S::F32_LANES) {
                 let from = &products[block.first * inputs + at..];
-                let u = collect::<S, T>(simd, from, inputs * self.channels);
-                let g = both_axes::<S, T::Filter>(simd, u);
+                let u = collect::<S, N>(simd, from, inputs * self.channels);
+                let g = both_axes::<S, T::Filter, N, 3>(simd, u);
                 for y in 0..3 {
                     for x in 0..3 {
                         let to = &mut sums[(y * 3 + x) * len + at..][..S::F32_LANES];
@@ -173,25 +193,24 @@ impl Share<'_> {
     }
 }
 
-/// `L` along both axes of `n`×`n` pixels, in words with the same of the `others`.
+/// `L` along both axes of some pixels, in words with the same of the `others`.
 #[inline(always)]
-fn transformed<S: Simd, W: Words<S>, L: Linear<S>>(
+fn transformed<S: Simd, W: Words<S>, L: Linear<S, FROM, TO>, const FROM: usize, const TO: usize>(
     simd: S,
     words: W,
-    n: usize,
-    pixels: &[[&[f32]; 6]; 6],
-    others: &Option<[[&[f32]; 6]; 6]>,
+    pixels: &[[&[f32]; FROM]; FROM],
+    others: &Option<[[&[f32]; FROM]; FROM]>,
     first: usize,
-) -> [[S::f32s; 6]; 6] {
-    let mut d = both_axes::<S, L>(simd, vectors::<S>(simd, n, pixels, first));
-    if W::NUMBERS > 1 {
-        let mut other = [[simd.splat_f32s(0.0); 6]; 6];
-        if let Some(others) = others {
-            other = both_axes::<S, L>(simd, vectors::<S>(simd, n, others, first));
-        }
-        join::<S, W>(simd, words, L::TO, &mut d, &other);
+) -> Square<S, TO> {
+    let d = both_axes::<S, L, FROM, TO>(simd, vectors(simd, pixels, first));
+    if W::NUMBERS == 1 {
+        return d;
     }
-    d
+    let mut other = [[simd.splat_f32s(0.0); TO]; TO];
+    if let Some(others) = others {
+        other = both_axes::<S, L, FROM, TO>(simd, vectors(simd, others, first));
+    }
+    join::<S, W, TO>(simd, words, &d, &other)
 }
 
 /// sums `[input channel][lane]` += readᵀ · slopes, of `[word of tiles][input channel]` and
