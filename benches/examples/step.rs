@@ -21,7 +21,7 @@ use std::{env, fs};
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
-use ddpm_kernels::allocator::{Allocator, keep_memory};
+use ddpm_kernels::allocator::{Allocator, keep_memory, return_memory};
 use ddpm_kernels::{Precision, autocast, keep_packed_weights};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
@@ -33,6 +33,7 @@ use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim, clip};
 use ddpm_train::params::{self, Named};
+use ddpm_train::sample;
 
 use randomised::randomised;
 
@@ -43,7 +44,6 @@ static ALLOCATOR: Allocator = Allocator;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
-    keep_memory();
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let race = |folder, network| Race::new(folder, network);
@@ -229,6 +229,7 @@ impl Race {
 
     /// Loss, gradients, clipping, AdamW and the average, as the training loop has them.
     fn train(&self, size: usize, steps: u64) -> Outcome<()> {
+        keep_memory();
         let training = self.device.clone().autodiff();
         let mut model = self.load(&training)?;
         let batch = self.batch(size, &training);
@@ -244,15 +245,18 @@ impl Race {
         Ok(())
     }
 
-    /// The first steps of DDIM-50.
+    /// The first steps of DDIM-50, of as many samples at once as the program `ddpm` draws.
     fn sample(&self, size: usize, steps: u64) -> Outcome<()> {
         let model = self.load(&self.device)?;
-        let noise = self.normal("noise", size, &self.device);
+        return_memory();
         let _packed = keep_packed_weights();
-        let mut states = self.states(&model, noise)?;
+        let noise = self.normal("noise", size, &self.device);
+        let batches = noise.split(sample::BATCH, 0).into_iter();
+        let states: Outcome<Vec<_>> = batches.map(|noise| self.states(&model, noise)).collect();
+        let mut states = states?;
         for step in 1..=steps {
             let start = Instant::now();
-            if states.next().is_none() {
+            if states.iter_mut().any(|states| states.next().is_none()) {
                 return Err(format!("the trajectory has no step {step}").into());
             }
             self.device.sync()?;

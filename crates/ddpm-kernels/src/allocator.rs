@@ -1,6 +1,6 @@
 //! The allocator for programs that train.
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
 pub use mimalloc::MiMalloc as Allocator;
 
 /// mimalloc's option `purge_delay`, whose number its bindings do not name.
@@ -15,6 +15,16 @@ pub fn keep_memory() {
     // SAFETY: sets an integer of the allocator, at any time and from any thread.
     unsafe {
         mi_option_set(PURGE_DELAY, -1);
+    }
+}
+
+/// Returns what the program has freed to the system, once: what loading a network took and nothing
+/// needs after it.
+pub fn return_memory() {
+    #[allow(unsafe_code, reason = "mimalloc is written in C")]
+    // SAFETY: frees what is free, at any time and from any thread.
+    unsafe {
+        mi_collect(true);
     }
 }
 

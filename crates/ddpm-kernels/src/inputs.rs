@@ -1,5 +1,7 @@
 //! What the operations read and their gradients need again.
 
+use std::ops::Range;
+
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
@@ -17,6 +19,15 @@ use crate::{ConvOptions, NormOptions, PRECISION};
 pub(crate) fn dims<B: Host, const D: usize>(tensor: &FloatTensor<B>) -> [usize; D] {
     let shape = tensor.shape();
     std::array::from_fn(|i| shape[i])
+}
+
+/// Floats of a norm that are written for each thread before they are read: what its caches hold.
+const HELD: usize = 1 << 20;
+
+/// What belongs to some of the images of a batch.
+fn part<'a>(x: &'a [f32], batch: usize, images: &Range<usize>) -> &'a [f32] {
+    let image = x.len() / batch.max(1);
+    &x[images.start * image..images.end * image]
 }
 
 fn floats<B: Host>(tensor: Option<&FloatTensor<B>>) -> Option<&[f32]> {
@@ -109,12 +120,42 @@ impl<B: Host> ConvInputs<B> {
             shift: floats::<B>(shift.as_ref()),
             residual: floats::<B>(residual.as_ref()),
         };
-        if let Source::Norm { inputs, moments } = &mut self.source {
-            let mut values = Scratch::take(inputs.len());
-            *moments = inputs.write(&mut values);
-            return self.of([&values, &[]], epilogue);
+        let x = match &self.source {
+            Source::Images { x, .. } => x,
+            Source::Norm { inputs, .. } => &inputs.x,
+        };
+        let (batch, device) = (dims::<B, 4>(x)[0], x.device());
+        let [height, width] = self.conv.output_size();
+        let shape = [batch, height, width, self.conv.shape().out_channels];
+        #[allow(unsafe_code, reason = "the output is written once")]
+        // SAFETY: a convolution writes all of its output.
+        let mut y = unsafe { unwritten(shape.iter().product()) };
+        let weight = kept::packed::<B>(&self.conv, self.precision, &self.weight);
+        match &mut self.source {
+            Source::Images { x, x2 } => {
+                let x2 = floats::<B>(x2.as_ref()).unwrap_or(&[]);
+                (self.conv).forward(&weight, [B::floats(x), x2], epilogue, &mut y);
+            }
+            Source::Norm { inputs, moments } => {
+                let image = inputs.len() / batch.max(1);
+                let some = (HELD * rayon::current_num_threads() / image.max(1)).max(1);
+                let mut values = Scratch::take(some.min(batch) * image);
+                for start in (0..batch).step_by(some) {
+                    let images = start..(start + some).min(batch);
+                    let values = &mut values[..images.len() * image];
+                    moments.extend(inputs.write(images.clone(), values));
+                    let epilogue = Epilogue {
+                        bias: epilogue.bias,
+                        shift: epilogue.shift.map(|x| part(x, batch, &images)),
+                        residual: epilogue.residual.map(|x| part(x, batch, &images)),
+                    };
+                    let out = y.len() / batch;
+                    let y = &mut y[images.start * out..images.end * out];
+                    (self.conv).forward(&weight, [values, &[]], epilogue, y);
+                }
+            }
         }
-        self.read(|images| self.of(images, epilogue))
+        B::tensor(y, &shape, &device)
     }
 
     /// Gives `read` what the convolution reads.
@@ -130,23 +171,6 @@ impl<B: Host> ConvInputs<B> {
                 read([&values, &[]])
             }
         }
-    }
-
-    /// The convolution of these images.
-    fn of(&self, images: [&[f32]; 2], epilogue: Epilogue) -> FloatTensor<B> {
-        let x = match &self.source {
-            Source::Images { x, .. } => x,
-            Source::Norm { inputs, .. } => &inputs.x,
-        };
-        let [batch, ..] = dims::<B, 4>(x);
-        let [height, width] = self.conv.output_size();
-        let shape = [batch, height, width, self.conv.shape().out_channels];
-        let weight = kept::packed::<B>(&self.conv, self.precision, &self.weight);
-        #[allow(unsafe_code, reason = "the output is written once")]
-        // SAFETY: a convolution writes all of its output.
-        let mut y = unsafe { unwritten(shape.iter().product()) };
-        self.conv.forward(&weight, images, epilogue, &mut y);
-        B::tensor(y, &shape, &x.device())
     }
 }
 
@@ -189,26 +213,32 @@ impl<B: Host> NormInputs<B> {
         }
     }
 
-    fn norm(&self) -> GroupNorm<'_> {
+    /// The norm of some of the images.
+    fn norm(&self, images: &Range<usize>) -> GroupNorm<'_> {
         let [batch, height, width, _] = dims::<B, 4>(&self.x);
         GroupNorm {
-            batch,
+            batch: images.len(),
             pixels: height * width,
             groups: self.options.groups,
             eps: self.options.eps,
             weight: B::floats(&self.weight),
             bias: B::floats(&self.bias),
             pre_shift: None,
-            scale_shift: floats::<B>(self.scale_shift.as_ref()),
+            scale_shift: floats::<B>(self.scale_shift.as_ref()).map(|x| part(x, batch, images)),
             silu: self.options.silu,
         }
     }
 
-    fn images(&self) -> Images<'_> {
+    fn images(&self, images: &Range<usize>) -> Images<'_> {
+        let batch = self.batch();
         Images {
-            x: B::floats(&self.x),
-            x2: floats::<B>(self.x2.as_ref()),
+            x: part(B::floats(&self.x), batch, images),
+            x2: floats::<B>(self.x2.as_ref()).map(|x| part(x, batch, images)),
         }
+    }
+
+    fn batch(&self) -> usize {
+        dims::<B, 4>(&self.x)[0]
     }
 
     /// `[B, H, W, C]` of both images.
@@ -222,23 +252,26 @@ impl<B: Host> NormInputs<B> {
         self.shape().iter().product()
     }
 
-    /// Writes the norm of the images to `y`; returns the groups' moments.
-    fn write(&self, y: &mut [f32]) -> Vec<Moments> {
-        let norm = self.norm();
+    /// Writes the norm of some of the images to `y`; returns their groups' moments.
+    fn write(&self, images: Range<usize>, y: &mut [f32]) -> Vec<Moments> {
+        let norm = self.norm(&images);
         let mut moments = vec![Moments::default(); norm.batch * norm.groups];
-        norm::forward(Isa::detect(), &norm, self.images(), y, &mut moments);
-        self.masked(y);
+        norm::forward(Isa::detect(), &norm, self.images(&images), y, &mut moments);
+        self.masked(&images, y);
         moments
     }
 
     /// Writes the norm of the images, to the bit as before.
     fn write_again(&self, moments: &[Moments], y: &mut [f32]) {
-        norm::again(Isa::detect(), &self.norm(), self.images(), moments, y);
-        self.masked(y);
+        let all = 0..self.batch();
+        let isa = Isa::detect();
+        norm::again(isa, &self.norm(&all), self.images(&all), moments, y);
+        self.masked(&all, y);
     }
 
-    fn masked(&self, y: &mut [f32]) {
+    fn masked(&self, images: &Range<usize>, y: &mut [f32]) {
         if let Some(mask) = floats::<B>(self.mask.as_ref()) {
+            let mask = part(mask, self.batch(), images);
             assert_eq!(mask.len(), y.len(), "length of the mask");
             let some = 1 << 14;
             let chunks = y.par_chunks_mut(some).zip(mask.par_chunks(some));
@@ -250,7 +283,7 @@ impl<B: Host> NormInputs<B> {
         #[allow(unsafe_code, reason = "the output is written once")]
         // SAFETY: a norm writes all of its output.
         let mut y = unsafe { unwritten(self.len()) };
-        let moments = self.write(&mut y);
+        let moments = self.write(0..self.batch(), &mut y);
         (B::tensor(y, &self.shape(), &self.x.device()), moments)
     }
 
@@ -274,14 +307,15 @@ impl<B: Host> NormInputs<B> {
             pre_shift: None,
             scale_shift: gradients.scale_shift.as_deref_mut(),
         };
+        let all = 0..self.batch();
         let masked = self.mask.as_ref().map(|_| {
             let mut dy = dy.to_vec();
-            self.masked(&mut dy);
+            self.masked(&all, &mut dy);
             dy
         });
         let dy = masked.as_deref().unwrap_or(dy);
         let isa = Isa::detect();
-        norm::backward(isa, &self.norm(), self.images(), moments, dy, out);
+        norm::backward(isa, &self.norm(&all), self.images(&all), moments, dy, out);
         gradients
     }
 }

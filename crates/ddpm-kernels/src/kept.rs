@@ -57,19 +57,20 @@ pub(crate) fn packed<B: Host>(
     precision: Precision,
     weight: &FloatTensor<B>,
 ) -> Rc<Packed> {
-    let pack = || {
+    let pack = |algorithm| {
         let floats = B::floats(weight);
-        Rc::new(conv.pack(Isa::detect(), precision, Algorithm::Fastest, floats))
+        Rc::new(conv.pack(Isa::detect(), precision, algorithm, floats))
     };
     KEPT.with_borrow_mut(|kept| match kept {
         Some(kept) if B::is_shared(weight) => {
             let key = (B::floats(weight).as_ptr(), *conv.shape(), precision);
             let entry = kept.entry(key).or_insert_with(|| Kept {
                 _weight: Box::new(weight.clone()),
-                packed: pack(),
+                // However many images there are: a sample's bits do not depend on it.
+                packed: pack(Algorithm::FastestOfOne),
             });
             entry.packed.clone()
         }
-        _ => pack(),
+        _ => pack(Algorithm::Fastest),
     })
 }

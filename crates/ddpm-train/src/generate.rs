@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
+use ddpm_kernels::allocator::return_memory;
 use ddpm_process::Clip;
 use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
 use safetensors::tensor::Dtype;
@@ -150,6 +151,7 @@ pub fn generate(order: &Order, device: &Device) -> Result<()> {
     } else {
         run(&order.from, device)?
     };
+    return_memory();
     match &trained.network {
         AnyNetwork::UNet(network) => draw::<4, _>(order, &trained, &**network, device),
         AnyNetwork::Mlp(network) => draw::<2, _>(order, &trained, &**network, device),

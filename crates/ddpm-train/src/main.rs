@@ -167,7 +167,6 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    keep_memory();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -184,7 +183,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Train(args) => training::train(args),
+        Command::Train(args) => {
+            keep_memory();
+            training::train(args)
+        }
         Command::Check(args) => check(&args),
         Command::Sample(args) => sample(args),
         Command::Export(args) => export(&args),

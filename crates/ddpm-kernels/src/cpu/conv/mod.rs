@@ -79,20 +79,27 @@ pub struct Conv {
     transposed: [Axis; 2],
 }
 
+/// Multiplications that take as long as reading a weight from memory, measured: see
+/// `docs/performance.md`.
+const READ: usize = 24;
+
 /// How a convolution or its input gradient is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Whichever of the others takes the fewest multiplications, tiles that reach beyond the
-    /// image counted whole; `Direct` with fewer than 32 channels on either side, where the
-    /// transforms would cost more than they save.
+    /// For many images: whichever of the last three takes the fewest multiplications, tiles that
+    /// reach beyond the image counted whole; `Direct` with fewer than 32 channels on either side,
+    /// where the transforms would cost more than they save. In bf16 never `Winograd4`.
     Fastest,
+    /// Likewise for one image, where the weights are read from memory as often as they are used,
+    /// and Winograd's are more: reading one counts as [`READ`] multiplications.
+    FastestOfOne,
     /// By the definition: every product of an input and a weight. At 64 channels its root mean
-    /// square error is 4·10⁻⁷ of the result's root mean square.
+    /// square error is 4·10⁻⁷ of the result's root mean square; in bf16, 2·10⁻³.
     Direct,
     /// Winograd's F(2×2, 3×3) for 3×3 kernels of stride 1 without upsampling, all channels a
-    /// multiple of the vector; otherwise as `Direct`. Error as above: 3·10⁻⁷.
+    /// multiple of the vector; otherwise as `Direct`. Errors as above: 3·10⁻⁷; in bf16, 4·10⁻³.
     Winograd2,
-    /// Winograd's F(4×4, 3×3), likewise. Error as above: 2·10⁻⁶.
+    /// Winograd's F(4×4, 3×3), likewise. Errors as above: 2·10⁻⁶; in bf16, 3·10⁻².
     Winograd4,
 }
 
@@ -390,16 +397,24 @@ fn tile(
         Algorithm::Direct => None,
         Algorithm::Winograd2 => Some(Tile::Two),
         Algorithm::Winograd4 => Some(Tile::Four),
-        Algorithm::Fastest if channels[0] + channels[1] < 32 || channels[2] < 32 => None,
-        Algorithm::Fastest => {
+        Algorithm::Fastest | Algorithm::FastestOfOne => {
+            if channels[0] + channels[1] < 32 || channels[2] < 32 {
+                return None;
+            }
+            // For each pair of channels.
             let products = |tile: Option<Tile>| match tile {
                 None => axes.iter().map(|axis| 3 * axis.output).product::<usize>(),
                 Some(tile) => axes.iter().map(|axis| tile.products(axis.output)).product(),
             };
+            let weights = |tile: Option<Tile>| tile.map_or(3, Tile::inputs).pow(2);
+            let read = match algorithm {
+                Algorithm::FastestOfOne => READ,
+                _ => 0,
+            };
             [Some(Tile::Four), Some(Tile::Two), None]
                 .into_iter()
                 .filter(|&tile| precision == Precision::F32 || tile != Some(Tile::Four))
-                .min_by_key(|&tile| products(tile))
+                .min_by_key(|&tile| products(tile) + read * weights(tile))
                 .flatten()
         }
     }

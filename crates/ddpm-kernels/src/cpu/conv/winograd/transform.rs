@@ -26,7 +26,7 @@ impl Tile {
     }
 
     /// Inputs along an axis.
-    pub(super) fn inputs(self) -> usize {
+    pub(crate) fn inputs(self) -> usize {
         self.outputs() + 2
     }
 
