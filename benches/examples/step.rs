@@ -1,15 +1,14 @@
 //! One side of `cargo xtask race --speed`: our training and sampling steps, a JSON line for each.
 //!
 //! ```text
-//! step FOLDER NETWORK write BATCH          weights, a batch and what we make of it, into FOLDER
-//! step FOLDER NETWORK train BATCH STEPS    with the weights from there
-//! step FOLDER NETWORK sample BATCH STEPS   the first steps of DDIM-50, without autodiff
-//! step FOLDER NETWORK train-bf16 BATCH STEPS, and sample-bf16: products of bf16
-//! step FOLDER NETWORK product N STEPS      Burn's product of two N×N matrices: the yardstick
+//! step FOLDER NETWORK write BATCH                   weights, a batch and what we make of it
+//! step FOLDER NETWORK PRECISION train BATCH STEPS   with the weights from FOLDER
+//! step FOLDER NETWORK PRECISION sample BATCH STEPS  the first steps of DDIM-50
+//! step FOLDER NETWORK f32 product N STEPS           Burn's product of N×N matrices: the yardstick
 //! ```
 //!
 //! A line holds the `step`, counted from 1, its milliseconds `ms` and the process's peak resident
-//! memory so far, `peak_mib`. `benches/peers/speed.py` is the other side: it takes the same
+//! memory so far, `peak_mib`. `benches/peers/speed.py` is the other side: it takes such
 //! arguments, loads the same weights into diffusers' U-Net and prints the same lines.
 
 mod randomised;
@@ -22,7 +21,7 @@ use std::{env, fs};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use ddpm_kernels::allocator::{Allocator, keep_memory, return_memory};
-use ddpm_kernels::{Precision, autocast, keep_packed_weights};
+use ddpm_kernels::{Precision, autocast, is_fast, keep_packed_weights};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
 use ddpm_schedule::{
@@ -46,29 +45,36 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let race = |folder, network| Race::new(folder, network);
-    match arguments[..] {
-        [folder, network, "write", batch] => race(folder, network)?.write(batch.parse()?),
-        [folder, network, "train", batch, steps] => {
-            race(folder, network)?.train(batch.parse()?, steps.parse()?)
+    let [folder, network, ref rest @ ..] = arguments[..] else {
+        return Err(USAGE.into());
+    };
+    let race = Race::new(folder, network)?;
+    match rest[..] {
+        ["write", batch] => race.write(batch.parse()?),
+        [precision, case, batch, steps] => {
+            let precision = match precision {
+                "f32" => Precision::F32,
+                "bf16" => Precision::Bf16,
+                _ => return Err(USAGE.into()),
+            };
+            if !is_fast(precision, &race.device) {
+                return Err("bf16 is not fast here: no AVX512-BF16".into());
+            }
+            let _precision = autocast(precision);
+            let (batch, steps) = (batch.parse()?, steps.parse()?);
+            match case {
+                "train" => race.train(batch, steps),
+                "sample" => race.sample(batch, steps),
+                "product" => race.product(batch, steps),
+                _ => Err(USAGE.into()),
+            }
         }
-        [folder, network, "train-bf16", batch, steps] => {
-            let _bf16 = autocast(Precision::Bf16);
-            race(folder, network)?.train(batch.parse()?, steps.parse()?)
-        }
-        [folder, network, "sample-bf16", batch, steps] => {
-            let _bf16 = autocast(Precision::Bf16);
-            race(folder, network)?.sample(batch.parse()?, steps.parse()?)
-        }
-        [folder, network, "sample", batch, steps] => {
-            race(folder, network)?.sample(batch.parse()?, steps.parse()?)
-        }
-        [folder, network, "product", n, steps] => {
-            race(folder, network)?.product(n.parse()?, steps.parse()?)
-        }
-        _ => Err("usage: step FOLDER mnist|cifar10 write|train|sample|product N [STEPS]".into()),
+        _ => Err(USAGE.into()),
     }
 }
+
+const USAGE: &str = "usage: step FOLDER mnist|cifar10 write N, or \
+                     step FOLDER mnist|cifar10 f32|bf16 train|sample|product N STEPS";
 
 /// What both sides compute with.
 struct Race {

@@ -115,7 +115,35 @@ pub(crate) fn test(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         }
     }
     print!("{}", table(&times, chosen.len()));
+    if times.iter().any(|(name, _)| *name == "tests") {
+        for set in missing_instructions() {
+            println!("not run: the kernels' {set}, which this processor lacks");
+        }
+    }
     outcome
+}
+
+/// The instruction sets that `ddpm-kernels` has code for and the tests could not try.
+fn missing_instructions() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let sets = [
+        ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+        ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
+        (
+            "AVX512-BF16",
+            std::arch::is_x86_feature_detected!("avx512bf16"),
+        ),
+        ("NEON", false),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let sets = [
+        ("AVX2", false),
+        ("AVX-512", false),
+        ("AVX512-BF16", false),
+        ("NEON", cfg!(target_arch = "aarch64")),
+    ];
+    let missing = sets.into_iter().filter(|(_, is_there)| !is_there);
+    missing.map(|(name, _)| name).collect()
 }
 
 /// The steps that `--only` names, in the order of [`steps`]; all of them without it.

@@ -29,9 +29,11 @@ const THREADS: &str = "2";
 const NETWORKS: [(&str, u32); 2] = [("mnist", 64), ("cifar10", 16)];
 
 /// The ways to run PyTorch. The last two are asked for by name: compiling takes minutes, and bf16
-/// is another precision.
-const VARIANTS: [&str; 4] = ["eager", "channels_last", "compile", "bf16"];
+/// is another precision, in which both sides race by themselves.
+const VARIANTS: [&str; 4] = ["eager", "channels_last", "compile", BF16];
 const USUAL_VARIANTS: usize = 2;
+
+const BF16: &str = "bf16";
 
 /// Steps at the start of a process that do not count: memory is mapped, threads are started.
 const WARM_UP: usize = 2;
@@ -145,6 +147,13 @@ fn build(target: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Programs {
+    /// Our side's steps in a precision.
+    fn ours_in(&self, precision: &str, network: &str) -> Command {
+        let mut command = self.ours(network);
+        command.arg(precision);
+        command
+    }
+
     fn ours(&self, network: &str) -> Command {
         let mut command = Command::new(&self.step);
         command.arg(self.folder.join(network)).arg(network);
@@ -196,16 +205,27 @@ impl Programs {
         let training = ("train", batch, TRAINING_STEPS, train * f64::from(batch));
         let sampling =
             SAMPLING.map(|(batch, steps)| ("sample", batch, steps, sample * f64::from(batch)));
+        let steps = [training].into_iter().chain(sampling);
+        let (bf16, f32): (Vec<_>, Vec<_>) = (request.variants.iter()).partition(|&&v| v == BF16);
+        let cases = [("f32", product, f32.clone())].into_iter();
+        let cases = cases.chain(steps.clone().map(|case| ("f32", case, f32.clone())));
+        let cases = cases.chain(steps.map(|case| (BF16, case, bf16.clone())));
         let mut contests = Vec::new();
-        for (case, batch, steps, gflop) in [product, training].into_iter().chain(sampling) {
-            let sides = ["ours"].iter().chain(&request.variants);
-            let mut runs: Vec<_> = sides.map(|&side| (side, Vec::new())).collect();
+        for (precision, (case, batch, steps, gflop), variants) in cases {
+            // The product stands alone: it is what the others are measured by.
+            if variants.is_empty() && case != PRODUCT {
+                continue;
+            }
+            let sides = ["ours"].into_iter().chain(variants);
+            let mut runs: Vec<_> = sides.map(|side| (side, Vec::new())).collect();
             for round in 1..=request.rounds {
                 for (side, runs) in &mut runs {
                     let rounds = request.rounds;
-                    eprintln!("{network}: {case} {batch}, round {round} of {rounds}, {side}");
+                    eprintln!(
+                        "{network}: {case} {batch} in {precision}, round {round} of {rounds}, {side}"
+                    );
                     let command = match *side {
-                        "ours" => self.ours(network),
+                        "ours" => self.ours_in(precision, network),
                         variant => self.theirs(network, variant),
                     };
                     runs.push(measure(command, case, batch, steps)?);
@@ -214,6 +234,7 @@ impl Programs {
             contests.push(Contest {
                 network,
                 case,
+                precision,
                 batch,
                 gflop,
                 runs,

@@ -186,10 +186,11 @@ impl Drop for Autocast {
     }
 }
 
-/// Whether a device computes in a precision as fast as in f32 or faster: in bf16 one with kernels
-/// on a processor with AVX512-BF16.
+/// Whether a device computes in a precision as fast as in f32 or faster: in bf16 one with kernels,
+/// [`enable`]d, on a processor with AVX512-BF16.
 pub fn is_fast(precision: Precision, device: &Device) -> bool {
-    precision == Precision::F32 || serves(device) && cpu::Isa::detect() == cpu::Isa::Avx512Bf16
+    let bf16 = || cpu::Isa::detect() == cpu::Isa::Avx512Bf16;
+    precision == Precision::F32 || ENABLED.get() && serves(device) && bf16()
 }
 
 /// Whether this build has kernels for a device, with autodiff or without.

@@ -23,6 +23,8 @@ pub(super) struct Run {
 pub(super) struct Contest {
     pub(super) network: &'static str,
     pub(super) case: &'static str,
+    /// What is multiplied: f32 or bf16.
+    pub(super) precision: &'static str,
     /// Images a step; in a product, rows of the matrices.
     pub(super) batch: u32,
     /// Billions of additions and multiplications a step by the direct algorithm.
@@ -44,7 +46,7 @@ impl Contest {
 /// A line for every side of every contest, with medians over the rounds.
 pub(super) fn text(contests: &[Contest]) -> String {
     let mut text = format!(
-        "{:<21}{:<14}{:>7} {:<13}{:>8}{:>6}{:>9}{:>7}{:>9}{:>9}\n",
+        "{:<24}{:<14}{:>7} {:<13}{:>8}{:>6}{:>9}{:>7}{:>9}{:>9}\n",
         "",
         "",
         "ms/step",
@@ -63,6 +65,7 @@ pub(super) fn text(contests: &[Contest]) -> String {
         let Contest {
             network,
             case,
+            precision,
             batch,
             runs,
             ..
@@ -83,8 +86,8 @@ pub(super) fn text(contests: &[Contest]) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{:<21}{side:<14}{middle:>7.1} {range:<13}{:>8.1}{:>6.2}{:>9.0}{:>6.0}%{:>9.0}{:>9.2}",
-                format!("{network} {case} {batch}"),
+                "{:<24}{side:<14}{middle:>7.1} {range:<13}{:>8.1}{:>6.2}{:>9.0}{:>6.0}%{:>9.0}{:>9.2}",
+                format!("{network} {case} {batch} {precision}"),
                 f64::from(*batch) * 1e3 / middle,
                 middle / ours.unwrap_or(f64::NAN),
                 contest.rate(runs),
@@ -118,6 +121,7 @@ pub(super) fn json(contests: &[Contest], threads: &str) -> String {
     for Contest {
         network,
         case,
+        precision,
         batch,
         gflop,
         runs,
@@ -129,7 +133,7 @@ pub(super) fn json(contests: &[Contest], threads: &str) -> String {
                 format!("[{}]", numbers.collect::<Vec<_>>().join(", "))
             };
             lines.push(format!(
-                "    {{\"network\": \"{network}\", \"case\": \"{case}\", \"batch\": {batch}, \"gflop\": {gflop}, \
+                "    {{\"network\": \"{network}\", \"case\": \"{case}\", \"precision\": \"{precision}\", \"batch\": {batch}, \"gflop\": {gflop}, \
                  \"side\": \"{side}\", \"ms\": {}, \"peak_mib\": {}, \"first_step_s\": {}, \"others\": {}}}",
                 list(|run| Some(run.ms)),
                 list(|run| run.peak_mib),
@@ -183,6 +187,7 @@ mod tests {
         Contest {
             network: "mnist",
             case: "train",
+            precision: "f32",
             batch: 64,
             gflop: 2.0,
             runs: vec![("ours", ours), ("eager", vec![none])],
@@ -214,8 +219,8 @@ mod tests {
             .map(|l| l.split_whitespace().collect())
             .collect();
         // The fastest product makes 1 GFLOP in 5 ms.
-        let ours = "mnist train 64 ours 20.0 [10–40] 3200.0 1.00 100 50% 40 0.50";
-        let theirs = "mnist train 64 eager 30.0 [30–30] 2133.3 1.50 67 33% NaN 0.50";
+        let ours = "mnist train 64 f32 ours 20.0 [10–40] 3200.0 1.00 100 50% 40 0.50";
+        let theirs = "mnist train 64 f32 eager 30.0 [30–30] 2133.3 1.50 67 33% NaN 0.50";
         assert_eq!(lines[1].join(" "), ours);
         assert_eq!(lines[2].join(" "), theirs);
     }

@@ -176,18 +176,28 @@ struct Normed {
 }
 
 impl Normed {
-    fn new(first: usize, second: usize, groups: usize, device: &Device) -> Self {
+    /// Of so many images, rows and columns.
+    fn new(
+        [batch, rows, cols]: [usize; 3],
+        [first, second]: [usize; 2],
+        groups: usize,
+        device: &Device,
+    ) -> Self {
         let channels = first + second;
         let images = Images {
-            x: random([2, 5, 3, first], device),
-            skip: (second > 0).then(|| random([2, 5, 3, second], device)),
+            x: random([batch, rows, cols, first], device),
+            skip: (second > 0).then(|| random([batch, rows, cols, second], device)),
         };
         // Dropout with probability ¼.
-        let kept = Tensor::random([2, 5, 3, channels], Distribution::Bernoulli(0.75), device);
+        let kept = Tensor::random(
+            [batch, rows, cols, channels],
+            Distribution::Bernoulli(0.75),
+            device,
+        );
         let norm = Norm {
             weight: random([channels], device),
             bias: random([channels], device),
-            scale_shift: Some(random([2, 2 * channels], device)),
+            scale_shift: Some(random([batch, 2 * channels], device)),
             mask: Some(kept / 0.75),
             options: NormOptions {
                 groups,
@@ -245,7 +255,7 @@ fn group_norms_and_their_gradients() {
     everywhere(|device, place| {
         for (first, second, groups) in [(8, 0, 4), (6, 3, 3), (1, 0, 1), (32, 16, 8)] {
             let name = |what: &str| format!("{place}, {first}+{second} channels, {what}");
-            let normed = Normed::new(first, second, groups, device);
+            let normed = Normed::new([2, 5, 3], [first, second], groups, device);
             let y = group_norm(normed.images.clone(), normed.norm.clone());
             let expected = normed.reference();
             close(&name("y"), y.clone().inner(), expected.clone().inner());
@@ -263,7 +273,7 @@ fn convolutions_of_norms_and_their_gradients() {
     everywhere(|device, place| {
         for (first, second, groups) in [(8, 0, 4), (6, 3, 3), (32, 16, 8)] {
             let name = |what: &str| format!("{place}, {first}+{second} channels, {what}");
-            let normed = Normed::new(first, second, groups, device);
+            let normed = Normed::new([2, 5, 3], [first, second], groups, device);
             let weight = random([7, first + second, 3, 3], device);
             let options = ConvOptions::same(3);
             let input = normed.images.clone().normed(normed.norm.clone());
@@ -279,6 +289,31 @@ fn convolutions_of_norms_and_their_gradients() {
             close(&name("dkernel"), a.unwrap(), b.unwrap());
         }
     });
+}
+
+/// A thread writes a million floats of a norm before they are read: here all images are written at
+/// once by four threads, and in two parts by one.
+#[test]
+fn a_norm_is_the_same_in_parts() {
+    let device = &Device::flex().autodiff();
+    let normed = Normed::new([20, 32, 32], [48, 16], 8, device);
+    let weight = random([8, 64, 3, 3], device);
+    let terms = Terms {
+        bias: Some(random([8], device)),
+        shift: Some(random([20, 8], device)),
+        residual: Some(random([20, 32, 32, 8], device)),
+    };
+    let bits = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(|| {
+            let input = normed.images.clone().normed(normed.norm.clone());
+            let y = conv(input, weight.clone(), terms.clone(), ConvOptions::same(3));
+            let gradients = (y.clone() * y.clone()).sum().backward();
+            let dx = normed.images.x.grad(&gradients).unwrap();
+            [y.inner(), dx].map(|t| t.into_data().into_vec::<f32>().unwrap())
+        })
+    };
+    assert!(bits(1) == bits(4));
 }
 
 #[test]

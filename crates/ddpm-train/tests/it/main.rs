@@ -14,6 +14,7 @@ mod guidance;
 mod init_noise;
 mod likelihood;
 mod points;
+mod precision;
 #[cfg(all(feature = "mpi", target_os = "linux"))]
 mod ranks;
 mod resume;

@@ -10,7 +10,7 @@ use crate::run::{ok, tiny};
 
 /// A run of `steps`, and one that loses its second half and goes on with other workers, must have the
 /// same state, metrics but for the clock, and pictures.
-fn resumes(folder: &Path, config: &str, steps: usize) {
+pub(crate) fn resumes(folder: &Path, config: &str, steps: usize) {
     fs::write(folder.join("run.toml"), config).unwrap();
     for run in ["whole", "halves"] {
         ok(folder, &format!("train --config run.toml --out {run}"));
