@@ -46,7 +46,7 @@ impl Contest {
 /// A line for every side of every contest, with medians over the rounds.
 pub(super) fn text(contests: &[Contest]) -> String {
     let mut text = format!(
-        "{:<24}{:<14}{:>7} {:<13}{:>8}{:>6}{:>9}{:>7}{:>9}{:>9}\n",
+        "{:<26}{:<14}{:>7} {:<13}{:>8}{:>6}{:>9}{:>7}{:>9}{:>9}\n",
         "",
         "",
         "ms/step",
@@ -86,7 +86,7 @@ pub(super) fn text(contests: &[Contest]) -> String {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{:<24}{side:<14}{middle:>7.1} {range:<13}{:>8.1}{:>6.2}{:>9.0}{:>6.0}%{:>9.0}{:>9.2}",
+                "{:<26}{side:<14}{middle:>7.1} {range:<13}{:>8.1}{:>6.2}{:>9.0}{:>6.0}%{:>9.0}{:>9.2}",
                 format!("{network} {case} {batch} {precision}"),
                 f64::from(*batch) * 1e3 / middle,
                 middle / ours.unwrap_or(f64::NAN),
