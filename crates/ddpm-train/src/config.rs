@@ -95,7 +95,7 @@ pub struct Config {
     #[serde(default = "one")]
     pub accumulate: usize,
     /// What the factors of convolutions are rounded to.
-    #[serde(default, skip_serializing_if = "PrecisionKind::is_default")]
+    #[serde(default)]
     pub precision: PrecisionKind,
     /// Where the rows come from.
     pub data: Data,
@@ -127,10 +127,6 @@ pub enum PrecisionKind {
 }
 
 impl PrecisionKind {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The kernels' guard for this precision.
     ///
     /// # Errors

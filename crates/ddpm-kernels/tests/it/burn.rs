@@ -310,7 +310,7 @@ fn a_norm_is_the_same_in_parts() {
             let y = conv(input, weight.clone(), terms.clone(), ConvOptions::same(3));
             let gradients = (y.clone() * y.clone()).sum().backward();
             let dx = normed.images.x.grad(&gradients).unwrap();
-            [y.inner(), dx].map(|t| t.into_data().into_vec::<f32>().unwrap())
+            [y.inner(), dx].map(|t| t.into_data().try_into_vec::<f32>().unwrap())
         })
     };
     assert!(bits(1) == bits(4));

@@ -116,8 +116,13 @@ impl Share<'_> {
                 let pixels = of(word);
                 let others = (word + 1 < tiles.end).then(|| of(word + 1));
                 for first in (0..channels).step_by(S::F32_LANES) {
-                    let d =
-                        transformed::<S, W, T::Input, N, N>(simd, words, &pixels, &others, first);
+                    let d = transformed::<S, W, T::Input, N, N>(
+                        simd,
+                        words,
+                        &pixels,
+                        others.as_ref(),
+                        first,
+                    );
                     scatter::<S, N>(&mut to[at..], stride, &d);
                     at += S::F32_LANES;
                 }
@@ -153,8 +158,13 @@ impl Share<'_> {
             for block in self.blocks {
                 for lane in (0..block.width).step_by(S::F32_LANES) {
                     let first = block.first + lane;
-                    let dy =
-                        transformed::<S, W, T::Slope, M, N>(simd, words, &pixels, &others, first);
+                    let dy = transformed::<S, W, T::Slope, M, N>(
+                        simd,
+                        words,
+                        &pixels,
+                        others.as_ref(),
+                        first,
+                    );
                     let at = block.first * count + k * block.width + lane;
                     scatter::<S, N>(&mut to[at..], count * self.channels, &dy);
                 }
@@ -199,7 +209,7 @@ fn transformed<S: Simd, W: Words<S>, L: Linear<S, FROM, TO>, const FROM: usize, 
     simd: S,
     words: W,
     pixels: &[[&[f32]; FROM]; FROM],
-    others: &Option<[[&[f32]; FROM]; FROM]>,
+    others: Option<&[[&[f32]; FROM]; FROM]>,
     first: usize,
 ) -> Square<S, TO> {
     let d = both_axes::<S, L, FROM, TO>(simd, vectors(simd, pixels, first));
