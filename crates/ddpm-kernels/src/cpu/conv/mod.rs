@@ -91,7 +91,7 @@ pub enum Algorithm {
     /// where the transforms would cost more than they save. In bf16 never `Winograd4`.
     Fastest,
     /// Likewise for one image, where the weights are read from memory as often as they are used,
-    /// and Winograd's are more: reading one counts as [`READ`] multiplications.
+    /// and Winograd's are more: reading one counts as 24 multiplications.
     FastestOfOne,
     /// By the definition: every product of an input and a weight. At 64 channels its root mean
     /// square error is 4·10⁻⁷ of the result's root mean square; in bf16, 2·10⁻³.
