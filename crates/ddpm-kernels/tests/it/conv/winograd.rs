@@ -58,6 +58,7 @@ fn errors_are_as_documented() {
         (Algorithm::Winograd2, [6e-7, 6e-7]),
         (Algorithm::Winograd4, [3e-6, 3e-6]),
         (Algorithm::Fastest, [3e-6, 3e-6]),
+        (Algorithm::FastestOfOne, [3e-6, 3e-6]),
     ] {
         let found = case.run(Isa::detect(), algorithm);
         let errors = [error(&found.plain, &exact[0]), error(&found.dw, &exact[1])];
