@@ -29,7 +29,7 @@ pub(crate) fn everything(folder: &Path) {
 }
 
 /// The losses and gradients' norms of a run.
-fn metrics(folder: &Path, run: &str) -> Vec<[f64; 2]> {
+pub(crate) fn metrics(folder: &Path, run: &str) -> Vec<[f64; 2]> {
     let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
     let numbers = |line| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -8,6 +8,7 @@ use ddpm_train::config::{Config, PrecisionKind};
 use ddpm_train::device::Backend;
 
 use crate::checkpoints::hash;
+use crate::devices::metrics;
 use crate::resume::resumes;
 use crate::run::{ok, refused, samples, tiny};
 
@@ -85,12 +86,10 @@ fn the_losses_are_those_of_f32_to_a_per_cent() {
     }
     ok(folder, train);
     assert_ne!(hash(folder, "f32"), hash(folder, "bf16"));
-    let losses = |run| -> Vec<f64> {
-        let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
-        let loss = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64();
-        text.lines().map(|line| loss(line).unwrap()).collect()
-    };
-    for (a, b) in losses("f32").into_iter().zip(losses("bf16")) {
+    let losses = metrics(folder, "f32")
+        .into_iter()
+        .zip(metrics(folder, "bf16"));
+    for ([a, _], [b, _]) in losses {
         assert!((a - b).abs() < 0.01 * a, "{b} is not {a}");
     }
     ok(folder, sample);
