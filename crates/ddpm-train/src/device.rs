@@ -38,7 +38,8 @@ pub enum DeviceError {
     NoDevice(Backend),
     /// The device is none that computes in bf16.
     #[error(
-        "precision: bf16 needs a processor with AVX512-BF16 and the backend flex or ndarray; f32 works"
+        "precision: bf16 needs a processor with AVX512-BF16, the backend flex or ndarray, and kernels \
+         (no DDPM_KERNELS=off); f32 works"
     )]
     NoBf16,
     /// The backend has devices, but not this one.
