@@ -27,6 +27,7 @@ use crate::params;
 use crate::plan::Plan;
 use crate::ranks::Ranks;
 use crate::sample::{Request, sample};
+use crate::terminal;
 use crate::times::Times;
 
 use diverged::LeftTheNumbers;
@@ -248,7 +249,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let (found, skipped) = checkpoint::newest_whole(&self.out)?;
         let say = |text: String| {
             if self.ranks.leads() {
-                eprintln!("{text}");
+                terminal::say(text);
             }
         };
         for error in &skipped {

@@ -1,41 +1,83 @@
-//! Being asked to stop: the step is finished and saved first.
+//! Requests to stop. The work at hand is finished and saved first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+#[cfg(unix)]
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGXFSZ};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// What asks a run to stop.
+/// What asks the program to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Ctrl-C.
     Int,
     /// What `kill`, schedulers and a machine that shuts down send.
     Term,
+    /// The terminal was closed. It is not listened to where the program was started with this signal
+    /// ignored, as `nohup` does.
+    #[cfg(unix)]
+    Hup,
+    /// What schedulers send some time before they end a job.
+    #[cfg(unix)]
+    Usr1,
 }
 
 impl Signal {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Int, Self::Term];
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Int,
+        Self::Term,
+        #[cfg(unix)]
+        Self::Hup,
+        #[cfg(unix)]
+        Self::Usr1,
+    ];
+
+    /// Its name, for example `SIGINT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+            #[cfg(unix)]
+            Self::Hup => "SIGHUP",
+            #[cfg(unix)]
+            Self::Usr1 => "SIGUSR1",
+        }
+    }
 
     fn number(self) -> i32 {
         match self {
             Self::Int => SIGINT,
             Self::Term => SIGTERM,
+            #[cfg(unix)]
+            Self::Hup => SIGHUP,
+            #[cfg(unix)]
+            Self::Usr1 => SIGUSR1,
         }
     }
 
-    /// The exit code of a program that this signal stopped: 130 or 143.
+    /// The exit code of a program that this signal stopped: 128 and its number, for example 130 for
+    /// SIGINT.
     pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Int => 130,
-            Self::Term => 143,
-        }
+        // No signal's number is above 127.
+        128 + u8::try_from(self.number()).unwrap_or_default()
+    }
+
+    /// Whether the program was started with this signal ignored, where the system says so.
+    fn is_ignored(self) -> bool {
+        let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+            return false;
+        };
+        let mut lines = status.lines();
+        let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask >> (self.number() - 1) & 1 == 1)
     }
 }
 
-/// Whether a run was asked to stop. The default is one that nobody can ask.
+/// Whether the program was asked to stop. The default cannot be asked.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// 0, or the exit code of the signal.
@@ -43,8 +85,11 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens for SIGINT and SIGTERM. The first asks; the second, of either kind, ends the process
-    /// at once with its [exit code](Signal::exit_code).
+    /// Listens for [every signal](Signal::ALL). The first one asks. The second one, of any kind, ends
+    /// the process at once with its [exit code](Signal::exit_code).
+    ///
+    /// SIGXFSZ, which the system sends beside a write beyond a limit of file sizes, does nothing: the
+    /// write fails with an error that names the file, as it does on a full disk.
     ///
     /// # Errors
     ///
@@ -52,30 +97,29 @@ impl Stop {
     pub fn on_signals() -> std::io::Result<Self> {
         let stop = Self::default();
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in Signal::ALL {
+        for signal in Signal::ALL.iter().filter(|signal| !signal.is_ignored()) {
             let (number, code) = (signal.number(), signal.exit_code().into());
             // In this order: the first signal finds that nobody has asked before.
             flag::register_conditional_shutdown(number, code, asked.clone())?;
             flag::register(number, asked.clone())?;
             flag::register_usize(number, stop.signal.clone(), usize::from(signal.exit_code()))?;
         }
-        // A file that grows beyond a limit is an error like a full disk, not the end.
         #[cfg(unix)]
-        flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
+        flag::register(SIGXFSZ, Arc::default())?;
         Ok(stop)
     }
 
     /// What asked.
     pub fn asked(&self) -> Option<Signal> {
         let code = self.signal.load(Ordering::Relaxed);
-        let mut all = Signal::ALL.into_iter();
+        let mut all = Signal::ALL.iter().copied();
         all.find(|signal| usize::from(signal.exit_code()) == code)
     }
 }
 
 /// A run that was stopped and can go on from `step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped by SIG{} after step {step}", match signal { Signal::Int => "INT", Signal::Term => "TERM" })]
+#[error("stopped by {} after step {step}", signal.name())]
 pub struct Interrupted {
     /// What asked.
     pub signal: Signal,

@@ -32,4 +32,5 @@ pub mod ranks;
 pub mod sample;
 pub mod shard;
 pub mod table;
+pub mod terminal;
 pub mod times;

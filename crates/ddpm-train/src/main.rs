@@ -19,6 +19,7 @@ use ddpm_train::examine::{self, Examination, examine, examine_shard};
 use ddpm_train::generate::{Order, generate, merge};
 use ddpm_train::interrupt::Interrupted;
 use ddpm_train::plan;
+use ddpm_train::terminal::{OutputError, say, show};
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -167,18 +168,38 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        Err(refusal) => refuse(&refusal),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if let Some(stopped) = error.downcast_ref::<Interrupted>() {
-                eprintln!("{stopped}; {error}");
-                return ExitCode::from(stopped.signal.exit_code());
-            }
-            eprintln!("error: {error:#}");
-            // 2 says: not on this machine, or not so asked. 1 says: it went wrong.
-            ExitCode::from(if error.is::<DeviceError>() { 2 } else { 1 })
-        }
+        Err(error) => ExitCode::from(end(&error)),
     }
+}
+
+/// Shows the help or the version that was asked for, or says what is wrong with the arguments.
+fn refuse(refusal: &clap::Error) -> Result<()> {
+    if refusal.use_stderr() {
+        // It is lost if it cannot be written; the exit code is not.
+        let _ = refusal.print();
+        std::process::exit(refusal.exit_code());
+    }
+    Ok(show(&refusal.render().to_string())?)
+}
+
+/// Says why the program ends, and returns its exit code: 2 if this machine or these arguments cannot
+/// do what is asked, 128 and its number after a signal, 1 after any other error.
+fn end(error: &anyhow::Error) -> u8 {
+    if let Some(OutputError::Closed) = error.downcast_ref() {
+        return 0;
+    }
+    if let Some(stopped) = error.downcast_ref::<Interrupted>() {
+        say(format_args!("{stopped}; {error}"));
+        return stopped.signal.exit_code();
+    }
+    say(format_args!("error: {error:#}"));
+    if error.is::<DeviceError>() { 2 } else { 1 }
 }
 
 fn run(command: Command) -> Result<()> {
@@ -195,17 +216,12 @@ fn run(command: Command) -> Result<()> {
         } => nll(args),
         Command::Forward(args) => forward(&args),
         Command::Schedule(args) => schedule(&args),
-        Command::Recipe { name } => {
-            print(config::recipe(&name)?);
-            Ok(())
-        }
-        Command::Devices => {
-            devices();
-            Ok(())
-        }
+        Command::Recipe { name } => Ok(show(config::recipe(&name)?)?),
+        Command::Devices => devices(),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ddpm", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ddpm", &mut script);
+            Ok(show(&String::from_utf8_lossy(&script))?)
         }
     }
 }
@@ -214,13 +230,12 @@ fn check(args: &Check) -> Result<()> {
     let report = check::check(&args.run)?;
     if args.hash {
         if !report.is_whole() {
-            eprint!("{report}");
+            say(report.to_string().trim_end());
         }
         let (_, manifest) = report.newest().context("no whole checkpoint")?;
-        print(&(manifest.state_hash() + "\n"));
-        return Ok(());
+        return Ok(show(&(manifest.state_hash() + "\n"))?);
     }
-    print(&report.to_string());
+    show(&report.to_string())?;
     ensure!(report.is_whole(), "{} is not whole", args.run.display());
     Ok(())
 }
@@ -228,7 +243,7 @@ fn check(args: &Check) -> Result<()> {
 fn sample(args: Sample) -> Result<()> {
     let Some(from) = args.from else {
         let count = merge(&args.out, args.raw)?;
-        eprintln!("{count} samples in {}", args.out.display());
+        say(format_args!("{count} samples in {}", args.out.display()));
         return Ok(());
     };
     let device = args.backend.parse::<Backend>()?.device()?;
@@ -250,7 +265,11 @@ fn sample(args: Sample) -> Result<()> {
     };
     generate(&order, &device)?;
     let share = args.shard.map_or(0..args.num, |shard| shard.rows(args.num));
-    eprintln!("{} samples in {}", share.len(), order.out.display());
+    say(format_args!(
+        "{} samples in {}",
+        share.len(),
+        order.out.display()
+    ));
     Ok(())
 }
 
@@ -261,7 +280,7 @@ fn export(args: &Export) -> Result<()> {
             diffusers::export(&args.from, &args.to, args.raw_weights, &device)?;
         }
     }
-    eprintln!("exported to {}", args.to.display());
+    say(format_args!("exported to {}", args.to.display()));
     Ok(())
 }
 
@@ -283,7 +302,7 @@ fn nll(args: Nll) -> Result<()> {
     };
     if let Some(shard) = args.shard {
         let path = examine_shard(&examination, shard, &out, &device)?;
-        eprintln!("{}", path.display());
+        say(format_args!("{}", path.display()));
         return Ok(());
     }
     answer(&examine(&examination, &device)?, args.json.as_deref())
@@ -291,7 +310,7 @@ fn nll(args: Nll) -> Result<()> {
 
 /// Shows a report, and writes it where asked to.
 fn answer(report: &Report, json: Option<&Path>) -> Result<()> {
-    print(&evaluate::table(report));
+    show(&evaluate::table(report))?;
     if let Some(path) = json {
         let json = serde_json::to_string_pretty(report)? + "\n";
         checkpoint::write_file(path, json.as_bytes())?;
@@ -310,34 +329,32 @@ fn forward(args: &Forward) -> Result<()> {
     let data = data::load(&source)?;
     let schedule = args.schedule.schedule()?;
     let table = forward::show(&data, &schedule, args.rows, args.seed, &args.out, &device)?;
-    print(&table);
-    eprintln!("forward.png and moments.svg in {}", args.out.display());
+    show(&table)?;
+    say(format_args!(
+        "forward.png and moments.svg in {}",
+        args.out.display()
+    ));
     Ok(())
 }
 
 fn schedule(args: &ScheduleArgs) -> Result<()> {
     let schedule = args.schedule.schedule()?;
-    match args.format {
-        Format::Table => print(&table::table(&schedule)),
-        Format::Csv => print(&table::csv(&schedule)),
-        Format::Json => print(&(serde_json::to_string_pretty(&table::rows(&schedule))? + "\n")),
-        Format::Svg => print(&table::svg(&schedule)),
-    }
-    Ok(())
+    let text = match args.format {
+        Format::Table => table::table(&schedule),
+        Format::Csv => table::csv(&schedule),
+        Format::Json => serde_json::to_string_pretty(&table::rows(&schedule))? + "\n",
+        Format::Svg => table::svg(&schedule),
+    };
+    Ok(show(&text)?)
 }
 
-fn devices() {
+fn devices() -> Result<()> {
     for backend in Backend::ALL {
         let state = match backend.device() {
             Ok(_) => "ready".to_owned(),
             Err(error) => error.to_string(),
         };
-        print(&format!("{:<8} {state}\n", backend.name()));
+        show(&format!("{:<8} {state}\n", backend.name()))?;
     }
-}
-
-/// Writes to standard output; a reader that has gone away, such as `head`, is no error.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::fit::Metrics;
+use crate::terminal::say;
 
 /// Steps between plain lines.
 const LINES: u64 = 50;
@@ -46,11 +47,11 @@ impl Progress {
             1 => String::new(),
             n => format!(" by {n} ranks"),
         };
-        eprintln!(
+        say(format_args!(
             "{what}: {rows} rows of {}, {parameters} parameters{together}, in {}",
             shape.join("×"),
             out.display()
-        );
+        ));
     }
 
     /// Shows one step.
@@ -68,7 +69,7 @@ impl Progress {
                 bar.set_position(*step);
             }
             None if *step == 1 || step.is_multiple_of(LINES) || *step == self.total => {
-                eprintln!("step {step}/{} {message}", self.total);
+                say(format_args!("step {step}/{} {message}", self.total));
             }
             None => {}
         }
@@ -77,8 +78,8 @@ impl Progress {
     /// Says something, without tearing the bar.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
         }
     }
 
@@ -87,10 +88,10 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish();
         }
-        eprintln!(
+        say(format_args!(
             "done: pictures in {}; more with: ddpm sample --from {}",
             out.join("samples").display(),
             out.display()
-        );
+        ));
     }
 }

@@ -13,6 +13,7 @@ use ddpm_train::fit::{self, Start};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan::Plan;
 use ddpm_train::ranks::{Ranks, on_devices};
+use ddpm_train::terminal::say;
 
 use crate::arguments::Train;
 
@@ -51,9 +52,7 @@ fn ending<T>(ranks: &Ranks, outcome: Result<T>) -> Result<T> {
     if let Err(error) = &outcome
         && ranks.size() > 1
     {
-        // Written at once: other ranks may be writing too.
-        let text = format!("error: rank {}: {error:#}\n", ranks.rank());
-        eprint!("{text}");
+        say(format_args!("error: rank {}: {error:#}", ranks.rank()));
         ranks.abort(1);
     }
     outcome

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::files::remove;
 use super::{CheckpointError, Manifest, io};
+use crate::terminal::say;
 
 /// A directory that should be a checkpoint.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ pub fn newest(run: &Path) -> Result<PathBuf, CheckpointError> {
     }
     let (found, skipped) = newest_whole(run)?;
     for error in &skipped {
-        eprintln!("skipped: {error}");
+        say(format_args!("skipped: {error}"));
     }
     let nothing = || CheckpointError::content(&run.join("checkpoints"), "holds no checkpoint");
     found.ok_or_else(nothing)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::checkpoint;
+use crate::{checkpoint, terminal};
 
 /// A run's folder as long as this process has it.
 pub(super) struct Claim {
@@ -32,9 +32,9 @@ impl Claim {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("{shown} is in use by another process"),
             Err(TryLockError::Error(error)) => {
-                eprintln!(
+                terminal::say(format_args!(
                     "{shown} cannot be locked ({error}): see that no other process trains there"
-                );
+                ));
             }
         }
         for folder in [out.join("samples"), out.join("checkpoints")] {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointError, Encoded, Retention, Writing};
 use crate::progress::Progress;
+use crate::terminal::say;
 
 /// What a checkpoint cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,7 +94,7 @@ impl Drop for Saver {
     fn drop(&mut self) {
         // The run ends by an error, and this is the last that can be gone on from.
         if let Some(Err(error)) = self.writing.take().map(Writing::finish) {
-            eprintln!("checkpoint not written: {error}");
+            say(format_args!("checkpoint not written: {error}"));
         }
     }
 }

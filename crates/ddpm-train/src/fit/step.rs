@@ -162,7 +162,8 @@ impl<M: burn::module::Module> Run<'_, M> {
 /// The signal of an exit code that was sent as a number.
 fn signal(code: f64) -> Option<Signal> {
     Signal::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .find(|signal| f64::from(signal.exit_code()) == code)
 }
 

@@ -9,6 +9,7 @@ mod devices;
 mod diffusers;
 mod diverged;
 mod faults;
+mod field;
 mod forward;
 mod guidance;
 mod init_noise;
