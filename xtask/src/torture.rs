@@ -10,6 +10,7 @@ mod kills;
 mod page;
 mod program;
 mod random;
+mod streams;
 
 use crate::root;
 use anyhow::{Context as _, bail};
@@ -23,7 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cases::Case;
 pub(crate) use cases::{changed, write_data, write_idx};
 use faults::Fault;
 use kills::Kills;
@@ -33,6 +33,7 @@ pub(crate) use random::Random;
 /// Everything that was found.
 struct Findings {
     kills: Vec<Kills>,
+    streams: Vec<streams::Row>,
     faults: Vec<Fault>,
     time: Duration,
 }
@@ -54,6 +55,7 @@ pub(crate) fn torture(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let findings = Findings {
         kills: kill_all(&program, &folder, kills)?,
+        streams: faults::streams(&program, &folder)?,
         faults: faults::inject(&program, &folder)?,
         time: begun.elapsed(),
     };
@@ -88,21 +90,14 @@ fn kill_all(program: &Program, folder: &Path, kills: usize) -> anyhow::Result<Ve
     let mut found = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         let share = kills / count + usize::from(number < kills % count);
-        let name = case.name();
+        let name = format!("{}, {}", case.recipe, case.work);
         eprintln!("{name}: {share} kills");
-        let folder = folder.join(&name);
+        let folder = folder.join(format!("kills-{number}"));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let kills = kills::kill(program, &folder, case, share, &mut random);
         found.push(kills.with_context(|| name.clone())?);
     }
     Ok(found)
-}
-
-impl Case {
-    fn name(&self) -> String {
-        let features = if self.features { "-features" } else { "" };
-        format!("{}{features}", self.recipe)
-    }
 }
 
 impl Findings {
@@ -114,7 +109,9 @@ impl Findings {
             differences.map(move |difference| format!("{recipe}: {difference}"))
         });
         let faults = self.faults.iter().filter(|fault| fault.broken);
+        let streams = self.streams.iter().filter_map(streams::Row::wrong);
         kills
+            .chain(streams)
             .chain(faults.map(|fault| format!("{}: {}", fault.what, fault.said)))
             .collect()
     }

@@ -20,7 +20,7 @@ use crate::data::{self, Dataset, Loader};
 use crate::diffusers::Pretrained;
 use crate::ema::Ema;
 use crate::interrupt::{Interrupted, Signal, Stop};
-use crate::memory;
+use crate::memory::{self, Spread};
 use crate::network::{AnyNetwork, Network, build};
 use crate::optim::Optim;
 use crate::params;
@@ -63,17 +63,18 @@ pub enum Start<'a> {
     Resumed,
 }
 
-/// The data to train a plan on, for one of so many processes, on `device`.
+/// The data to train a plan on, by ranks that are spread so, on `device`.
 ///
 /// # Errors
 ///
-/// If the data is not usable or not the plan's, or the machine has less memory than training takes.
-pub fn load(plan: &Plan, processes: usize, device: &Device) -> Result<Arc<Dataset>> {
+/// If the data is not usable or not the plan's, or there is less memory than training takes.
+pub fn load(plan: &Plan, spread: Spread, device: &Device) -> Result<Arc<Dataset>> {
     if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape, processes, device)?;
+        memory::check(plan, &shape, 0.0, spread, device)?;
     }
     let dataset = data::load(&plan.source)?;
-    memory::check(plan, dataset.shape(), processes, device)?;
+    let bytes = dataset.bytes() as f64;
+    memory::check(plan, dataset.shape(), bytes, spread, device)?;
     check_classes(plan, &dataset)?;
     Ok(Arc::new(dataset))
 }

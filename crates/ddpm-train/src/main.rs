@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use arguments::{Check, Export, Library, Nll, Sample, Train};
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_schedule::NoiseSchedule;
 use ddpm_train::config::{self, Schedule, ScheduleKind};
@@ -54,10 +54,10 @@ enum Command {
     Forward(Forward),
     /// Show a noise schedule's numbers.
     Schedule(ScheduleArgs),
-    /// Print a recipe's TOML, which `train --config` takes.
+    /// Print a recipe's TOML, which `train --config` takes, or list the recipes.
     Recipe {
-        /// digits, fashion-mnist, cifar10 or swiss-roll.
-        name: String,
+        /// The recipe's name.
+        name: Option<String>,
     },
     /// List the backends of this build and whether this machine can run them.
     Devices,
@@ -168,7 +168,8 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
+    let matches = with_negative_numbers(Cli::command()).try_get_matches();
+    let outcome = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => run(cli.command),
         Err(refusal) => refuse(&refusal),
     };
@@ -176,6 +177,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(end(&error)),
     }
+}
+
+/// The command, with `--guidance -1` as `--guidance=-1`, for every option that takes a value.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_value)
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// Shows the help or the version that was asked for, or says what is wrong with the arguments.
@@ -216,7 +226,8 @@ fn run(command: Command) -> Result<()> {
         } => nll(args),
         Command::Forward(args) => forward(&args),
         Command::Schedule(args) => schedule(&args),
-        Command::Recipe { name } => Ok(show(config::recipe(&name)?)?),
+        Command::Recipe { name: Some(name) } => Ok(show(config::recipe(&name)?)?),
+        Command::Recipe { name: None } => Ok(show(&recipes())?),
         Command::Devices => devices(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -346,6 +357,15 @@ fn schedule(args: &ScheduleArgs) -> Result<()> {
         Format::Svg => table::svg(&schedule),
     };
     Ok(show(&text)?)
+}
+
+/// One line for each recipe: its name, and the first line of its comment.
+fn recipes() -> String {
+    let line = |(name, text): (&str, &str)| {
+        let about = text.lines().next().unwrap_or_default();
+        format!("{name:<14} {}\n", about.trim_start_matches("# "))
+    };
+    config::RECIPES.map(line).concat()
 }
 
 fn devices() -> Result<()> {

@@ -1,4 +1,6 @@
-//! How much memory a training takes, estimated before any of it is allocated.
+//! How much memory the work takes, estimated before any of it is allocated.
+
+use std::path::Path;
 
 use burn::tensor::Device;
 use ddpm_model::{MlpConfig, UNetConfig};
@@ -6,22 +8,27 @@ use ddpm_model::{MlpConfig, UNetConfig};
 use crate::device::is_host;
 use crate::plan::{NetworkPlan, Plan};
 
-/// A configuration that asks for more memory than there is.
+/// Work that takes more memory than there is.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
-    "training takes {:.1} GiB at least ({parameters:.2e} parameters, {:.1} GiB of activations), and \
-     this machine has {:.1} GiB: choose a smaller model, batch_size or sampling.count, or a larger \
-     accumulate",
-    gib(*needed), gib(*activations), gib(*available)
+    "{work} takes {:.1} GiB at least ({parameters:.2e} parameters, {:.1} GiB of activations, {:.1} GiB \
+     of data), and there are {:.1} GiB: {way_out}",
+    gib(*needed), gib(*activations), gib(*data), gib(*available)
 )]
 pub struct MemoryError {
+    /// The work.
+    pub work: &'static str,
+    /// What takes less.
+    pub way_out: &'static str,
     /// Bytes needed.
     pub needed: f64,
     /// Of these, bytes of activations.
     pub activations: f64,
+    /// Of these, bytes of the data set.
+    pub data: f64,
     /// Weights of the network.
     pub parameters: f64,
-    /// Bytes that the machine has.
+    /// Bytes that the machine has, or that the system allows.
     pub available: f64,
 }
 
@@ -36,59 +43,80 @@ struct Needs {
     parameters: f64,
     /// Values kept from the forward pass for the backward pass, for each row.
     activations: f64,
+    /// Values that a forward pass holds at once without a backward pass, for each row.
+    forward: f64,
 }
 
 /// Bytes of an f32.
 const FLOAT: f64 = 4.0;
 
-/// Copies of the weights while training goes on beside a checkpoint being written: themselves, their
-/// gradients, the two moments, the average; and the checkpoint's four on the host.
-const COPIES: f64 = 9.0;
+/// Copies of the weights that every rank has: themselves, their gradients, the two moments, the average.
+const COPIES: f64 = 5.0;
 
-/// Whether the machine has the memory for training a plan on rows of `shape`, as one of so many
-/// processes. Where its memory is not known, or the device is not computing in it, it is taken to
-/// suffice.
+/// Copies that the first rank has while a checkpoint is written: weights, moments and average.
+const WRITTEN: f64 = 4.0;
+
+/// The ranks that train one run, as far as they share memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Ranks all together: a batch is divided among them.
+    pub ranks: usize,
+    /// Ranks that are processes of this machine, each with its own copy of the data.
+    pub processes: usize,
+    /// Ranks that are threads of each process.
+    pub threads: usize,
+}
+
+impl Spread {
+    /// One rank.
+    pub const ALONE: Self = Self {
+        ranks: 1,
+        processes: 1,
+        threads: 1,
+    };
+}
+
+/// Whether there is the memory for training a plan on rows of `shape`, of a data set of `data` bytes.
+/// Where the memory is not known, or the device does not compute in the machine's memory, it is taken
+/// to suffice.
 ///
-/// The estimate is a lower bound: convolutions and attention of the network and their inputs, and
-/// none of what the operations need in passing.
+/// The estimate is a lower bound. It counts the data, the weights and their copies, and the inputs of
+/// the convolutions and of attention; it leaves out what the operations need in passing.
 ///
 /// # Errors
 ///
-/// If it has not.
+/// If there is not.
 pub fn check(
     plan: &Plan,
     shape: &[usize],
-    processes: usize,
+    data: f64,
+    spread: Spread,
     device: &Device,
 ) -> Result<(), MemoryError> {
     match total().filter(|_| is_host(device)) {
-        Some(available) => check_within(plan, shape, processes, available),
+        Some(available) => check_within(plan, shape, data, spread, available),
         None => Ok(()),
     }
 }
 
-/// Whether so many bytes are enough for training a plan on rows of `shape`, as one of so many
-/// processes.
+/// As [`check`], where `available` bytes are there.
 ///
 /// # Errors
 ///
-/// If they are not.
+/// If they are not enough.
 pub fn check_within(
     plan: &Plan,
     shape: &[usize],
-    processes: usize,
+    data: f64,
+    spread: Spread,
     available: f64,
 ) -> Result<(), MemoryError> {
-    let needs = match (&plan.network, shape) {
-        (NetworkPlan::UNet(config), &[channels, height, width]) => {
-            unet(config, channels, height as f64 * width as f64)
-        }
-        (NetworkPlan::Mlp(config), _) => mlp(config),
-        // The network will be refused for its kind.
-        _ => return Ok(()),
+    let Some(needs) = needs(&plan.network, shape) else {
+        return Ok(());
     };
     let config = &plan.config;
-    let rows = config.batch_size as f64 / processes as f64;
+    let (processes, threads) = (spread.processes as f64, spread.threads as f64);
+    let rows = config.batch_size as f64 / spread.ranks as f64;
     let part = rows / config.accumulate as f64;
     let row: f64 = shape.iter().map(|&n| n as f64).product();
     let activations = FLOAT * part * needs.activations;
@@ -99,16 +127,99 @@ pub fn check_within(
     } else {
         0.0
     };
-    let needed = COPIES * FLOAT * needs.parameters + (activations + batch).max(drawn);
-    if needed <= available {
-        return Ok(());
-    }
-    Err(MemoryError {
-        needed,
-        activations,
+    let ranks = processes * threads;
+    let copies = ranks * COPIES + WRITTEN;
+    let data = processes * data;
+    let activations = ranks * activations;
+    Budget {
+        work: "training",
+        way_out: "choose a smaller model, batch_size or sampling.count, a larger accumulate, or less \
+                  data",
         parameters: needs.parameters,
-        available,
-    })
+        activations,
+        data,
+        needed: copies * FLOAT * needs.parameters + data + (activations + ranks * batch).max(drawn),
+    }
+    .within(available)
+}
+
+/// Whether there is the memory for predicting `rows` rows of `shape` at once, beside `data` bytes of
+/// data; see [`check`].
+///
+/// # Errors
+///
+/// If there is not.
+pub fn check_forward(
+    network: &NetworkPlan,
+    shape: &[usize],
+    rows: usize,
+    data: f64,
+    device: &Device,
+) -> Result<(), MemoryError> {
+    match total().filter(|_| is_host(device)) {
+        Some(available) => check_forward_within(network, shape, rows, data, available),
+        None => Ok(()),
+    }
+}
+
+fn check_forward_within(
+    network: &NetworkPlan,
+    shape: &[usize],
+    rows: usize,
+    data: f64,
+    available: f64,
+) -> Result<(), MemoryError> {
+    let Some(needs) = needs(network, shape) else {
+        return Ok(());
+    };
+    let activations = FLOAT * rows as f64 * needs.forward;
+    Budget {
+        work: "this batch",
+        way_out: "choose a smaller --batch-size, or less data",
+        parameters: needs.parameters,
+        activations,
+        data,
+        needed: FLOAT * needs.parameters + activations + data,
+    }
+    .within(available)
+}
+
+/// What some work takes.
+struct Budget {
+    work: &'static str,
+    way_out: &'static str,
+    parameters: f64,
+    activations: f64,
+    data: f64,
+    needed: f64,
+}
+
+impl Budget {
+    fn within(self, available: f64) -> Result<(), MemoryError> {
+        if self.needed <= available {
+            return Ok(());
+        }
+        Err(MemoryError {
+            work: self.work,
+            way_out: self.way_out,
+            needed: self.needed,
+            activations: self.activations,
+            data: self.data,
+            parameters: self.parameters,
+            available,
+        })
+    }
+}
+
+/// What a network needs for rows of `shape`; nothing for rows it will be refused for.
+fn needs(network: &NetworkPlan, shape: &[usize]) -> Option<Needs> {
+    match (network, shape) {
+        (NetworkPlan::UNet(config), &[channels, height, width]) => {
+            Some(unet(config, channels, height as f64 * width as f64))
+        }
+        (NetworkPlan::Mlp(config), _) => Some(mlp(config)),
+        (NetworkPlan::UNet(_), _) => None,
+    }
 }
 
 /// A U-Net on images of so many channels and pixels. Blocks that are alike are counted, not visited,
@@ -124,11 +235,12 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
     let (first, last) = (channels[0], channels[channels.len() - 1]);
     let mut needs = Needs {
         parameters: temb * temb + 18.0 * image_channels as f64 * first,
-        activations: 0.0,
+        ..Needs::default()
     };
     // A residual block keeps the inputs of its two norms, which its convolutions read, and dropout's
     // mask. What is beside its input was kept on the way down.
     let mask = if config.dropout > 0.0 { 1.0 } else { 0.0 };
+    let mut largest = 0.0_f64;
     let mut blocks = |count: f64, [own, beside]: [f64; 2], output: f64, pixels: f64, attends| {
         let input = own + beside;
         let shortcut = if input == output { 0.0 } else { input * output };
@@ -140,6 +252,8 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
                 + 4.0 * attention * output);
         let block = own + output + mask * output + 6.0 * attention;
         needs.activations += count * pixels * block;
+        // The input, and what the first convolution makes of it.
+        largest = largest.max(pixels * (input + output));
     };
     for (level, &c) in channels.iter().enumerate() {
         let before = channels[level.saturating_sub(1)];
@@ -160,6 +274,7 @@ fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
     // Each level but the last is halved, each but the first doubled.
     let resampled: f64 = channels.windows(2).map(|c| c[0] * c[0] + c[1] * c[1]).sum();
     needs.parameters += 9.0 * resampled;
+    needs.forward = largest;
     needs
 }
 
@@ -169,17 +284,49 @@ fn mlp(config: &MlpConfig) -> Needs {
         // Two layers and the projection of time.
         parameters: 3.0 * hidden * hidden * layers,
         activations: 4.0 * hidden * layers,
+        forward: 2.0 * hidden,
     }
 }
 
-/// Bytes of memory of this machine, as Linux has them.
-fn total() -> Option<f64> {
+/// Bytes of memory that this process may use, as Linux tells: those of the machine, or the limit of a
+/// control group that it is in, whichever is less. Containers and schedulers set such limits.
+pub fn total() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024.0 * kib)
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = group_limit(&groups, Path::new("/sys/fs/cgroup"));
+    Some(limit.unwrap_or(f64::INFINITY).min(1024.0 * kib))
+}
+
+/// The least limit of memory among the control groups that `/proc/self/cgroup` lists and those they are
+/// in. `root` is where their file systems are mounted. Inside a container, the groups above its own are
+/// not there to be read.
+fn group_limit(groups: &str, root: &Path) -> Option<f64> {
+    let limits = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
+        // Version 2 has one hierarchy, of all controllers; version 1 has one for each.
+        let (folder, file) = if controllers.is_empty() {
+            (root.to_owned(), "memory.max")
+        } else if controllers.split(',').any(|name| name == "memory") {
+            (root.join("memory"), "memory.limit_in_bytes")
+        } else {
+            return None;
+        };
+        let group = folder.join(group.trim_start_matches('/'));
+        let limit = |group: &Path| {
+            let text = std::fs::read_to_string(group.join(file)).ok()?;
+            text.trim().parse::<f64>().ok() // "max" is no limit.
+        };
+        let above = group
+            .ancestors()
+            .take_while(|group| group.starts_with(&folder));
+        above.filter_map(limit).reduce(f64::min)
+    });
+    limits.reduce(f64::min)
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ trait Team {
     fn rank(&self) -> usize;
     fn size(&self) -> usize;
     fn local_rank(&self) -> usize;
+    fn local_size(&self) -> usize;
     fn gather(&self, values: &[f64]) -> Vec<f64>;
     fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>>;
     fn abort(&self, code: i32);
@@ -94,6 +95,11 @@ impl Ranks {
     /// devices.
     pub fn local_rank(&self) -> usize {
         self.team.as_ref().map_or(0, |team| team.local_rank())
+    }
+
+    /// How many ranks there are on this rank's machine.
+    pub fn local_size(&self) -> usize {
+        self.team.as_ref().map_or(1, |team| team.local_size())
     }
 
     /// Whether this is the one that writes.

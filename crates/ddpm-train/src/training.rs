@@ -11,6 +11,7 @@ use ddpm_train::device::Backend;
 use ddpm_train::diffusers::{self, Pretrained};
 use ddpm_train::fit::{self, Start};
 use ddpm_train::interrupt::{Interrupted, Stop};
+use ddpm_train::memory::Spread;
 use ddpm_train::plan::Plan;
 use ddpm_train::ranks::{Ranks, on_devices};
 use ddpm_train::terminal::say;
@@ -42,8 +43,12 @@ fn prepare(args: Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<Dataset>
         "--devices: of several processes each has one device"
     );
     let job = Job::new(args)?;
-    // Threads share the memory of their process, so that its rows are those of all of them.
-    let data = fit::load(&job.plan, ranks.size(), &devices[0])?;
+    let spread = Spread {
+        ranks: ranks.size() * devices.len(),
+        processes: ranks.local_size(),
+        threads: devices.len(),
+    };
+    let data = fit::load(&job.plan, spread, &devices[0])?;
     Ok((job, devices, data))
 }
 

@@ -124,18 +124,26 @@ const KEEP: Changes = &[("\nevery = 1\n", "\nevery = 2\nkeep_last = 2\n")];
 /// More threads that prepare batches, for the lives after the first.
 const WORKERS: Changes = &[("[data]\n", "[data]\nworkers = 3\n")];
 
-/// A run to torture.
+/// Something to torture: work in a folder of its own, killed and gone on with.
 pub(super) struct Case {
+    /// The recipe that it is made of.
     pub(super) recipe: &'static str,
-    /// Whether everything is on that a run has to remember.
-    pub(super) features: bool,
-    /// The configuration of its first life.
-    pub(super) first: String,
-    /// The same run's for the lives after.
-    pub(super) later: String,
+    /// The work, as the table shows it.
+    pub(super) work: &'static str,
+    /// The files that it needs, by name.
+    pub(super) files: Vec<(&'static str, String)>,
+    /// Commands that come before it, once.
+    pub(super) before: &'static [&'static str],
+    /// The command of its first life, without `--out FOLDER`.
+    pub(super) first: &'static str,
+    /// The command of the lives after, likewise.
+    pub(super) later: &'static str,
+    /// The file in its folder that the first life leaves as soon as there is something to go on with.
+    pub(super) begun: &'static str,
 }
 
-/// Every recipe as the program has it, small, plain and with features.
+/// Every recipe as the program has it, small: trained plainly and with features, and two of them
+/// sampled from.
 pub(super) fn cases(program: &Program, folder: &Path) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for recipe in &RECIPES {
@@ -150,20 +158,45 @@ pub(super) fn cases(program: &Program, folder: &Path) -> anyhow::Result<Vec<Case
         let all = [images, recipe.features, KEEP].into_iter();
         let rich = all.into_iter().try_fold(plain.clone(), changed);
         let rich = rich.with_context(context)?;
-        cases.push(Case {
-            recipe: recipe.name,
-            features: false,
-            later: plain.clone(),
-            first: plain,
-        });
-        cases.push(Case {
-            recipe: recipe.name,
-            features: true,
-            later: changed(rich.clone(), WORKERS).with_context(context)?,
-            first: rich,
-        });
+        let other_workers = changed(rich.clone(), WORKERS).with_context(context)?;
+        let name = recipe.name;
+        cases.push(training(name, "training", plain.clone(), plain.clone()));
+        cases.push(training(
+            name,
+            "training, all features",
+            rich,
+            other_workers,
+        ));
+        if ["digits", "swiss-roll"].contains(&name) {
+            cases.push(sampling(name, plain));
+        }
     }
     Ok(cases)
+}
+
+fn training(recipe: &'static str, work: &'static str, first: String, later: String) -> Case {
+    Case {
+        recipe,
+        work,
+        files: vec![("first.toml", first), ("later.toml", later)],
+        before: &[],
+        first: "train --config first.toml",
+        later: "train --config later.toml --resume",
+        begun: "config.toml",
+    }
+}
+
+/// Thirteen batches of samples, with everything that is written of them.
+fn sampling(recipe: &'static str, config: String) -> Case {
+    Case {
+        recipe,
+        work: "sampling",
+        files: vec![("first.toml", config)],
+        before: &["train --config first.toml --out trained"],
+        first: "sample --from trained --num 200 --steps 20 --raw --film",
+        later: "sample --from trained --num 200 --steps 20 --raw --film --resume",
+        begun: "samples.json",
+    }
 }
 
 /// A text with all the changes, each at the first place of its kind, which must be there.

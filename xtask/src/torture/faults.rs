@@ -9,6 +9,7 @@ use super::{
     cases::changed,
     kills,
     program::{Job, Outcome, Program},
+    streams,
 };
 use anyhow::{Context as _, ensure};
 use std::{
@@ -80,6 +81,14 @@ pub(super) fn inject(program: &Program, folder: &Path) -> anyhow::Result<Vec<Fau
         }));
     }
     Ok(faults)
+}
+
+/// Tries streams and signals, in a folder of their own below `folder`.
+pub(super) fn streams(program: &Program, folder: &Path) -> anyhow::Result<Vec<streams::Row>> {
+    eprintln!("streams and signals");
+    let bench = Bench::new(program, folder.join("streams"))?;
+    bench.ok("train --config tiny.toml --out trained")?;
+    streams::try_all(program, &bench.folder)
 }
 
 /// A folder to inject a fault in.

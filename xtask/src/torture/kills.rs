@@ -1,45 +1,36 @@
-//! SIGKILL at random instants: what is resumed to its end must be the run that was never killed.
+//! SIGKILL at random instants: what is resumed to its end must be the work that was never killed.
 
 use super::{cases::Case, program::Program, random::Random};
 use anyhow::Context as _;
-use std::{fs, path::Path, thread::sleep, time::Duration, time::Instant};
+use std::{collections::BTreeMap, fs, path::Path, thread::sleep, time::Duration, time::Instant};
 
-/// Kills that one run is to suffer. A life is on average a quarter of the whole run, its start
-/// included, so that most runs suffer as many.
+/// Kills that one work is to suffer. A life is on average a quarter of the whole work, its start
+/// included, so that most suffer as many.
 const PER_RUN: usize = 6;
 
-/// What came of killing one case's runs.
+/// What came of killing one case.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Kills {
     pub(super) recipe: &'static str,
-    pub(super) features: bool,
+    pub(super) work: &'static str,
     /// Processes killed before their end.
     pub(super) count: usize,
-    /// Of these, how many had a checkpoint in the making.
+    /// Of these, how many left a file or folder that was being written.
     pub(super) unfinished: usize,
-    /// Of these, how many had no checkpoint yet.
+    /// Of these, how many left nothing whole.
     pub(super) before: usize,
-    /// Most steps that a kill cost.
+    /// Most steps of a training that a kill cost.
     pub(super) lost: u64,
-    /// Runs that were brought to their end.
+    /// Works that were brought to their end.
     pub(super) runs: usize,
-    /// What differed from the run that was never killed.
+    /// What differed from the work that was never killed.
     pub(super) differences: Vec<String>,
 }
 
-/// What is compared of two runs.
-struct End {
-    /// What `ddpm check --hash` prints.
-    hash: String,
-    /// `metrics.jsonl` without what the clock says.
-    metrics: String,
-    /// The last grid of samples.
-    picture: Vec<u8>,
-    /// The names in its folders, hidden ones too.
-    files: Vec<String>,
-}
+/// What is compared of two works, by name.
+type Facts = BTreeMap<String, Vec<u8>>;
 
-/// Kills runs of a case, `count` times all in all, in a folder of their own.
+/// Kills a case's work, `count` times all in all, in a folder of its own.
 pub(super) fn kill(
     program: &Program,
     folder: &Path,
@@ -47,15 +38,19 @@ pub(super) fn kill(
     count: usize,
     random: &mut Random,
 ) -> anyhow::Result<Kills> {
-    fs::write(folder.join("first.toml"), &case.first)?;
-    fs::write(folder.join("later.toml"), &case.later)?;
+    for (name, text) in &case.files {
+        fs::write(folder.join(name), text)?;
+    }
+    for command in case.before {
+        program.succeed(folder, command)?;
+    }
     let begun = Instant::now();
-    program.succeed(folder, "train --config first.toml --out whole")?;
+    program.succeed(folder, &format!("{} --out whole", case.first))?;
     let longest = begun.elapsed() / 2;
-    let whole = End::of(program, folder, "whole")?;
+    let whole = facts(program, folder, "whole")?;
     let mut found = Kills {
         recipe: case.recipe,
-        features: case.features,
+        work: case.work,
         ..Kills::default()
     };
     while found.count < count {
@@ -64,12 +59,11 @@ pub(super) fn kill(
             fs::remove_dir_all(&run)?;
         }
         let end = count.min(found.count + PER_RUN);
-        while found.count < end && !live(program, folder, longest, random, &mut found)? {}
-        let mut job = program.start(folder, life(&run))?;
+        while found.count < end && !live(program, folder, case, longest, random, &mut found)? {}
+        let mut job = program.start(folder, &life(case, &run))?;
         job.wait()?.ends_with(0)?;
-        let ended = End::of(program, folder, "run")?;
         found.runs += 1;
-        let differences = whole.differences(&ended);
+        let differences = differences(&whole, &facts(program, folder, "run")?);
         if !differences.is_empty() {
             let (run, differences) = (found.runs, differences.join(", "));
             let text = format!("run {run}: {differences}");
@@ -81,35 +75,40 @@ pub(super) fn kill(
     Ok(found)
 }
 
-/// The arguments of a run's next life.
-fn life(run: &Path) -> &'static str {
-    if run.join("config.toml").exists() {
-        "train --config later.toml --out run --resume"
+/// The arguments of a work's next life.
+fn life(case: &Case, run: &Path) -> String {
+    let command = if run.join(case.begun).exists() {
+        case.later
     } else {
-        "train --config first.toml --out run"
-    }
+        case.first
+    };
+    format!("{command} --out run")
 }
 
 /// One life, killed after a random time; true if it came to its own end before, which is no kill.
 fn live(
     program: &Program,
     folder: &Path,
+    case: &Case,
     longest: Duration,
     random: &mut Random,
     found: &mut Kills,
 ) -> anyhow::Result<bool> {
     let run = folder.join("run");
-    let mut job = program.start(folder, life(&run))?;
+    let mut job = program.start(folder, &life(case, &run))?;
     sleep(longest.mul_f64(random.unit()));
     if !job.kill()? {
         job.wait()?.ends_with(0)?;
         return Ok(true);
     }
     found.count += 1;
-    let names = names(&run.join("checkpoints"))?;
-    let newest = names.iter().filter_map(|name| step(name)).max();
-    found.unfinished += usize::from(names.iter().any(|name| name.starts_with('.')));
-    found.before += usize::from(newest.is_none());
+    let checkpoints = names(&run.join("checkpoints"))?;
+    let images = names(&run.join("images"))?;
+    let newest = checkpoints.iter().filter_map(|name| step(name)).max();
+    let whole = newest.is_some() || images.iter().any(|name| !name.starts_with('.'));
+    let mut all = [checkpoints, images, names(&run)?].concat().into_iter();
+    found.unfinished += usize::from(all.any(|name| name.starts_with('.')));
+    found.before += usize::from(!whole);
     // The record is written before each checkpoint is begun, and says how far the run had come.
     let record = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
     let done = record.matches('\n').count() as u64;
@@ -143,35 +142,51 @@ fn without_clock(record: &str) -> String {
     record.lines().map(line).collect()
 }
 
-impl End {
-    fn of(program: &Program, folder: &Path, run: &str) -> anyhow::Result<Self> {
+/// What is compared of a work: the hash of a training's state, its record but for the clock, and the
+/// names of its checkpoints; of all other files, samples among them, every byte.
+fn facts(program: &Program, folder: &Path, run: &str) -> anyhow::Result<Facts> {
+    let mut facts = Facts::new();
+    let root = folder.join(run);
+    if root.join("checkpoints").exists() {
         let hash = program.succeed(folder, &format!("check {run} --hash"))?;
-        let run = folder.join(run);
-        let read = |name: &str| fs::read(run.join(name)).with_context(|| name.to_owned());
-        let metrics = String::from_utf8(read("metrics.jsonl")?)?;
-        let checkpoints = names(&run.join("checkpoints"))?;
-        let newest = checkpoints.last().context("no checkpoint")?;
-        let picture = read(&format!("samples/{newest}.png"))?;
-        let files = [names(&run)?, checkpoints, names(&run.join("samples"))?];
-        Ok(Self {
-            hash,
-            metrics: without_clock(&metrics),
-            picture,
-            files: files.concat(),
-        })
+        facts.insert("hash".into(), hash.into_bytes());
     }
+    for name in names(&root)? {
+        let path = root.join(&name);
+        match name.as_str() {
+            // The configuration of the lives after the first has other workers.
+            "config.toml" | "run.lock" => {
+                facts.insert(name, Vec::new());
+            }
+            "checkpoints" => {
+                facts.extend(names(&path)?.into_iter().map(|name| (name, Vec::new())));
+            }
+            "metrics.jsonl" => {
+                let record = fs::read_to_string(&path).with_context(|| name.clone())?;
+                facts.insert(name, without_clock(&record).into_bytes());
+            }
+            _ if path.is_dir() => {
+                for file in names(&path)? {
+                    let bytes = fs::read(path.join(&file)).with_context(|| file.clone())?;
+                    facts.insert(format!("{name}/{file}"), bytes);
+                }
+            }
+            _ => {
+                let bytes = fs::read(&path).with_context(|| name.clone())?;
+                facts.insert(name, bytes);
+            }
+        }
+    }
+    Ok(facts)
+}
 
-    /// What of another run is not as here.
-    fn differences(&self, other: &Self) -> Vec<String> {
-        let pairs = [
-            ("hash", self.hash == other.hash),
-            ("metrics", self.metrics == other.metrics),
-            ("picture", self.picture == other.picture),
-            ("files", self.files == other.files),
-        ];
-        let differ = pairs.into_iter().filter(|(_, same)| !same);
-        differ.map(|(what, _)| what.to_owned()).collect()
-    }
+/// The names of what is not alike.
+fn differences(a: &Facts, b: &Facts) -> Vec<String> {
+    let names: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+    let differ = names
+        .into_iter()
+        .filter(|name| a.get(*name) != b.get(*name));
+    differ.cloned().collect()
 }
 
 #[cfg(test)]
@@ -188,21 +203,18 @@ mod tests {
 
     #[test]
     fn each_difference_is_named() {
-        let end = || End {
-            hash: "a".into(),
-            metrics: "b".into(),
-            picture: vec![1],
-            files: vec!["step-00000001".into()],
+        let facts = |all: &[(&str, u8)]| -> Facts {
+            let all = all.iter();
+            all.map(|(name, byte)| ((*name).to_owned(), vec![*byte]))
+                .collect()
         };
-        assert_eq!(end().differences(&end()), Vec::<String>::new());
-        let other = End {
-            hash: "x".into(),
-            picture: vec![2],
-            files: Vec::new(),
-            ..end()
-        };
-        let expected = ["hash", "picture", "files"];
-        assert_eq!(end().differences(&other), expected);
+        let a = facts(&[("hash", 1), ("metrics.jsonl", 2), ("samples/1.png", 3)]);
+        assert_eq!(differences(&a, &a), Vec::<String>::new());
+        let b = facts(&[("hash", 9), ("metrics.jsonl", 2), ("samples/2.png", 3)]);
+        assert_eq!(
+            differences(&a, &b),
+            ["hash", "samples/1.png", "samples/2.png"]
+        );
     }
 
     #[test]

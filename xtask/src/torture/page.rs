@@ -1,23 +1,23 @@
 //! What was found, as tables to print and as `docs/faults.md`.
 
-use super::{Findings, faults::Fault, kills::Kills};
+use super::{Findings, faults::Fault, kills::Kills, streams};
 use std::fmt::Write as _;
 
-/// Both tables.
+/// All tables.
 pub(super) fn tables(findings: &Findings) -> String {
-    format!("{}\n{}", kills(&findings.kills), faults(&findings.faults))
+    let (kills, faults) = (kills(&findings.kills), faults(&findings.faults));
+    format!("{kills}\n{}\n{faults}", streams::table(&findings.streams))
 }
 
 /// A row a case, and their sum.
 fn kills(found: &[Kills]) -> String {
     let mut text = String::from(
-        "| recipe | features | kills | in a checkpoint's writing | before the first | runs | \
-         steps lost, at most | differences |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
+        "| recipe | work | kills | in the writing | before anything whole | works | steps lost, at \
+         most | differences |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
     );
     let mut total = Kills::default();
     for case in found {
-        let features = if case.features { "all" } else { "" };
-        row(&mut text, case.recipe, features, case);
+        row(&mut text, case.recipe, case.work, case);
         total.count += case.count;
         total.unfinished += case.unfinished;
         total.before += case.before;
@@ -29,7 +29,7 @@ fn kills(found: &[Kills]) -> String {
     text
 }
 
-fn row(text: &mut String, recipe: &str, features: &str, kills: &Kills) {
+fn row(text: &mut String, recipe: &str, work: &str, kills: &Kills) {
     let Kills {
         count,
         unfinished,
@@ -46,7 +46,7 @@ fn row(text: &mut String, recipe: &str, features: &str, kills: &Kills) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "| {recipe} | {features} | {count} | {unfinished} | {before} | {runs} | {lost} | \
+        "| {recipe} | {work} | {count} | {unfinished} | {before} | {runs} | {lost} | \
          {differences} |"
     );
 }
@@ -81,6 +81,7 @@ fn faults(found: &[Fault]) -> String {
 pub(super) fn page(findings: &Findings) -> String {
     let seconds = findings.time.as_secs();
     let (kills, faults) = (kills(&findings.kills), faults(&findings.faults));
+    let streams = streams::table(&findings.streams);
     format!(
         "\
 # Faults
@@ -115,15 +116,27 @@ the other by rounding, as two runs from the beginning would.
 
 ## Kills
 
-SIGKILL after a random part of a run's life, its start included; every recipe, made small, with data
-of the same shape, plain and with features: accumulation, dropout, mirrored rows, times drawn by their
-losses, learned variance (images), a warmup of rate and average, `keep_last`, and other workers after
-each resume. A checkpoint is taken every step, with features every two steps, so that many
-kills fall into the writing of one. A run suffers six kills, if it does not reach its end before, is
-brought to its end, and is compared with the one that was never killed: hash, record, last picture,
-names of all files. A kill that comes after the process's end is not counted.
+SIGKILL after a random part of the work, its start included. Trained is every recipe, made small, with
+data of the same shape, plain and with features: accumulation, dropout, mirrored rows, times drawn by
+their losses, learned variance (images), a warmup of rate and average, `keep_last`, and other workers
+after each resume. A checkpoint is taken every step, with features every two steps, so that many kills
+fall into the writing of one. Two of the runs are sampled from, `ddpm sample --raw --film`, 200 samples
+in thirteen batches. Each work suffers six kills, if it does not reach its end before. It is brought to
+its end with `--resume`, and compared with the work that was never killed: the hash of the training's
+state, the record but for the clock, and every byte of all pictures, samples and films, by the names of
+all files. A kill that comes after the process's end is not counted.
 
 {kills}
+## Streams and signals
+
+No write to a standard stream stops the work or makes the program panic. What cannot be written to
+standard error is lost. A failed write to standard output is an error, with exit code 1; a reader that has
+gone, as `head` does, ends the program quietly. SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask training, sampling
+and evaluation to stop: what is done is kept, the exit code is 128 and the signal's number, and a second
+signal ends the process at once. SIGHUP is ignored where the program was started with it ignored (`nohup`).
+SIGXFSZ does nothing: the write that caused it fails with an error that names the file.
+
+{streams}
 ## Faults
 
 Each is injected into a small run, with checkpoints every two or ten steps. What survives is resumed and

@@ -71,6 +71,24 @@ impl Program {
         finish(shell)
     }
 
+    /// The same, with redirections of a shell in which descriptor 4 is a pipe that nobody reads.
+    pub(super) fn run_redirected(
+        &self,
+        folder: &Path,
+        arguments: &str,
+        redirections: &str,
+    ) -> anyhow::Result<Outcome> {
+        let program = self.path.display();
+        // The pipe is a named one whose only reader has gone once both ends were opened.
+        let script = format!(
+            "mkfifo pipe; exec 3<>pipe 4>pipe 3<&-; rm pipe; exec '{program}' {arguments} {redirections}"
+        );
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(folder);
+        shell.stdin(Stdio::null());
+        finish(shell)
+    }
+
     /// Runs it to its end, which must be a good one; what it wrote to standard output.
     pub(super) fn succeed(&self, folder: &Path, arguments: &str) -> anyhow::Result<String> {
         let outcome = self.run(folder, arguments)?;
@@ -115,7 +133,7 @@ impl Outcome {
     }
 }
 
-fn last_line(said: &str) -> &str {
+pub(super) fn last_line(said: &str) -> &str {
     said.lines().last().unwrap_or("it said nothing")
 }
 

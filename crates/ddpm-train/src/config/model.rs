@@ -25,7 +25,7 @@ pub enum Model {
     reason = "as in UNetConfig"
 )]
 pub struct UNet {
-    pub channels: Vec<usize>,
+    pub block_out_channels: Vec<usize>,
     pub attention: Vec<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_attention: Option<Vec<bool>>,
@@ -89,7 +89,7 @@ impl UNet {
         UNetConfig {
             in_channels: channels,
             out_channels: channels,
-            block_out_channels: unet.channels,
+            block_out_channels: unet.block_out_channels,
             layers_per_block: unet.layers_per_block,
             attention: unet.attention,
             up_attention: unet.up_attention,
@@ -115,7 +115,7 @@ impl UNet {
 impl From<UNetConfig> for UNet {
     fn from(config: UNetConfig) -> Self {
         Self {
-            channels: config.block_out_channels,
+            block_out_channels: config.block_out_channels,
             attention: config.attention,
             up_attention: config.up_attention,
             mid_attention: config.mid_attention,

@@ -174,6 +174,15 @@ impl Dataset {
         values / self.row_len()
     }
 
+    /// Bytes of memory that the rows take.
+    pub fn bytes(&self) -> usize {
+        match &self.values {
+            Values::Bytes { values, .. } => values.len(),
+            Values::Words(values) => 2 * values.len(),
+            Values::Floats(values) => 4 * values.len(),
+        }
+    }
+
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

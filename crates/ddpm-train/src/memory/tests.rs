@@ -34,36 +34,103 @@ fn parameters_are_those_of_the_networks() {
     }
 }
 
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Whether a recipe, changed, can be trained on CIFAR-10's shape in so many bytes.
+fn within(
+    change: impl FnOnce(&mut Config),
+    data: f64,
+    spread: Spread,
+    available: f64,
+) -> Result<(), MemoryError> {
+    check_within(
+        &plan("cifar10", change),
+        &[3, 32, 32],
+        data,
+        spread,
+        available,
+    )
+}
+
 #[test]
 fn what_cannot_be_is_refused_with_both_numbers() {
-    let shape = [3, 32, 32];
-    let machine = 8.0 * (1_u64 << 30) as f64;
-    assert_eq!(
-        check_within(&plan("digits", |_| ()), &[1, 8, 8], 1, machine),
-        Ok(())
-    );
-    assert!(check(&plan("digits", |_| ()), &[1, 8, 8], 1, &Device::flex()).is_ok());
-    let wide = |config: &mut Config| {
+    let digits = plan("digits", |_| ());
+    assert!(check(&digits, &[1, 8, 8], 0.0, Spread::ALONE, &Device::flex()).is_ok());
+    let refused =
+        |change: &dyn Fn(&mut Config)| within(change, 0.0, Spread::ALONE, 8.0 * GIB).unwrap_err();
+    let wide = refused(&|config| {
         if let Model::UNet(unet) = &mut config.model {
-            unet.channels = vec![1 << 20; 4];
+            unet.block_out_channels = vec![1 << 20; 4];
         }
-    };
-    let error = check_within(&plan("cifar10", wide), &shape, 1, machine).unwrap_err();
-    assert!(error.needed > 1e15, "{error}");
-    let error = check_within(
-        &plan("cifar10", |c| c.batch_size = 4096),
-        &shape,
-        1,
-        machine,
-    );
-    let error = error.unwrap_err().to_string();
-    assert!(error.contains("8.0 GiB"), "{error}");
-    let pictures = |c: &mut Config| c.sampling.count = usize::MAX / 16;
-    let error = check_within(&plan("cifar10", pictures), &shape, 1, machine).unwrap_err();
-    assert!(error.to_string().contains("sampling.count"), "{error}");
+    });
+    assert!(wide.needed > 1e15, "{wide}");
+    let large = refused(&|config| config.batch_size = 4096).to_string();
+    assert!(large.contains("8.0 GiB"), "{large}");
+    let pictures = refused(&|config| config.sampling.count = usize::MAX / 16).to_string();
+    assert!(pictures.contains("sampling.count"), "{pictures}");
     let parts = |config: &mut Config| (config.batch_size, config.accumulate) = (4096, 4096);
-    assert_eq!(
-        check_within(&plan("cifar10", parts), &shape, 1, machine),
-        Ok(())
-    );
+    assert_eq!(within(parts, 0.0, Spread::ALONE, 8.0 * GIB), Ok(()));
+}
+
+/// The least memory in which CIFAR-10's network can be trained.
+fn least(data: f64, spread: Spread) -> f64 {
+    within(|_| (), data, spread, 0.0).unwrap_err().needed
+}
+
+/// Numbers from the definition: 35.7 million weights, 5 copies a rank and 4 for the checkpoint.
+#[test]
+fn data_and_ranks_are_counted() {
+    let alone = least(0.0, Spread::ALONE);
+    assert_eq!(least(3.0 * GIB, Spread::ALONE), alone + 3.0 * GIB);
+    // Two threads halve the batch, and have their own weights.
+    let threads = Spread {
+        ranks: 2,
+        processes: 1,
+        threads: 2,
+    };
+    let weights = 4.0 * 35.7e6;
+    let more = least(3.0 * GIB, threads) - alone - 3.0 * GIB;
+    assert!((more / (5.0 * weights) - 1.0).abs() < 0.02, "{more}");
+    // Two processes of one machine read the data twice.
+    let processes = Spread {
+        processes: 2,
+        threads: 1,
+        ..threads
+    };
+    assert_eq!(least(3.0 * GIB, processes), least(6.0 * GIB, threads));
+    // Processes of two machines do not share memory.
+    let machines = Spread {
+        processes: 1,
+        ..processes
+    };
+    assert!(least(0.0, machines) < alone);
+}
+
+#[test]
+fn a_large_batch_of_samples_is_refused() {
+    let network = plan("cifar10", |_| ()).network;
+    let check = |rows| check_forward_within(&network, &[3, 32, 32], rows, 0.0, 8.0 * GIB);
+    assert_eq!(check(16), Ok(()));
+    let error = check(100_000).unwrap_err().to_string();
+    assert!(error.contains("--batch-size"), "{error}");
+}
+
+/// A container's limit counts, as do those of the groups that it is in; "max" is none.
+#[test]
+fn limits_of_control_groups_are_found() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let write = |group: &str, file: &str, text: &str| {
+        let folder = root.join(group);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file), text).unwrap();
+    };
+    write("a", "memory.max", "3000\n");
+    write("a/b", "memory.max", "max\n");
+    write("memory/job", "memory.limit_in_bytes", "2000\n");
+    assert_eq!(group_limit("0::/a/b\n", root), Some(3000.0));
+    let both = "4:cpu,memory:/job\n0::/a/b\n";
+    assert_eq!(group_limit(both, root), Some(2000.0));
+    assert_eq!(group_limit("0::/\n", root), None);
+    assert_eq!(group_limit("1:cpu:/a\n", root), None);
 }

@@ -141,6 +141,10 @@ impl Team for Member {
         self.rank
     }
 
+    fn local_size(&self) -> usize {
+        self.size
+    }
+
     fn gather(&self, values: &[f64]) -> Vec<f64> {
         let all = self.meeting.numbers.swap(self.rank, values.to_vec());
         all.iter()

@@ -42,6 +42,10 @@ impl Team for World {
         number(self.all.split_shared(self.all.rank()).rank())
     }
 
+    fn local_size(&self) -> usize {
+        number(self.all.split_shared(self.all.rank()).size())
+    }
+
     fn gather(&self, values: &[f64]) -> Vec<f64> {
         let mut all = vec![0.0; values.len() * self.size()];
         self.all.all_gather_into(values, &mut all[..]);
