@@ -15,8 +15,7 @@ pub enum Signal {
     Int,
     /// What `kill`, schedulers and a machine that shuts down send.
     Term,
-    /// The terminal was closed. It is not listened to where the program was started with this signal
-    /// ignored, as `nohup` does.
+    /// The terminal was closed.
     #[cfg(unix)]
     Hup,
     /// What schedulers send some time before they end a job.
@@ -86,7 +85,8 @@ pub struct Stop {
 
 impl Stop {
     /// Listens for [every signal](Signal::ALL). The first one asks. The second one, of any kind, ends
-    /// the process at once with its [exit code](Signal::exit_code).
+    /// the process at once with its [exit code](Signal::exit_code). A signal that the program was started
+    /// with ignored stays ignored, as `nohup` wants for SIGHUP.
     ///
     /// SIGXFSZ, which the system sends beside a write beyond a limit of file sizes, does nothing: the
     /// write fails with an error that names the file, as it does on a full disk.

@@ -71,6 +71,11 @@ pub(crate) fn start_command(folder: &Path, command: &mut Command) -> Running {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(folder.join("said")).unwrap());
+    spawn(command)
+}
+
+/// Starts a command that says what it says elsewhere.
+pub(crate) fn spawn(command: &mut Command) -> Running {
     Running(command.spawn().unwrap())
 }
 
@@ -111,7 +116,7 @@ pub(crate) fn send(child: &Child, signals: &[&str]) {
 #[cfg(unix)]
 #[test]
 fn a_signal_saves_the_run_and_names_the_way_back() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("USR1", 138)] {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         endless(folder);
