@@ -182,7 +182,7 @@ impl Inputs {
                 .squeeze_dim(0)
         };
         let x = self.noise.clone();
-        let reverse = Reverse::new(denoiser, scheduler.sampler, &trajectory, x, z);
+        let reverse = Reverse::new(denoiser, scheduler.sampler, &trajectory, x, z)?;
         Ok(reverse.last().ok_or("no steps")?.x)
     }
 }

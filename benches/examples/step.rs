@@ -182,7 +182,7 @@ impl Race {
             denoiser: predictor,
             clip: Clip::UNIT,
         };
-        let reverse = Reverse::new(denoiser, sampler, &trajectory, x, z);
+        let reverse = Reverse::new(denoiser, sampler, &trajectory, x, z)?;
         Ok(reverse.map(|state| state.x))
     }
 

@@ -19,6 +19,9 @@ pub enum ClipError {
     /// The bound is no size.
     #[error("the bound of x̂₀ must be in (0, ∞), not {0}")]
     Bound(f64),
+    /// The largest bound of a dynamic clip is below its least, which is 1.
+    #[error("the largest bound of x̂₀ must be in [1, ∞), not {0}")]
+    Maximum(f64),
     /// The quantile is no share.
     #[error("the quantile {0} of |x̂₀| is outside [0, 1]")]
     Quantile(f64),
@@ -34,8 +37,12 @@ impl Clip {
     ///
     /// Unless 0 < r < ∞.
     pub fn to(range: f64) -> Result<Self, ClipError> {
-        check_bound(range)?;
-        Ok(Self(Rule::Fixed { range }))
+        // NaN is no bound either.
+        if range > 0.0 && range.is_finite() {
+            Ok(Self(Rule::Fixed { range }))
+        } else {
+            Err(ClipError::Bound(range))
+        }
     }
 
     /// Dynamic thresholding (Saharia et al. 2022, §2.3): with s the `quantile` of |x̂₀| over a
@@ -46,14 +53,15 @@ impl Clip {
     ///
     /// # Errors
     ///
-    /// Unless 0 ≤ `quantile` ≤ 1 and 0 < `max` < ∞.
+    /// Unless 0 ≤ `quantile` ≤ 1 and 1 ≤ `max` < ∞.
     pub fn dynamic(quantile: f64, max: f64) -> Result<Self, ClipError> {
-        check_bound(max)?;
-        if (0.0..=1.0).contains(&quantile) {
-            Ok(Self(Rule::Dynamic { quantile, max }))
-        } else {
-            Err(ClipError::Quantile(quantile))
+        if !(1.0..f64::INFINITY).contains(&max) {
+            return Err(ClipError::Maximum(max));
         }
+        if !(0.0..=1.0).contains(&quantile) {
+            return Err(ClipError::Quantile(quantile));
+        }
+        Ok(Self(Rule::Dynamic { quantile, max }))
     }
 
     /// `x0: [B, …]`, one sample a row, clipped.
@@ -72,21 +80,13 @@ impl Clip {
     }
 }
 
-/// NaN is no bound either.
-fn check_bound(bound: f64) -> Result<(), ClipError> {
-    if bound > 0.0 && bound.is_finite() {
-        Ok(())
-    } else {
-        Err(ClipError::Bound(bound))
-    }
-}
-
 /// The quantile of each row of `[B, …]`, shaped `[B, 1, …]`.
 fn quantile_of_each<const D: usize>(x: Tensor<D>, quantile: f64) -> Tensor<D> {
     let mut shape = [1; D];
     shape[0] = x.dims()[0];
     let row: usize = x.dims()[1..].iter().product();
     let sorted = x.reshape([shape[0], row]).sort(1);
+    assert!(row > 0, "a row without elements has no quantile");
     let last = row - 1;
     let place = quantile * last as f64;
     #[expect(

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseSchedule, Timestep, Transition};
 
-use crate::per_row;
+use crate::rows::{assert_fits, assert_like, per_row};
 
 /// Draws from the marginal q(x_t | x₀): x_t = a_t·x₀ + b_t·ε, each row at its own time.
 ///
@@ -15,7 +15,8 @@ use crate::per_row;
 ///
 /// # Panics
 ///
-/// If the shapes of `x0` and `eps` differ, or there are not B times.
+/// If `x0` and `eps` differ in shape or dtype, or there are not B times. If a_t or b_t is not
+/// finite in that dtype, which no time of an [`Objective`](ddpm_schedule::Objective) is in f32.
 pub fn diffuse<const D: usize>(
     x0: Tensor<D>,
     eps: Tensor<D>,
@@ -23,9 +24,9 @@ pub fn diffuse<const D: usize>(
     t: &[Timestep],
 ) -> Tensor<D> {
     assert_eq!(x0.dims()[0], t.len(), "diffuse needs one time per row");
-    let device = x0.device();
-    let a = per_row(t.iter().map(|&t| schedule.level(t).signal()), &device);
-    let b = per_row(t.iter().map(|&t| schedule.level(t).noise()), &device);
+    assert_like("eps", &eps, &x0);
+    let a = per_row(t.iter().map(|&t| schedule.level(t).signal()), &x0);
+    let b = per_row(t.iter().map(|&t| schedule.level(t).noise()), &x0);
     x0 * a + eps * b
 }
 
@@ -37,11 +38,14 @@ pub fn diffuse<const D: usize>(
 ///
 /// # Panics
 ///
-/// If the shapes of `x_s` and `z` differ.
+/// If `x_s` and `z` differ in shape or dtype, or a coefficient is not finite in that dtype.
 pub fn transition<const D: usize>(
     x_s: Tensor<D>,
     z: Tensor<D>,
     transition: Transition,
 ) -> Tensor<D> {
+    assert_like("z", &z, &x_s);
+    assert_fits(transition.signal, &x_s);
+    assert_fits(transition.variance.sqrt(), &x_s);
     x_s * transition.signal + z * transition.variance.sqrt()
 }

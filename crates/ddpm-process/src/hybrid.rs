@@ -6,8 +6,9 @@ use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective, Timestep, bound};
 
 use crate::denoiser::denoised;
-use crate::loss::{network_time, regression, row_mean};
-use crate::{diffuse, per_row};
+use crate::diffuse;
+use crate::loss::{regression, row_mean};
+use crate::rows::{assert_dtype, assert_shape, network_time, per_row};
 
 /// The weight of L_vlb in L_hybrid (Nichol & Dhariwal 2021, §3.1).
 const LAMBDA: f64 = 0.001;
@@ -42,7 +43,9 @@ pub enum Decoder {
 ///
 /// # Panics
 ///
-/// If shapes disagree or there are not B times.
+/// If `eps` differs from `x0` in shape or dtype, the output's shape is not that of `x_t` with twice
+/// the channels or its dtype another, there are not B times, or the largest value of
+/// [`Decoder::Bins`] is 0.
 pub fn hybrid_loss<const D: usize>(
     network: impl FnOnce(Tensor<D>, Tensor<1>) -> Tensor<D>,
     objective: &Objective,
@@ -53,9 +56,9 @@ pub fn hybrid_loss<const D: usize>(
 ) -> Tensor<1> {
     let schedule = objective.schedule();
     let x_t = diffuse(x0.clone(), eps.clone(), schedule, t);
-    let output = network(x_t.clone(), network_time(t, &x0));
+    let output = network(x_t.clone(), network_time(t.iter().copied(), &x0));
     let (output, share) = heads(output, &x_t);
-    let share = share.expect("the network has no variance head");
+    let share = share.expect("the network's output has no second half, the variance's");
 
     let levels = t.iter().map(|&t| schedule.level(t));
     let x0_hat = denoised(objective, x_t, output.clone().detach(), levels);
@@ -66,12 +69,24 @@ pub fn hybrid_loss<const D: usize>(
 
 /// The two halves of a network's output for `x_t`: the prediction, and v = (o + 1)/2 if there is a
 /// second half.
+///
+/// # Panics
+///
+/// If the output has neither the shape of `x_t` nor that with twice the channels (axis 1), or
+/// another dtype.
 pub(crate) fn heads<const D: usize>(
     output: Tensor<D>,
     x_t: &Tensor<D>,
 ) -> (Tensor<D>, Option<Tensor<D>>) {
-    let channels = x_t.dims().get(1).copied();
-    let Some(channels) = channels.filter(|c| output.dims()[1] == 2 * c) else {
+    assert_dtype("the network's output", &output, x_t.dtype());
+    let mut shape = x_t.dims();
+    let channels = shape.get(1).copied();
+    let channels = channels.filter(|c| output.dims()[1] == 2 * c);
+    if let Some(channels) = channels {
+        shape[1] = 2 * channels;
+    }
+    assert_shape("the network's output", &output, shape);
+    let Some(channels) = channels else {
         return (output, None);
     };
     let o = output.clone().narrow(1, channels, channels);
@@ -90,20 +105,20 @@ fn bound_terms<const D: usize>(
     share: Tensor<D>,
     t: &[Timestep],
 ) -> Tensor<1> {
-    let device = x0.device();
     let schedule = objective.schedule();
     let is_first = |t: &Timestep| schedule.previous(*t) == NoiseLevel::CLEAN;
     let span = t.iter().map(|&t| schedule.learned_variance(t).span());
-    // The weight at t = 1, where s is clean, would be infinite; its row is replaced below.
-    let weight = t.iter().map(|t| match schedule.previous(*t) {
+    // The weight at t = 1, where s is clean, would be infinite; its row is replaced below. Its
+    // root multiplies before the square, which alone can be infinite where the weight is small.
+    let root = t.iter().map(|t| match schedule.previous(*t) {
         NoiseLevel::CLEAN => 0.0,
-        s => bound::snr_weight(schedule.level(*t), s),
+        s => bound::snr_weight(schedule.level(*t), s).sqrt(),
     });
-    let growth = share * per_row(span, &device);
+    let growth = share * per_row(span, &x0);
     let error = x0.clone() - x0_hat;
     let shrink = growth.clone().neg().exp();
     let spread = (shrink.clone() - 1.0 + growth.clone()) * 0.5;
-    let shift = error.clone().square() * per_row(weight, &device) * shrink;
+    let shift = (error.clone() * per_row(root, &x0)).square() * shrink;
     let kl = row_mean(spread + shift);
     if !t.iter().any(is_first) {
         return kl;
@@ -112,10 +127,14 @@ fn bound_terms<const D: usize>(
     let start = t
         .iter()
         .map(|&t| schedule.learned_variance(t).log_beta_tilde);
-    let log_variance = growth + per_row(start, &device);
-    let nll = row_mean(decoder.nll(x0, error, log_variance));
-    let first = t.iter().map(|t| f64::from(u8::from(is_first(t))));
-    let first = per_row::<1>(first, &device);
+    let log_variance = growth + per_row(start, &x0);
+    let first = || t.iter().map(|t| f64::from(u8::from(is_first(t))));
+    // The other rows get the decoder's Gaussian of variance 1 around x₀, for their own may
+    // overflow, and infinity times 0 would be NaN.
+    let of_first: Tensor<D> = per_row(first(), &x0);
+    let first: Tensor<1> = per_row(first(), &x0);
+    let nll = decoder.nll(x0, error * of_first.clone(), log_variance * of_first);
+    let nll = row_mean(nll);
     kl * (first.clone().neg() + 1.0) + nll * first
 }
 
@@ -136,6 +155,7 @@ impl Decoder {
         let Self::Bins { max } = self else {
             return density;
         };
+        assert!(max > 0, "the largest of the values 0..=max must be above 0");
         let half = f64::from(max).recip();
         let reach = precision * half;
         // Φ at x₀ ± 1/max, which the first and the last value extend to ∓∞.

@@ -24,6 +24,7 @@ mod loss;
 mod noise;
 pub mod oracle;
 mod reverse;
+mod rows;
 
 pub use clip::{Clip, ClipError};
 pub use ddpm_schedule as schedule;
@@ -33,17 +34,3 @@ pub use hybrid::{Decoder, hybrid_loss};
 pub use loss::training_loss;
 pub use noise::{NoiseStream, RowRng};
 pub use reverse::{Reverse, State};
-
-use hybrid::heads;
-
-use burn::tensor::{Device, Tensor, TensorData};
-
-/// One number a row, shaped `[B, 1, …]` so that it broadcasts over the rows of a `[B, …]` tensor.
-fn per_row<const D: usize>(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<D> {
-    // The schedule is f64; only the finished coefficient is rounded to the tensor's f32.
-    #[allow(clippy::cast_possible_truncation)]
-    let values: Vec<f32> = values.map(|v| v as f32).collect();
-    let mut shape = [1; D];
-    shape[0] = values.len();
-    Tensor::from_data(TensorData::new(values, shape), device)
-}

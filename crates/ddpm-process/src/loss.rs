@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use ddpm_schedule::{Objective, Timestep};
 
-use crate::{diffuse, per_row};
+use crate::diffuse;
+use crate::rows::{assert_like, network_time, per_row};
 
 /// The loss of each row: w_t · mean((target − f(x_t, t))²), shape `[B]`.
 ///
@@ -13,13 +14,14 @@ use crate::{diffuse, per_row};
 /// eq. 14). A pure function: its mean is what gradient descent is run on.
 ///
 /// * `network`: f(x_t, t) with `x_t: [B, …]`, `t: [B]` holding t − 1 (what published checkpoints
-///   are fed), returning a tensor shaped like `x_t`;
+///   are fed) in the dtype of `x_t`, f32 if that has 16 bits; it returns a tensor shaped like
+///   `x_t`;
 /// * `x0`, `eps`: `[B, …]`, `eps` standard normal;
 /// * `t`: B times of the objective's schedule.
 ///
 /// # Panics
 ///
-/// If shapes disagree or there are not B times.
+/// If `eps` or the network's output differs from `x0` in shape or dtype, or there are not B times.
 pub fn training_loss<const D: usize>(
     network: impl FnOnce(Tensor<D>, Tensor<1>) -> Tensor<D>,
     objective: &Objective,
@@ -28,14 +30,8 @@ pub fn training_loss<const D: usize>(
     t: &[Timestep],
 ) -> Tensor<1> {
     let x_t = diffuse(x0.clone(), eps.clone(), objective.schedule(), t);
-    let output = network(x_t, network_time(t, &x0));
+    let output = network(x_t, network_time(t.iter().copied(), &x0));
     regression(objective, output, x0, eps, t)
-}
-
-/// t − 1 of each row, on the device of `like`.
-pub(crate) fn network_time<const D: usize>(t: &[Timestep], like: &Tensor<D>) -> Tensor<1> {
-    let inputs = t.iter().map(|t| f64::from(t.network_input()));
-    per_row(inputs, &like.device())
 }
 
 /// w_t · mean((p·x₀ + q·ε − output)²) of each row.
@@ -46,12 +42,12 @@ pub(crate) fn regression<const D: usize>(
     eps: Tensor<D>,
     t: &[Timestep],
 ) -> Tensor<1> {
-    let device = x0.device();
+    assert_like("the network's output", &output, &x0);
     let schedule = objective.schedule();
     let target = |t: &Timestep| objective.parametrization().target(schedule.level(*t));
-    let p = per_row(t.iter().map(|t| target(t).x0), &device);
-    let q = per_row(t.iter().map(|t| target(t).eps), &device);
-    let weight = per_row::<1>(t.iter().map(|&t| objective.weight(t)), &device);
+    let p = per_row(t.iter().map(|t| target(t).x0), &x0);
+    let q = per_row(t.iter().map(|t| target(t).eps), &x0);
+    let weight = per_row(t.iter().map(|&t| objective.weight(t)), &x0);
     let error = x0 * p + eps * q - output;
     row_mean(error.square()) * weight
 }

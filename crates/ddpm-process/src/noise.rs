@@ -1,7 +1,7 @@
 //! Reproducible randomness: what is drawn depends on which sample asks, never on who else is
 //! in its batch.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorCreationOptions, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -43,7 +43,8 @@ impl NoiseStream {
         RowRng { rng }
     }
 
-    /// Standard normal noise of the given shape `[B, …]`, row i for sample `samples[i]` at `step`.
+    /// Standard normal noise of the given shape `[B, …]`, row i for sample `samples[i]` at `step`:
+    /// on a `&device` in its default dtype, or on `(&device, x.dtype())` for an x of another.
     ///
     /// # Panics
     ///
@@ -53,7 +54,7 @@ impl NoiseStream {
         samples: &[u64],
         step: u32,
         shape: [usize; D],
-        device: &Device,
+        options: impl Into<TensorCreationOptions>,
     ) -> Tensor<D> {
         assert_eq!(samples.len(), shape[0], "one sample index per row");
         let row: usize = shape[1..].iter().product();
@@ -61,7 +62,7 @@ impl NoiseStream {
         for (&sample, out) in samples.iter().zip(values.chunks_exact_mut(row.max(1))) {
             self.row(sample, step).fill_normal(out);
         }
-        Tensor::from_data(TensorData::new(values, shape), device)
+        Tensor::from_data(TensorData::new(values, shape), options)
     }
 }
 
@@ -104,9 +105,14 @@ impl RowRng {
     }
 
     /// Fills `out` with 1/(1 − p) where a value is kept and 0 where it is dropped: an inverted
-    /// dropout mask. `p` in [0, 1) is rounded to a multiple of 2⁻³².
+    /// dropout mask. `p` is rounded to a multiple of 2⁻³².
+    ///
+    /// # Panics
+    ///
+    /// Unless 0 ≤ `p` < 1.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn fill_dropout(&mut self, p: f64, out: &mut [f32]) {
+        assert!((0.0..1.0).contains(&p), "dropout of {p} is outside [0, 1)");
         let dropped = (p * 4_294_967_296.0) as u32;
         let kept = (1.0 / (1.0 - p)) as f32;
         for value in out {

@@ -8,7 +8,7 @@ use std::fmt;
 use burn::tensor::{Tensor, TensorData};
 use ddpm_schedule::{NoiseLevel, Visit};
 
-use crate::Denoiser;
+use crate::{Denoiser, Prediction};
 
 /// One Gaussian of a [`Mixture`].
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,8 @@ pub struct Component {
     pub covariance: Vec<f64>,
 }
 
-/// What is wrong with the components of a mixture. The index is that of the component.
+/// What is wrong with the components of a mixture, or with one at some level. The index is that of
+/// the component.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MixtureError {
@@ -33,6 +34,9 @@ pub enum MixtureError {
     Size(usize),
     /// The covariance is not finite, not symmetric, or negative in some direction.
     Covariance(usize),
+    /// The covariance a²Σ + b²I of x is singular: too little noise b for a Σ that is flat in some
+    /// direction.
+    Singular(usize, f64),
 }
 
 impl fmt::Display for MixtureError {
@@ -50,6 +54,11 @@ impl fmt::Display for MixtureError {
             Self::Covariance(k) => {
                 write!(f, "component {k}: the covariance is that of no Gaussian")
             }
+            Self::Singular(k, noise) => write!(
+                f,
+                "component {k}: with a noise of {noise:.2e} the covariance of x is singular in double \
+                 precision, for its own is flat in some direction"
+            ),
         }
     }
 }
@@ -114,53 +123,65 @@ impl Mixture {
     ///
     /// Σ_k γ_k·(μ_k + a·Σ_k·C_k⁻¹·(x − a·μ_k)) with C_k = a²·Σ_k + b²·I and γ_k ∝ w_k·N(x; a·μ_k, C_k).
     ///
+    /// # Errors
+    ///
+    /// If a C_k is singular in double precision ([`MixtureError::Singular`]): a Σ_k that is flat
+    /// in some direction, a point for one, needs noise of about 10⁻⁸ of its width.
+    ///
     /// # Panics
     ///
-    /// If `x` has not d numbers, or the level has no noise, where x is x₀ itself.
-    pub fn posterior_mean(&self, x: &[f64], level: NoiseLevel) -> Vec<f64> {
-        let noisy = self.noisy(level);
-        posterior_mean(&noisy, x, level.signal())
+    /// If `x` has not d numbers.
+    pub fn posterior_mean(&self, x: &[f64], level: NoiseLevel) -> Result<Vec<f64>, MixtureError> {
+        let noisy = self.noisy(level)?;
+        Ok(posterior_mean(&noisy, x, level.signal()))
     }
 
     /// ln p(x) of the marginal at `level`, in nats.
     ///
+    /// # Errors
+    ///
+    /// As of [`posterior_mean`](Self::posterior_mean).
+    ///
     /// # Panics
     ///
-    /// As [`posterior_mean`](Self::posterior_mean).
-    pub fn log_density(&self, x: &[f64], level: NoiseLevel) -> f64 {
-        let noisy = self.noisy(level);
-        log_sum(&noisy.iter().map(|k| k.log_density(x)).collect::<Vec<_>>())
+    /// If `x` has not d numbers.
+    pub fn log_density(&self, x: &[f64], level: NoiseLevel) -> Result<f64, MixtureError> {
+        let noisy = self.noisy(level)?;
+        let logs: Vec<f64> = noisy.iter().map(|k| k.log_density(x)).collect();
+        Ok(log_sum(&logs))
     }
 
-    fn noisy(&self, level: NoiseLevel) -> Vec<Noisy<'_>> {
-        assert!(
-            level.noise() > 0.0,
-            "without noise there is nothing to denoise"
-        );
-        let components = self.components.iter();
+    fn noisy(&self, level: NoiseLevel) -> Result<Vec<Noisy<'_>>, MixtureError> {
+        let components = self.components.iter().enumerate();
         components
-            .map(|component| Noisy::new(component, level))
+            .map(|(k, component)| {
+                let singular = MixtureError::Singular(k, level.noise());
+                Noisy::new(component, level).ok_or(singular)
+            })
             .collect()
     }
 }
 
 impl<'a> Noisy<'a> {
-    fn new(component: &'a Component, level: NoiseLevel) -> Self {
+    /// `None` if C is singular.
+    fn new(component: &'a Component, level: NoiseLevel) -> Option<Self> {
         let (a, b) = (level.signal(), level.noise());
         let d = component.mean.len();
         let mut factor: Vec<f64> = component.covariance.iter().map(|c| a * a * c).collect();
         for i in 0..d {
             factor[i * d + i] += b * b;
         }
-        cholesky(&mut factor, d);
+        if !cholesky(&mut factor, d) {
+            return None;
+        }
         let half_log_det: f64 = (0..d).map(|i| libm::log(factor[i * d + i])).sum();
         let half_log_2pi = 0.5 * libm::log(std::f64::consts::TAU);
-        Self {
+        Some(Self {
             component,
             mean: component.mean.iter().map(|m| a * m).collect(),
             factor,
             log_weight: libm::log(component.weight) - half_log_det - d as f64 * half_log_2pi,
-        }
+        })
     }
 
     /// L⁻¹·(x − m).
@@ -244,19 +265,20 @@ fn is_covariance(c: &[f64], d: usize) -> bool {
     symmetric && largest.is_finite() && cholesky(&mut shifted, d)
 }
 
-/// Rows may have any shape of d elements. It computes on the host, in f64.
+/// Rows may have any shape of d elements. It computes on the host, in f64, and panics if a row has
+/// another number of them, or where [`posterior_mean`](Mixture::posterior_mean) is an error.
 impl<const D: usize> Denoiser<D> for &Mixture {
-    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
-        let noisy = self.noisy(at.level);
-        let (shape, device) = (x_t.dims(), x_t.device());
+    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
+        let noisy = self.noisy(at.level).unwrap_or_else(|e| panic!("{e}"));
+        let (shape, device, dtype) = (x_t.dims(), x_t.device(), x_t.dtype());
+        let (row, d) = (shape[1..].iter().product::<usize>(), self.dimension());
+        assert!(row == d, "a row of x_t has {row} numbers, the mixture {d}");
         let x: Vec<f64> = x_t.into_data().iter().collect();
-        let rows = x.chunks_exact(self.dimension());
-        // Only the finished expectation is rounded to the tensor's f32.
-        #[allow(clippy::cast_possible_truncation)]
-        let x0: Vec<f32> = rows
+        let rows = x.chunks_exact(d);
+        let x0: Vec<f64> = rows
             .flat_map(|row| posterior_mean(&noisy, row, at.level.signal()))
-            .map(|x0| x0 as f32)
             .collect();
-        Tensor::from_data(TensorData::new(x0, shape), &device)
+        // Only the finished expectation is rounded.
+        Tensor::from_data(TensorData::new(x0, shape), (&device, dtype)).into()
     }
 }

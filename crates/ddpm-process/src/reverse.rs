@@ -1,8 +1,9 @@
 //! The reverse process as an iterator: from noise back to data.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{NoiseLevel, Sampler, Trajectory, Visit};
+use ddpm_schedule::{Sampler, SamplerError, Step, Trajectory, Visit};
 
+use crate::rows::assert_like;
 use crate::{Denoiser, Prediction};
 
 /// What one reverse step leaves behind.
@@ -19,14 +20,14 @@ pub struct State<const D: usize> {
 /// Iterator over the reverse process: each item is one step x_t → x_s of a [`Trajectory`]. Over
 /// a trajectory's [`inverse`](Trajectory::inverse) it goes from data to noise.
 ///
-/// Every sampler is the same affine step with coefficients from [`Sampler::step`], so one loop
+/// Every sampler is the same affine step with coefficients from [`Sampler::steps`], so one loop
 /// serves them all. `.last()` is a sample, `.step_by(k)` a film, `.len()` the steps to come.
 pub struct Reverse<const D: usize, M, Z> {
     denoiser: M,
     sampler: Sampler,
-    pairs: std::vec::IntoIter<(Visit, NoiseLevel)>,
+    steps: std::vec::IntoIter<(Visit, Step)>,
     x: Tensor<D>,
-    previous: Option<(NoiseLevel, Tensor<D>)>,
+    x0_prev: Option<Tensor<D>>,
     noise: Z,
     step: u32,
 }
@@ -43,11 +44,16 @@ where
     /// only when the step's coefficient of z is not 0. Step 0 is left for `x` itself, so one
     /// [`NoiseStream`](crate::NoiseStream) serves both.
     ///
+    /// # Errors
+    ///
+    /// If the sampler cannot take these steps ([`Sampler::steps`]): it adds noise and the
+    /// trajectory leads from data to noise, or a coefficient is not finite in single precision.
+    ///
     /// # Panics
     ///
     /// If `x` is on an autodiff device: sampling there would record a graph of every step. While
-    /// iterating, if the sampler adds noise and the trajectory leads from data to noise, or the
-    /// sampler is [`Sampler::AncestralLearned`] and the denoiser gives no
+    /// iterating, if the denoiser's answer or the noise differs from `x` in shape or dtype. At the
+    /// first step, if the sampler is [`Sampler::AncestralLearned`] and the denoiser gives no
     /// [`share`](Prediction::share).
     pub fn new(
         denoiser: M,
@@ -55,21 +61,43 @@ where
         trajectory: &Trajectory,
         x: Tensor<D>,
         noise: Z,
-    ) -> Self {
+    ) -> Result<Self, SamplerError> {
         assert!(
             !x.device().is_autodiff(),
             "sampling needs a device without autodiff"
         );
-        let pairs: Vec<_> = trajectory.pairs().collect();
-        Self {
+        let visits = trajectory.visits().iter().copied();
+        let steps: Vec<_> = visits.zip(sampler.steps(trajectory)?).collect();
+        Ok(Self {
             denoiser,
             sampler,
-            pairs: pairs.into_iter(),
+            steps: steps.into_iter(),
             x,
-            previous: None,
+            x0_prev: None,
             noise,
             step: 0,
+        })
+    }
+
+    /// What the denoiser says of x, each tensor of it like x.
+    fn ask(&self, at: Visit) -> Prediction<D> {
+        let prediction = self.denoiser.predict(self.x.clone(), at);
+        assert_like("the denoiser's x̂₀", &prediction.x0, &self.x);
+        if let Some(share) = &prediction.share {
+            assert_like("the denoiser's share of β", share, &self.x);
         }
+        assert!(
+            self.sampler != Sampler::AncestralLearned || prediction.share.is_some(),
+            "the sampler needs a denoiser that chooses the variance, and this one gives no share"
+        );
+        prediction
+    }
+
+    /// z of this step.
+    fn draw(&mut self) -> Tensor<D> {
+        let z = (self.noise)(self.step);
+        assert_like("the noise z", &z, &self.x);
+        z
     }
 }
 
@@ -81,25 +109,22 @@ where
     type Item = State<D>;
 
     fn next(&mut self) -> Option<State<D>> {
-        let (from, s) = self.pairs.next()?;
+        let (from, c) = self.steps.next()?;
         self.step += 1;
-        let Prediction { x0, share } = self.denoiser.predict(self.x.clone(), from);
-        let previous = self.previous.replace((from.level, x0.clone()));
-        let prev = previous.as_ref().map(|(level, _)| *level);
-        let c = self.sampler.step(prev, from.level, s);
+        let Prediction { x0, share } = self.ask(from);
+        let x0_prev = self.x0_prev.replace(x0.clone());
 
         let mut x = x0.clone() * c.x0;
         // A coefficient of 0 drops its term: no tensor is made for it, and no 0·∞ either.
         if c.x_t != 0.0 {
             x = x + self.x.clone() * c.x_t;
         }
-        if let Some((_, x0_prev)) = previous.filter(|_| c.x0_prev != 0.0) {
+        if let Some(x0_prev) = x0_prev.filter(|_| c.x0_prev != 0.0) {
             x = x + x0_prev * c.x0_prev;
         }
         if c.z != 0.0 {
-            let mut z = (self.noise)(self.step) * c.z;
-            if c.z_span != 0.0 {
-                let share = share.expect("the sampler needs a network that chooses the variance");
+            let mut z = self.draw() * c.z;
+            if let Some(share) = share.filter(|_| c.z_span != 0.0) {
                 z = z * (share * c.z_span).exp();
             }
             x = x + z;
@@ -109,7 +134,7 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.pairs.size_hint()
+        self.steps.size_hint()
     }
 }
 

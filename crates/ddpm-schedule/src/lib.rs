@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bound;
+mod coefficient;
 mod importance;
 mod learned_variance;
 mod level;
@@ -20,7 +21,7 @@ pub use learned_variance::LearnedVariance;
 pub use level::{LevelError, NoiseLevel, Posterior, Transition};
 pub use objective::{Objective, ObjectiveError};
 pub use parametrization::{Denoise, Parametrization, ParametrizationError, Target};
-pub use sampler::{Eta, EtaError, Sampler, Step};
+pub use sampler::{Eta, EtaError, Sampler, SamplerError, Step};
 pub use schedule::{NoiseSchedule, ScheduleError, Timestep};
 pub use spacing::Spacing;
 pub use trajectory::{Trajectory, TrajectoryError};

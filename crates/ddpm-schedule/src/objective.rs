@@ -2,14 +2,17 @@
 
 use thiserror::Error;
 
+use crate::coefficient::fits;
 use crate::{
     Denoise, NoiseLevel, NoiseSchedule, Parametrization, ParametrizationError, Timestep, Weighting,
+    bound,
 };
 
 /// What a network is trained to predict, at which levels and with which weights.
 ///
-/// One exists only if x̂₀ follows from the network's output at every time, and every
-/// weight is finite.
+/// One exists only if x̂₀ follows from the network's output at every time, and every number
+/// that tensors are multiplied by is finite in single precision, with room for the product:
+/// at most 10³² in size.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Objective {
     schedule: NoiseSchedule,
@@ -26,15 +29,17 @@ pub enum ObjectiveError {
     /// The γ of min-SNR would not be a weight.
     #[error("γ = {0} of the min-SNR weighting must be above 0")]
     Gamma(f64),
-    /// A weight beyond the range of f64.
-    #[error("the weight of {weighting:?} at t = {t} is {weight}")]
-    Weight {
-        /// The weighting refused.
-        weighting: Weighting,
+    /// A number that tensors of single precision cannot be multiplied by.
+    #[error(
+        "{name} at t = {t} is {value:.2e}, which single precision has no room for: at most 1e32"
+    )]
+    Coefficient {
+        /// What the number is.
+        name: &'static str,
         /// The first such time.
         t: u32,
-        /// The weight there.
-        weight: f64,
+        /// The number there.
+        value: f64,
     },
 }
 
@@ -46,13 +51,14 @@ impl Objective {
     ///
     /// # Errors
     ///
-    /// If [`Parametrization::check`] fails, γ is not above 0, or a weight is not finite.
+    /// If [`Parametrization::check`] fails or γ is not above 0. If at some t the signal a, the
+    /// noise b, the weight or a coefficient of the bound with a learned variance is not finite
+    /// or above 10³².
     pub fn new(
         schedule: NoiseSchedule,
         parametrization: Parametrization,
         weighting: Weighting,
     ) -> Result<Self, ObjectiveError> {
-        parametrization.check(&schedule)?;
         if let Weighting::MinSnr { gamma } = weighting
             && (gamma.is_nan() || gamma <= 0.0)
         {
@@ -64,17 +70,34 @@ impl Objective {
             weighting,
         };
         for t in objective.schedule.iter() {
-            let weight = objective.weight(t);
-            if !weight.is_finite() {
-                let t = t.get();
-                return Err(ObjectiveError::Weight {
-                    weighting,
-                    t,
-                    weight,
-                });
-            }
+            objective.check_level(t)?;
+        }
+        parametrization.check(&objective.schedule)?;
+        for t in objective.schedule.iter() {
+            objective.check_weights(t)?;
         }
         Ok(objective)
+    }
+
+    /// Whether x_t = a·x₀ + b·ε is finite.
+    fn check_level(&self, t: Timestep) -> Result<(), ObjectiveError> {
+        let level = self.schedule.level(t);
+        check(t, "the signal a", level.signal())?;
+        check(t, "the noise b", level.noise())
+    }
+
+    /// Whether the losses are finite: the weighted one, and the bound with a learned variance,
+    /// where the root of the weight multiplies the error of x̂₀.
+    fn check_weights(&self, t: Timestep) -> Result<(), ObjectiveError> {
+        check(t, "the weight of the loss", self.weight(t))?;
+        let (level, previous) = (self.schedule.level(t), self.schedule.previous(t));
+        if previous != NoiseLevel::CLEAN {
+            let root = bound::snr_weight(level, previous).sqrt();
+            check(t, "√(½(SNR_s − SNR_t)) of the bound", root)?;
+        }
+        let choice = self.schedule.learned_variance(t);
+        check(t, "ln β", choice.log_beta)?;
+        check(t, "ln β̃", choice.log_beta_tilde)
     }
 
     /// The noise levels.
@@ -92,7 +115,7 @@ impl Objective {
         self.weighting
     }
 
-    /// The coefficients of x̂₀ = `x_t`·x_t + `output`·output at a level, always finite.
+    /// The coefficients of x̂₀ = `x_t`·x_t + `output`·output at a level, each at most 10³² in size.
     ///
     /// # Panics
     ///
@@ -110,7 +133,7 @@ impl Objective {
         })
     }
 
-    /// The weight on ‖output − target‖² at t, finite and never negative.
+    /// The weight on ‖output − target‖² at t, at most 10³² and never negative.
     ///
     /// # Panics
     ///
@@ -120,4 +143,12 @@ impl Objective {
         self.weighting
             .on_output(self.parametrization.inverse(level), level, previous)
     }
+}
+
+/// Whether tensors can be multiplied by a number of t.
+fn check(t: Timestep, name: &'static str, value: f64) -> Result<(), ObjectiveError> {
+    let t = t.get();
+    fits(value)
+        .then_some(())
+        .ok_or(ObjectiveError::Coefficient { name, t, value })
 }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::coefficient::fits;
 use crate::{NoiseLevel, NoiseSchedule};
 
 /// What the network predicts: ε, x₀, or v = a·ε − b·x₀.
@@ -33,10 +34,12 @@ pub struct Denoise {
     pub output: f64,
 }
 
-/// A network of this parametrization says nothing of x₀ at one of the levels.
+/// A network of this parametrization says nothing of x₀ at one of the levels, or too little for
+/// single precision.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[error(
-    "{parametrization:?} does not determine x̂₀ at t = {t}, where x_t = {signal}·x₀ + {noise}·ε"
+    "{parametrization:?} does not determine x̂₀ at t = {t}, where x_t = {}·x₀ + {noise}·ε",
+    short(*signal)
 )]
 pub struct ParametrizationError {
     /// The parametrization refused.
@@ -67,13 +70,14 @@ impl Parametrization {
     /// output = p·x₀ + q·ε solved for x₀.
     ///
     /// `None` where the two do not determine x₀ and ε: [`Self::Epsilon`] at zero SNR,
-    /// where both are ε, and [`Self::X0`] at clean data, where both are x₀.
+    /// where both are ε, and [`Self::X0`] at clean data, where both are x₀. `None` also where a
+    /// coefficient is above 10³²: as an f32 it, or its product with x_t, would be infinite.
     pub fn denoise(self, level: NoiseLevel) -> Option<Denoise> {
         let inverse = self.inverse(level);
-        (inverse.x_t.is_finite() && inverse.output.is_finite()).then_some(inverse)
+        (fits(inverse.x_t) && fits(inverse.output)).then_some(inverse)
     }
 
-    /// [`denoise`](Self::denoise) before the check: not finite where no inverse exists.
+    /// [`denoise`](Self::denoise) before the check: not finite, or too large, where no inverse exists.
     pub(crate) fn inverse(self, level: NoiseLevel) -> Denoise {
         let (a, b) = (level.signal(), level.noise());
         let Target { x0: p, eps: q } = self.target(level);
@@ -88,7 +92,8 @@ impl Parametrization {
     ///
     /// # Errors
     ///
-    /// Names the first time where it does not: ε at zero SNR.
+    /// Names the first time where [`denoise`](Self::denoise) is `None`: for ε at zero SNR, and
+    /// where the signal a is below 10⁻³² of x.
     pub fn check(self, schedule: &NoiseSchedule) -> Result<(), ParametrizationError> {
         let fault = schedule
             .iter()
@@ -102,5 +107,14 @@ impl Parametrization {
                 noise: schedule.level(t).noise(),
             }),
         }
+    }
+}
+
+/// A signal without a row of zeros in front.
+fn short(signal: f64) -> String {
+    if signal > 0.0 && signal < 1e-5 {
+        format!("{signal:.2e}")
+    } else {
+        signal.to_string()
     }
 }

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use crate::{LearnedVariance, NoiseLevel};
+use crate::coefficient::fits;
+use crate::{LearnedVariance, NoiseLevel, Trajectory};
 
 /// How much of the posterior's noise a DDIM step adds, in [0, 1].
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
@@ -36,6 +37,43 @@ impl Eta {
     pub fn get(self) -> f64 {
         self.0
     }
+}
+
+/// A sampler that cannot take the steps of a trajectory.
+#[derive(Clone, Copy, PartialEq, Debug, Error)]
+pub enum SamplerError {
+    /// Noise would be added on the way from data to noise.
+    #[error(
+        "{sampler:?} adds noise, and cannot go from data to noise, from a log-SNR of {start} to \
+         {end}; DDIM with η = 0 and DPM-Solver++ can"
+    )]
+    AddsNoise {
+        /// The sampler refused.
+        sampler: Sampler,
+        /// The log-SNR that the trajectory starts from.
+        start: f64,
+        /// The log-SNR that it ends at.
+        end: f64,
+    },
+    /// A number that tensors of single precision cannot be multiplied by.
+    #[error(
+        "{name} is {value:.2e} in the step that {sampler:?} takes at t = {t}, from a log-SNR of {from} \
+         to {to}: single precision has no room for more than 1e32"
+    )]
+    Coefficient {
+        /// The sampler refused.
+        sampler: Sampler,
+        /// What the number is.
+        name: &'static str,
+        /// The number.
+        value: f64,
+        /// The time told at the step.
+        t: u32,
+        /// The log-SNR that the step starts from.
+        from: f64,
+        /// The log-SNR that it leads to.
+        to: f64,
+    },
 }
 
 /// How x_s follows from x_t and the denoiser's x̂₀, in any process.
@@ -97,7 +135,8 @@ impl Sampler {
     /// A sampler that adds no noise solves an ordinary differential equation, and solves it
     /// in either direction: from noise to data, and from data to noise.
     ///
-    /// Every coefficient is finite, with `s` clean or no signal left at t as well.
+    /// Every coefficient is finite, with `s` clean or no signal left at t as well, if those of
+    /// the levels are; [`steps`](Self::steps) sees to it that tensors have room for them.
     ///
     /// # Panics
     ///
@@ -122,6 +161,55 @@ impl Sampler {
             Self::DpmPp2M => dpm_pp_2m(prev, t, s),
         }
     }
+
+    /// The steps of a whole trajectory, one for each of its [`pairs`](Trajectory::pairs).
+    ///
+    /// # Errors
+    ///
+    /// If the sampler adds noise and the trajectory leads from data to noise. If a coefficient
+    /// or the standard deviation of an x_t is not finite or above 10³² in size, where tensors of
+    /// single precision have no room for it.
+    pub fn steps(self, trajectory: &Trajectory) -> Result<Vec<Step>, SamplerError> {
+        let start = trajectory.visits()[0].level.log_snr();
+        let end = trajectory.end().log_snr();
+        if self.adds_noise() && end < start {
+            let sampler = self;
+            return Err(SamplerError::AddsNoise {
+                sampler,
+                start,
+                end,
+            });
+        }
+        let mut prev = None;
+        let steps = trajectory.pairs().map(|(at, s)| {
+            let step = self.step(prev.replace(at.level), at.level, s);
+            let mut coefficients = coefficients(at.level, step).into_iter();
+            match coefficients.find(|&(_, value)| !fits(value)) {
+                None => Ok(step),
+                Some((name, value)) => Err(SamplerError::Coefficient {
+                    sampler: self,
+                    name,
+                    value,
+                    t: at.t.get(),
+                    from: at.level.log_snr(),
+                    to: s.log_snr(),
+                }),
+            }
+        });
+        steps.collect()
+    }
+}
+
+/// The numbers of a step from `t` that tensors are multiplied by, and the size of x_t itself.
+fn coefficients(t: NoiseLevel, step: Step) -> [(&'static str, f64); 6] {
+    [
+        ("the standard deviation of x_t", t.prior_std()),
+        ("the factor of x̂₀", step.x0),
+        ("the factor of the x̂₀ before", step.x0_prev),
+        ("the factor of x_t", step.x_t),
+        ("the factor of z", step.z),
+        ("½ ln(β/β̃)", step.z_span),
+    ]
 }
 
 /// a_s − a_t·(b_s/b_t)·√keep: the factor that x̂₀ must have where x_t has (b_s/b_t)·√keep, for

@@ -141,7 +141,8 @@ fn walk<const D: usize>(
     noise: impl FnMut(u32) -> Tensor<D>,
     mut seen: impl FnMut(usize, Tensor<D>),
 ) -> Tensor<D> {
-    let reverse = Reverse::new(denoiser, plan.sampler, &plan.trajectory, x.clone(), noise);
+    let reverse = Reverse::new(denoiser, plan.sampler, &plan.trajectory, x.clone(), noise)
+        .expect("an objective's levels have finite steps from noise to data");
     for (step, state) in reverse.enumerate() {
         x = state.x;
         seen(step + 1, x.clone());

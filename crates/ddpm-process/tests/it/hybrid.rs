@@ -6,7 +6,8 @@ use ddpm_process::{
     training_loss,
 };
 use ddpm_schedule::{
-    NoiseLevel, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting, bound,
+    NoiseLevel, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Visit,
+    Weighting, bound,
 };
 
 use crate::{linear, values};
@@ -232,7 +233,7 @@ fn sampling_takes_the_variance_the_network_chose() {
             clip: Clip::UNIT,
         };
         let z = |step| stream.normal(&[7], step, [1, 2], &device);
-        let reverse = Reverse::new(denoiser, sampler, &trajectory, z(0), z);
+        let reverse = Reverse::new(denoiser, sampler, &trajectory, z(0), z).unwrap();
         // The last step adds no noise, and so the state before it is looked at.
         let state = reverse.take(9).last().unwrap();
         values(state.x)
@@ -269,4 +270,66 @@ fn guidance_keeps_the_conditional_variance() {
     let found = guided.predict(x_t, objective.schedule().visit(objective.schedule().last()));
     assert_eq!(values(found.x0), [1.0]);
     assert_eq!(values(found.share.unwrap()), [0.75]);
+}
+
+/// A closure around a network hands its variance on, and x is the network's own.
+#[test]
+fn a_closure_keeps_the_variance() {
+    let objective = objective(Parametrization::Epsilon);
+    let schedule = objective.schedule();
+    let device = Device::flex();
+    let trajectory = Trajectory::trailing(schedule, 5).unwrap();
+    let z = |_| Tensor::<2>::ones([1, 2], &device);
+    let predictor = Predictor {
+        network: |x: Tensor<2>, _| Tensor::cat(vec![x.clone() * 0.9, x * 0.3], 1),
+        objective: &objective,
+    };
+    let at = schedule.visit(schedule.last());
+    assert_eq!(
+        values(predictor.predict(z(0), at).share.unwrap()),
+        [0.65; 2]
+    );
+    let closure = |x: Tensor<2>, at: Visit| predictor.predict(x, at);
+    let learned = Sampler::AncestralLearned;
+    let own = Reverse::new(predictor, learned, &trajectory, z(0), z).unwrap();
+    let around = Reverse::new(closure, learned, &trajectory, z(0), z).unwrap();
+    for (own, around) in own.zip(around) {
+        assert_eq!(values(own.x), values(around.x));
+    }
+}
+
+/// At t = T = 10,000 the factors of x̂₀ are 10²² and the weight of its error 10⁻⁴⁶, which as an
+/// f32 is 0: the product of the square was 0·∞, NaN, and the decoder's of t = 1 took part in every
+/// other row. In terms of ε, (x₀ − x̂₀)² = (ε − ε̂)²/SNR_t, the divergence is
+/// ½(SNR_s/SNR_t − 1)·(ε − ε̂)², with the variance β̃ of o = −1.
+#[test]
+fn the_hybrid_loss_of_a_long_schedule_is_finite() {
+    let schedule = NoiseSchedule::linear(10_000, 1e-4, 0.02).unwrap();
+    let objective = Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple).unwrap();
+    let schedule = objective.schedule();
+    let device = Device::flex();
+    let row = |value: f32, n: usize| Tensor::<2>::full([n, 1], value, &device);
+    let loss = |t: &[Timestep]| {
+        let n = t.len();
+        let network = |_, _| Tensor::cat(vec![row(0.5, n), row(-1.0, n)], 1);
+        let density = Decoder::Density;
+        values(hybrid_loss(
+            network,
+            &objective,
+            density,
+            row(0.25, n),
+            row(1.5, n),
+            t,
+        ))
+    };
+    let [first, last] = [schedule.first(), schedule.last()];
+    let found = loss(&[first, last]);
+    let (t, s) = (schedule.level(last), schedule.previous(last));
+    let divergence = 0.5 * (s.log_snr() - t.log_snr()).exp_m1();
+    let expected = 1.0 + 0.001 * 10_000.0 * divergence;
+    // x̂₀ and the weight's root are rounded to f32, 10⁻⁷ each.
+    let error = f64::from(found[1]) / expected - 1.0;
+    assert!(error.abs() < 1e-5, "{} {expected}", found[1]);
+    assert_eq!([found[0]], loss(&[first])[..]);
+    assert_eq!([found[1]], loss(&[last])[..]);
 }

@@ -1,11 +1,13 @@
 //! ddpm-process's tests: examples with exact laws, and properties of random inputs.
 
 mod clip;
+mod dtypes;
 mod hybrid;
 mod noise;
 mod oracle;
 mod process;
 mod properties;
+mod shapes;
 
 use burn::tensor::Tensor;
 use ddpm_schedule::NoiseSchedule;

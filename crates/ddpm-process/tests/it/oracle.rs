@@ -51,13 +51,13 @@ fn one_dimension_by_quadrature() {
                 density += joint;
                 first += x0 * joint;
             }
-            let found = mixture.posterior_mean(&[x], level)[0];
+            let found = mixture.posterior_mean(&[x], level).unwrap()[0];
             let expected = first / density;
             assert!(
                 (found - expected).abs() < 1e-9,
                 "{a} {b} {x}: {found} {expected}"
             );
-            let found = mixture.log_density(&[x], level);
+            let found = mixture.log_density(&[x], level).unwrap();
             assert!((found - density.ln()).abs() < 1e-9, "{a} {b} {x}: {found}");
         }
     }
@@ -71,12 +71,12 @@ fn two_dimensions_by_tweedies_formula() {
     for (a, b) in [(0.9, 0.4), (0.4, 0.9), (1.0, 3.0)] {
         let level = NoiseLevel::new(a, b).unwrap();
         for x in [[0.3, -0.2], [-1.2, 0.5], [1.5, 0.8]] {
-            let found = mixture.posterior_mean(&x, level);
+            let found = mixture.posterior_mean(&x, level).unwrap();
             for i in 0..2 {
                 let at = |step: f64| {
                     let mut x = x;
                     x[i] += step;
-                    mixture.log_density(&x, level)
+                    mixture.log_density(&x, level).unwrap()
                 };
                 let score = (at(h) - at(-h)) / (2.0 * h);
                 let expected = (x[i] + b * b * score) / a;
@@ -93,11 +93,11 @@ fn a_point_is_known_and_a_gaussian_shrinks() {
     let level = NoiseLevel::new(0.6, 0.8).unwrap();
     assert_eq!(
         point.posterior_mean(&[9.0, 9.0, 9.0], level),
-        [1.0, -2.0, 0.5]
+        Ok(vec![1.0, -2.0, 0.5])
     );
     // Σ = 4: a·Σ/(a²Σ + b²) = 2.4/2.08 of x − a·μ.
     let one = Mixture::new(vec![component(1.0, &[1.0], &[4.0])]).unwrap();
-    let found = one.posterior_mean(&[2.0], level)[0];
+    let found = one.posterior_mean(&[2.0], level).unwrap()[0];
     assert!((found - (1.0 + 2.4 / 2.08 * 1.4)).abs() < 1e-14, "{found}");
 }
 
@@ -118,6 +118,40 @@ fn what_is_no_mixture_is_refused() {
         let error = with(component(1.0, &[0.0, 0.0], &covariance));
         assert_eq!(error, MixtureError::Covariance(1));
     }
+}
+
+/// x₀ on the line x₁ = x₂, of variance 1 on both axes. With enough noise the mean is known,
+/// E[x₀ | x] = a·(x₁ + x₂)/(2a² + b²) on both; with b² lost in the rounding of a² + b² it is not.
+#[test]
+fn a_singular_covariance_is_reported() {
+    let line = Mixture::new(vec![
+        component(1.0, &[0.0, 0.0], &[4.0, 0.0, 0.0, 4.0]),
+        component(1.0, &[0.0, 0.0], &[1.0; 4]),
+    ]);
+    let line = line.unwrap();
+    let alone = Mixture::new(vec![component(1.0, &[0.0, 0.0], &[1.0; 4])]).unwrap();
+    let level = NoiseLevel::new(0.8, 1e-3).unwrap();
+    let expected = 0.8 * 1.5 / (2.0 * 0.64 + 1e-6);
+    for found in alone.posterior_mean(&[1.0, 0.5], level).unwrap() {
+        // C is known to 2⁻⁵³ and inverted where its smallest eigenvalue is 10⁻⁶.
+        assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+    }
+    for level in [NoiseLevel::new(1.0, 1e-9).unwrap(), NoiseLevel::CLEAN] {
+        let singular = MixtureError::Singular(1, level.noise());
+        assert_eq!(line.posterior_mean(&[1.0, 0.5], level), Err(singular));
+        assert_eq!(line.log_density(&[1.0, 0.5], level), Err(singular));
+    }
+    assert_eq!(
+        MixtureError::Singular(1, 1e-9).to_string(),
+        "component 1: with a noise of 1.00e-9 the covariance of x is singular in double precision, \
+         for its own is flat in some direction"
+    );
+    // What has width in every direction is known without noise: x₀ = x.
+    let round = Mixture::new(vec![component(1.0, &[3.0], &[4.0])]).unwrap();
+    assert_eq!(
+        round.posterior_mean(&[2.0], NoiseLevel::CLEAN),
+        Ok(vec![2.0])
+    );
 }
 
 const ROWS: usize = 4000;
@@ -147,7 +181,7 @@ fn samplers_draw_the_mixture() {
         let stream = NoiseStream::new(0, "oracle");
         let noise = |step| stream.normal(&samples, step, [ROWS, 2], &device);
         let x: Tensor<2> = noise(0);
-        let reverse = Reverse::new(&mixture, sampler, &trajectory, x, noise);
+        let reverse = Reverse::new(&mixture, sampler, &trajectory, x, noise).unwrap();
         let x: Vec<f64> = reverse.last().unwrap().x.into_data().iter().collect();
         check(name, &mixture, &x, 1.0 / f64::from(steps));
     }

@@ -6,7 +6,8 @@ use ddpm_process::{
     transition,
 };
 use ddpm_schedule::{
-    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Trajectory, Visit, Weighting,
+    Eta, NoiseSchedule, Objective, Parametrization, Sampler, SamplerError, Trajectory, Visit,
+    Weighting,
 };
 
 use crate::{linear, values};
@@ -187,7 +188,7 @@ fn the_iterator_walks_the_exact_path() {
     let x = Tensor::<2>::ones([1, 1], &device);
     let none = |_| panic!("DDIM without noise asks for none");
     let sampler = Sampler::Ddim { eta: Eta::ZERO };
-    let reverse = Reverse::new(denoiser, sampler, &trajectory, x, none);
+    let reverse = Reverse::new(denoiser, sampler, &trajectory, x, none).unwrap();
     let mut expected = 1.0;
     for (state, (t, s)) in reverse.zip(trajectory.pairs()) {
         assert_eq!(state.from, t);
@@ -206,4 +207,33 @@ fn sampling_on_an_autodiff_device_is_refused() {
     let trajectory = Trajectory::full(&schedule);
     let noise = |_| Tensor::zeros([1, 1], &Device::flex());
     let _ = Reverse::new(identity, Sampler::ANCESTRAL, &trajectory, x, noise);
+}
+
+/// Nothing is asked of a denoiser or of the noise by a sampler that cannot go this way.
+#[test]
+fn a_sampler_that_cannot_go_the_way_is_refused_before_it_starts() {
+    let schedule = linear();
+    let there = Trajectory::trailing(&schedule, 10)
+        .and_then(|there| there.ending_at(schedule.level(schedule.first())));
+    let back = there.unwrap().inverse().unwrap();
+    let untouched = |_: Tensor<2>, _: Visit| -> Tensor<2> { panic!("asked") };
+    let noise = |_| -> Tensor<2> { panic!("asked") };
+    let x = Tensor::<2>::ones([1, 1], &Device::flex());
+    let refused = Reverse::new(untouched, Sampler::ANCESTRAL, &back, x, noise).err();
+    assert_eq!(refused, Sampler::ANCESTRAL.steps(&back).err());
+    assert!(matches!(refused, Some(SamplerError::AddsNoise { .. })));
+}
+
+/// The weight here is the paper's w + 1: (1 + w)·conditional − w·base, for w = ½.
+#[test]
+fn guidance_counts_from_the_base() {
+    let at = linear().visit(linear().last());
+    let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::flex());
+    let guided = Guided {
+        conditional: |x: Tensor<2>, _: Visit| x * 3.0,
+        base: |x: Tensor<2>, _: Visit| x,
+        weight: 0.5 + 1.0,
+    };
+    // 1.5·3x − 0.5·x = 4x.
+    assert_eq!(values(guided.denoise(x, at)), [4.0, -8.0]);
 }

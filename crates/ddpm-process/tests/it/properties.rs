@@ -293,7 +293,7 @@ proptest! {
                 tensor(start.1.to_vec(), [1, ROW])
             };
             let x = tensor(start.0.to_vec(), [1, ROW]);
-            let mut reverse = Reverse::new(denoiser, sampler, &trajectory, x, noise);
+            let mut reverse = Reverse::new(denoiser, sampler, &trajectory, x, noise).unwrap();
             let mut x = start.0.to_vec();
             for (i, &t) in times.iter().enumerate() {
                 prop_assert_eq!(reverse.len(), times.len() - i);

@@ -289,7 +289,8 @@ fn objectives_that_do_not_fit_are_refused() {
         ),
         (
             Objective::new(quiet, Parametrization::X0, Weighting::Vlb),
-            "the weight of Vlb at t = 1 is inf",
+            "the weight of the loss at t = 1 is inf, which single precision has no room for: at most \
+             1e32",
         ),
     ]);
 }

@@ -20,6 +20,7 @@ mod levels;
 mod objectives;
 mod peers;
 mod properties;
+mod range;
 mod samplers;
 mod schedules;
 mod torch;

@@ -371,7 +371,7 @@ fn clip(keys: &mut Keys, fixed: bool) -> Result<Option<Clip>, DiffusersError> {
     found.map(Some).map_err(|error| {
         let (key, value) = match error {
             ClipError::Quantile(quantile) => ("dynamic_thresholding_ratio", quantile),
-            ClipError::Bound(bound) if thresholding => ("sample_max_value", bound),
+            ClipError::Maximum(max) => ("sample_max_value", max),
             ClipError::Bound(bound) => ("clip_sample_range", bound),
         };
         keys.bad(key, &json!(value), &error.to_string())

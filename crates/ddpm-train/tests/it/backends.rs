@@ -63,7 +63,7 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
     let trajectory = Trajectory::trailing(schedule, 5).unwrap();
     let noise = |step| stream.normal(&[8, 9], step, SHAPE, device);
     let denoiser = |x, t| ddpm_process::Denoiser::denoise(&predictor, x, t);
-    let reverse = Reverse::new(denoiser, Sampler::ANCESTRAL, &trajectory, noise(0), noise);
+    let reverse = Reverse::new(denoiser, Sampler::ANCESTRAL, &trajectory, noise(0), noise).unwrap();
     let sample = reverse.last().unwrap().x;
     (last.0, last.1, sample.into_data().iter().collect())
 }

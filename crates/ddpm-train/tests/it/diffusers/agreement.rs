@@ -95,7 +95,8 @@ fn outputs_gradients_and_images_are_pytorchs() {
             &trajectory,
             noise,
             move |_| still.clone(),
-        );
+        )
+        .unwrap();
         let images = images.last().unwrap().x.into_data().iter().collect();
 
         let expected = tensors(&fs::read(fixture(name).join("outputs.safetensors")).unwrap());

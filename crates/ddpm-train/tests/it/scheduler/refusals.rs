@@ -238,8 +238,8 @@ fn values_that_exclude_each_other_are_named() {
         ),
         (
             "sample_max_value",
-            -1.0,
-            "the bound of x̂₀ must be in (0, ∞), not -1",
+            0.5,
+            "the largest bound of x̂₀ must be in [1, ∞), not 0.5",
         ),
     ] {
         let mut keys = json!({ "thresholding": true });
