@@ -11,6 +11,7 @@ use safetensors::tensor::Dtype;
 use crate::checkpoint::{self, load_module, module_bytes};
 use crate::config::Config;
 use crate::data::{self, Dataset};
+use crate::diffusers;
 use crate::evaluate::{Measured, Question, Report, measure};
 use crate::network::{AnyNetwork, build};
 use crate::plan::Plan;
@@ -95,6 +96,7 @@ fn some(
     rows: Range<usize>,
     device: &Device,
 ) -> Result<(Measured, shard::Order)> {
+    diffusers::refuse(&examination.from)?;
     let path = checkpoint::newest(&examination.from)?;
     let file = path.join("config.toml");
     let mut config = Config::read(&file)?;

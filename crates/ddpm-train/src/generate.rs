@@ -107,6 +107,9 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
     let shape = vec![pretrained.config.in_channels, height, width];
     pretrained.check(&shape)?;
     let scheduler = diffusers::scheduler(from)?;
+    for note in pretrained.note.iter().chain(&scheduler.note) {
+        eprintln!("note: {note}");
+    }
     let (learned, sampler) = (pretrained.learned_variance(), scheduler.sampler);
     ensure!(
         learned || !scheduler.learned_variance,

@@ -43,6 +43,9 @@ fn prepare(args: Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<Dataset>
         "--devices: of several processes each has one device"
     );
     let job = Job::new(args)?;
+    for note in job.notes.iter().filter(|_| ranks.leads()) {
+        say(format_args!("note: {note}"));
+    }
     let spread = Spread {
         ranks: ranks.size() * devices.len(),
         processes: ranks.local_size(),
@@ -67,6 +70,8 @@ fn ending<T>(ranks: &Ranks, outcome: Result<T>) -> Result<T> {
 struct Job {
     plan: Plan,
     pretrained: Option<Pretrained>,
+    /// What was ignored in the files of `pretrained`.
+    notes: Vec<String>,
     resume: bool,
     out: PathBuf,
     /// The command that goes on with it.
@@ -101,15 +106,17 @@ impl Job {
         config.precision = args.precision.unwrap_or(config.precision);
         config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
         let pretrained = args.init_from.as_deref().map(diffusers::unet).transpose()?;
+        let mut notes = Vec::new();
         if let Some(pretrained) = &pretrained {
             config.model = pretrained.model(&config.model);
+            notes.extend(pretrained.note.clone());
         }
         let out = args
             .out
             .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
         let plan = Plan::new(config, &file)?;
         if let Some(folder) = &args.init_from {
-            diffusers::check_objective(folder, &plan.objective)?;
+            notes.extend(diffusers::check_objective(folder, &plan.objective)?);
         }
         let devices = match args.devices.as_slice() {
             [] => String::new(),
@@ -126,6 +133,7 @@ impl Job {
         Ok(Self {
             plan,
             pretrained,
+            notes,
             resume: args.resume,
             out,
             command,

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, SafetensorsStore};
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_schedule::LossHistory;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{CheckpointError, io};
+use crate::diffusers::load_file;
 use crate::optim::Optim;
 use crate::params::Named;
 
@@ -18,23 +19,10 @@ use crate::params::Named;
 ///
 /// # Errors
 ///
-/// If the file is missing or damaged, or a tensor is missing, unexpected or of the wrong shape.
-pub fn load_module<M: Module>(path: &Path, mut module: M) -> Result<M, CheckpointError> {
-    let bytes = fs::read(path).map_err(io(path))?;
-    let mut store = SafetensorsStore::from_bytes(Some(bytes))
-        .with_from_adapter(PyTorchToBurnAdapter)
-        .skip_enum_variants(true);
-    let result = module
-        .load_from(&mut store)
-        .map_err(|e| CheckpointError::content(path, e))?;
-    if !result.unused.is_empty() {
-        let reason = format!(
-            "tensors the network does not have: {}",
-            result.unused.join(", ")
-        );
-        return Err(CheckpointError::content(path, reason));
-    }
-    Ok(module)
+/// If the file is missing or damaged, a tensor is missing, unexpected or of the wrong shape, or a
+/// value is not finite.
+pub fn load_module<M: Module>(path: &Path, module: M) -> Result<M, CheckpointError> {
+    load_file(path, module)
 }
 
 /// A network's weights as a safetensors file in PyTorch's layout.

@@ -9,8 +9,30 @@ use super::{DiffusersError, VERSION};
 const BLOCKS: [&str; 2] = ["DownBlock2D", "AttnDownBlock2D"];
 const UP_BLOCKS: [&str; 2] = ["UpBlock2D", "AttnUpBlock2D"];
 
-/// The network a file describes, with the defaults of diffusers, and its images' height and width.
-pub(super) fn read(mut keys: Keys) -> Result<(UNetConfig, Option<[usize; 2]>), DiffusersError> {
+/// What `EMAModel.save_pretrained` adds to the file of the network whose weights it averaged.
+const OF_AVERAGES: [&str; 8] = [
+    "collected_params",
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+];
+
+/// What a file says.
+pub(super) struct Found {
+    /// The network it describes, with the defaults of diffusers.
+    pub(super) config: UNetConfig,
+    /// Its images' height and width.
+    pub(super) sample_size: Option<[usize; 2]>,
+    /// Which keys were ignored.
+    pub(super) note: Option<String>,
+}
+
+/// Reads a file's keys.
+pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
     let k = &mut keys;
     let class: Value = k.take("_class_name", Value::Null)?;
     if class != "UNet2DModel" {
@@ -72,10 +94,15 @@ pub(super) fn read(mut keys: Keys) -> Result<(UNetConfig, Option<[usize; 2]>), D
         null_class: false,
     };
     let sample_size = sample_size(k)?;
+    let note = k.ignore(&OF_AVERAGES, "keys that say how the weights were averaged");
     let path = keys.path().to_owned();
     keys.finish()?;
     match config.check() {
-        Ok(()) => Ok((config, sample_size)),
+        Ok(()) => Ok(Found {
+            config,
+            sample_size,
+            note,
+        }),
         Err(error) => Err(DiffusersError::Network { path, error }),
     }
 }

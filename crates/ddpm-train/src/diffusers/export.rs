@@ -45,9 +45,10 @@ pub enum ExportError {
 ///
 /// # Errors
 ///
-/// If `to` exists, the checkpoint cannot be read, the run is not of images with preserved variance,
+/// If `to` exists, `from` is such a folder already, the checkpoint cannot be read, the run is not of images with preserved variance,
 /// or the system refuses.
 pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<(), ExportError> {
+    super::refuse(from)?;
     let path = checkpoint::newest(from)?;
     let file = path.join("config.toml");
     let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;

@@ -7,8 +7,15 @@ use std::path::{Component, Path, PathBuf};
 
 use super::json::Keys;
 use super::tensors::View;
-use super::{DiffusersError, content, pickle, safetensors};
-use crate::checkpoint::io;
+use super::{DiffusersError, Lines, content, pickle, place, safetensors};
+use crate::checkpoint::{CheckpointError, io};
+
+/// How the file begins that Git LFS leaves in place of one that it has not fetched.
+const GIT_LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// What wrappers of PyTorch put into the names: DataParallel and DistributedDataParallel the first,
+/// torch.compile the second. No part of the network is called so.
+const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
 
 /// The tensors of one or several files, by the names diffusers has given them since 0.12.
 pub(super) struct Weights {
@@ -53,24 +60,48 @@ pub(super) fn weights(folder: &Path) -> Result<Weights, DiffusersError> {
     for kind in ["safetensors", "bin"] {
         let file = folder.join(format!("diffusion_pytorch_model.{kind}"));
         if file.is_file() {
-            return single(file);
+            return Ok(single(file)?);
         }
         let index = folder.join(format!("diffusion_pytorch_model.{kind}.index.json"));
         if index.is_file() {
             return sharded(folder, index);
         }
     }
-    let reason = "holds no diffusion_pytorch_model.safetensors, .bin, or index of either";
+    let reason = match variant(folder)? {
+        Some((found, whole)) => format!("has only {found}, a variant; rename it to {whole}"),
+        None => "holds no diffusion_pytorch_model.safetensors, .bin, or index of either".to_owned(),
+    };
     Err(content(folder, reason))
 }
 
-fn single(path: PathBuf) -> Result<Weights, DiffusersError> {
+/// The name of a variant of the weights, such as that in half precision, and the name of what it is a
+/// variant of.
+fn variant(folder: &Path) -> Result<Option<(String, String)>, DiffusersError> {
+    let whole = |name: &str| {
+        let rest = name.strip_prefix("diffusion_pytorch_model.")?;
+        Some(match rest.split('.').collect::<Vec<_>>()[..] {
+            [_, kind @ ("safetensors" | "bin")] => format!("diffusion_pytorch_model.{kind}"),
+            [kind, "index", _, "json"] => format!("diffusion_pytorch_model.{kind}.index.json"),
+            _ => return None,
+        })
+    };
+    let names = place::names(folder)?.into_iter();
+    let mut variants = names.filter_map(|name| Some((whole(&name)?, name)));
+    Ok(variants.next().map(|(whole, name)| (name, whole)))
+}
+
+/// The weights in one file.
+///
+/// # Errors
+///
+/// If it is missing or damaged.
+pub(super) fn single(path: PathBuf) -> Result<Weights, CheckpointError> {
     let (bytes, views) = tensors(&path)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in views {
         if tensors.insert(name.clone(), (0, view)).is_some() {
             let reason = format!("two tensors are called {name}");
-            return Err(content(&path, reason));
+            return Err(CheckpointError::content(&path, reason));
         }
     }
     let files = vec![bytes];
@@ -111,7 +142,9 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
         }
     }
     // The index may use old names or new ones; so may the files.
-    let listed = listed.into_iter().map(|(file, name)| (file, renamed(name)));
+    let listed = listed
+        .into_iter()
+        .map(|(file, name)| (file, renamed(&name)));
     let listed: BTreeSet<_> = listed.collect();
     if listed == found {
         return Ok(Weights {
@@ -122,12 +155,14 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
     }
     let missing = listed
         .difference(&found)
-        .map(|(file, name)| format!("\n  {file} lacks {name}"));
+        .map(|(file, name)| format!("{file} lacks {name}"));
     let surplus = found.difference(&listed);
-    let surplus = surplus.map(|(file, name)| format!("\n  {file} has {name}, which is not listed"));
-    let reason: String = missing.chain(surplus).collect();
-    let reason = format!("the index and the files disagree{reason}");
-    Err(content(&path, reason))
+    let surplus = surplus.map(|(file, name)| format!("{file} has {name}, which is not listed"));
+    let lines = Lines(missing.chain(surplus).collect());
+    Err(content(
+        &path,
+        format!("the index and the files disagree{lines}"),
+    ))
 }
 
 /// Whether a file's name is a name and no path.
@@ -142,9 +177,9 @@ fn is_plain(name: &str) -> bool {
 /// A file's bytes, and the tensors in it by their present names.
 type Contents = (Vec<u8>, Vec<(String, View)>);
 
-fn tensors(path: &Path) -> Result<Contents, DiffusersError> {
+fn tensors(path: &Path) -> Result<Contents, CheckpointError> {
     let bytes = read_file(path)?;
-    let bad = |reason: String| content(path, reason);
+    let bad = |reason: String| CheckpointError::content(path, reason);
     let extension = path.extension().and_then(|extension| extension.to_str());
     let tensors = match extension {
         Some("safetensors") => safetensors::parse(&bytes),
@@ -160,38 +195,43 @@ fn tensors(path: &Path) -> Result<Contents, DiffusersError> {
     }
     let tensors = tensors
         .into_iter()
-        .map(|(name, view)| (renamed(name), view));
+        .map(|(name, view)| (renamed(&name), view));
     let tensors = tensors.collect();
     Ok((bytes, tensors))
 }
 
-/// The present name of a tensor: attention's layers were called otherwise before diffusers 0.12.
-fn renamed(name: String) -> String {
-    let parts: Vec<&str> = name.split('.').collect();
-    let [.., "attentions", _, layer, leaf] = parts[..] else {
-        return name;
-    };
-    let present = match layer {
-        "query" => "to_q",
-        "key" => "to_k",
-        "value" => "to_v",
-        "proj_attn" => "to_out.0",
-        _ => return name,
-    };
-    let kept = name.len() - layer.len() - leaf.len() - 1;
-    format!("{}{present}.{leaf}", &name[..kept])
+/// The present name of a tensor of the network itself: attention's layers were called otherwise
+/// before diffusers 0.12, and a wrapped network's names begin with the wrapper's.
+fn renamed(name: &str) -> String {
+    let mut parts: Vec<&str> = name.split('.').collect();
+    parts.retain(|part| !WRAPPERS.contains(part));
+    if let [.., "attentions", _, layer, _] = &mut parts[..] {
+        *layer = match *layer {
+            "query" => "to_q",
+            "key" => "to_k",
+            "value" => "to_v",
+            "proj_attn" => "to_out.0",
+            present => present,
+        };
+    }
+    parts.join(".")
 }
 
 /// Reads a regular file to the length it has now.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DiffusersError> {
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
     let file = File::open(path).map_err(io(path))?;
     let metadata = file.metadata().map_err(io(path))?;
     if !metadata.is_file() {
-        return Err(content(path, "not a regular file"));
+        return Err(CheckpointError::content(path, "not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(metadata.len())
         .read_to_end(&mut bytes)
         .map_err(io(path))?;
+    if bytes.starts_with(GIT_LFS) {
+        let reason = "is a Git LFS pointer, not the file itself; `git lfs pull` in its folder \
+                      fetches that";
+        return Err(CheckpointError::content(path, reason));
+    }
     Ok(bytes)
 }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::files::read_file;
 use super::{DiffusersError, content};
 
+/// Of UTF-8 and of UTF-16 in both orders. JSON has none.
+const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
 /// The keys of an object that have not been taken yet.
 pub(crate) struct Keys {
     path: PathBuf,
@@ -22,6 +25,10 @@ impl Keys {
 
     /// Reads a file's bytes; `path` is what errors call it.
     pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Self, DiffusersError> {
+        if BYTE_ORDER_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+            let reason = "begins with a byte order mark; save it as UTF-8 without one";
+            return Err(content(path, reason));
+        }
         let text = str::from_utf8(bytes).map_err(|error| content(path, error))?;
         let map = serde_json::from_str(&strict(text)).map_err(|error| content(path, error))?;
         let path = path.to_owned();
@@ -92,6 +99,14 @@ impl Keys {
             value: value.to_string(),
             reason: reason.to_owned(),
         }
+    }
+
+    /// Takes those of `keys` that are left; the sentence that says so calls them `what`.
+    pub(crate) fn ignore(&mut self, keys: &[&str], what: &str) -> Option<String> {
+        let mut ignored = keys.to_vec();
+        ignored.retain(|key| self.map.remove(*key).is_some());
+        let (path, ignored) = (self.path.display(), ignored.join(", "));
+        (!ignored.is_empty()).then(|| format!("{path}: ignores {what}: {ignored}"))
     }
 
     /// The end: whatever was not taken is unknown.

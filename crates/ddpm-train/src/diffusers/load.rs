@@ -3,26 +3,29 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 
+use super::Lines;
 use super::files::Weights;
-use super::{DiffusersError, Misfits};
+use crate::checkpoint::CheckpointError;
 
 /// The module with all of its parameters replaced.
 ///
 /// # Errors
 ///
-/// If a parameter is missing, unexpected or of another shape; all of them are listed.
-pub(super) fn load<M: Module>(module: M, weights: &Weights) -> Result<M, DiffusersError> {
+/// If a parameter is missing, unexpected or of another shape, or a value is not finite.
+pub(super) fn load<M: Module>(module: M, weights: &Weights) -> Result<M, CheckpointError> {
     let mut load = Load {
         weights,
         path: Vec::new(),
         layers: Vec::new(),
         seen: Vec::new(),
         misfits: Misfits::default(),
+        not_finite: None,
     };
     let module = module.map(&mut load);
     let Load {
         mut seen,
         mut misfits,
+        not_finite,
         ..
     } = load;
     seen.sort();
@@ -30,15 +33,41 @@ pub(super) fn load<M: Module>(module: M, weights: &Weights) -> Result<M, Diffuse
     let unexpected =
         unexpected.filter(|(name, _)| seen.binary_search_by(|s| s.as_str().cmp(name)).is_err());
     misfits.unexpected = unexpected
-        .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
+        .map(|(name, shape)| format!("unexpected {name} {shape:?}"))
         .collect();
-    if misfits == Misfits::default() {
-        return Ok(module);
+    match misfits.reason().or(not_finite) {
+        None => Ok(module),
+        Some(reason) => Err(CheckpointError::content(weights.path(), reason)),
     }
-    Err(DiffusersError::Weights {
-        path: weights.path().to_owned(),
-        misfits,
-    })
+}
+
+/// What does not fit, a line each.
+#[derive(Default)]
+struct Misfits {
+    /// Tensors of the network that are not in the file.
+    missing: Vec<String>,
+    /// Tensors of the file that the network does not have.
+    unexpected: Vec<String>,
+    /// Tensors of both, of different shapes.
+    mis_shaped: Vec<String>,
+}
+
+impl Misfits {
+    /// What there is to say, if there is anything.
+    fn reason(self) -> Option<String> {
+        let kinds = [self.missing, self.unexpected, self.mis_shaped];
+        let [missing, unexpected, mis_shaped] = kinds.each_ref().map(Vec::len);
+        let longest = missing.max(unexpected).max(mis_shaped);
+        // In turn, so that the first lines show something of each kind.
+        let lines = (0..longest).flat_map(|i| kinds.iter().filter_map(move |kind| kind.get(i)));
+        let lines = Lines(lines.cloned().collect());
+        (longest > 0).then(|| {
+            format!(
+                "these are not the network's weights: {missing} missing, {unexpected} \
+                 unexpected, {mis_shaped} mis-shaped{lines}"
+            )
+        })
+    }
 }
 
 /// Replaces parameters while it walks through a module.
@@ -49,6 +78,8 @@ struct Load<'a> {
     layers: Vec<String>,
     seen: Vec<String>,
     misfits: Misfits,
+    /// The first tensor that holds a value which is not finite, and that value.
+    not_finite: Option<String>,
 }
 
 impl Load<'_> {
@@ -93,13 +124,21 @@ impl ModuleMapper for Load<'_> {
         }
         self.seen.push(name.clone());
         match self.weights.shape(&name) {
-            None => self.misfits.missing.push((name, expected)),
+            None => {
+                let line = format!("missing {name} {expected:?}");
+                self.misfits.missing.push(line);
+            }
             Some(found) if found != expected => {
-                let found = found.to_vec();
-                self.misfits.mis_shaped.push((name, expected, found));
+                let line = format!("mis-shaped {name} {found:?}, not {expected:?}");
+                self.misfits.mis_shaped.push(line);
             }
             Some(_) => {
                 let mut values = self.weights.values(&name).unwrap_or_default();
+                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                    self.not_finite.get_or_insert_with(|| {
+                        format!("{name} holds {value}; the weights of a network are finite")
+                    });
+                }
                 if transposed {
                     values = transpose(&values, shape[0]);
                 }

@@ -11,6 +11,7 @@ mod files;
 mod json;
 mod load;
 mod pickle;
+mod place;
 mod safetensors;
 pub mod scheduler;
 mod tensors;
@@ -18,6 +19,7 @@ mod zip;
 
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::Device;
 use ddpm_model::{ModelError, UNet, UNetConfig};
 use ddpm_schedule::Objective;
@@ -65,14 +67,6 @@ pub enum DiffusersError {
         /// What is wrong.
         error: ModelError,
     },
-    /// Weights are not those of the network.
-    #[error("{}: {misfits}", path.display())]
-    Weights {
-        /// The file of the weights, or their index.
-        path: PathBuf,
-        /// Every tensor that does not fit.
-        misfits: Misfits,
-    },
 }
 
 /// A file or folder that is not what it should be.
@@ -80,30 +74,19 @@ fn content(path: &Path, reason: impl std::fmt::Display) -> DiffusersError {
     CheckpointError::content(path, reason).into()
 }
 
-/// Every tensor of a file that does not fit a network, and of a network that is not in the file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Misfits {
-    /// The network's, with their shapes.
-    pub missing: Vec<(String, Vec<usize>)>,
-    /// The file's, with theirs.
-    pub unexpected: Vec<(String, Vec<usize>)>,
-    /// Those in both: the network's shape, then the file's.
-    pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
-}
+/// Lines below a message: the first ten, and how many more there are.
+struct Lines(Vec<String>);
 
-impl std::fmt::Display for Misfits {
+impl std::fmt::Display for Lines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("these are not the network's weights")?;
-        for (name, shape) in &self.missing {
-            write!(f, "\n  missing {name} {shape:?}")?;
+        const MOST: usize = 10;
+        for line in self.0.iter().take(MOST) {
+            write!(f, "\n  {line}")?;
         }
-        for (name, shape) in &self.unexpected {
-            write!(f, "\n  unexpected {name} {shape:?}")?;
+        match self.0.len().saturating_sub(MOST) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
         }
-        for (name, expected, found) in &self.mis_shaped {
-            write!(f, "\n  mis-shaped {name} {found:?}, not {expected:?}")?;
-        }
-        Ok(())
     }
 }
 
@@ -115,34 +98,57 @@ pub struct Pretrained {
     pub sample_size: Option<[usize; 2]>,
     /// The file of the configuration.
     pub file: PathBuf,
+    /// Which of its keys were ignored and why, in one sentence that names the file.
+    pub note: Option<String>,
     weights: files::Weights,
 }
 
-/// Whether a folder is one of diffusers', as opposed to a run's.
+/// A module with the weights of one file in PyTorch's layout.
+///
+/// # Errors
+///
+/// If the file is missing or damaged, a tensor is missing, unexpected or of another shape, or a value
+/// is not finite.
+pub(crate) fn load_file<M: Module>(path: &Path, module: M) -> Result<M, CheckpointError> {
+    load::load(module, &files::single(path.to_owned())?)
+}
+
+/// Whether a path is to be read as a folder of diffusers: unless it is a run's folder, or one of its
+/// checkpoints.
 pub fn is_folder(path: &Path) -> bool {
-    ["model_index.json", "config.json", "unet/config.json"]
-        .iter()
-        .any(|name| path.join(name).is_file())
+    place::is_of_diffusers(path) || !place::is_run(path)
+}
+
+/// Refuses a folder of diffusers, for what can be done with a run alone.
+///
+/// # Errors
+///
+/// If `path` is one.
+pub fn refuse(path: &Path) -> Result<(), CheckpointError> {
+    if !place::is_of_diffusers(path) {
+        return Ok(());
+    }
+    let reason = "is a folder of diffusers; a run is needed here, or one of its checkpoints";
+    Err(CheckpointError::content(path, reason))
 }
 
 /// Reads the U-Net of a pipeline's folder, nested or flat, or the folder of a U-Net alone.
 ///
 /// # Errors
 ///
-/// If a file is missing or damaged, `config.json` has an unknown key, or a value that is not
-/// supported. Whether the weights are the network's is seen by [`Pretrained::build`].
-pub fn unet(folder: &Path) -> Result<Pretrained, DiffusersError> {
-    let nested = folder.join("unet");
-    let folder = if nested.join("config.json").is_file() {
-        nested
-    } else {
-        folder.to_owned()
-    };
-    let file = folder.join("config.json");
-    let (config, sample_size) = config::read(json::Keys::read(&file)?)?;
+/// If `path` is no such folder; if a file is missing or damaged; if `config.json` has an unknown key,
+/// or a value that is not supported. Whether the weights are the network's is seen by
+/// [`Pretrained::build`].
+pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
+    let folders = [path.join("unet"), path.to_owned()];
+    let found = folders.map(|folder| (folder.join("config.json"), folder));
+    let mut found = found.into_iter().filter(|(file, _)| file.exists());
+    let (file, folder) = found.next().ok_or_else(|| place::wrong(path))?;
+    let found = config::read(json::Keys::read(&file)?)?;
     Ok(Pretrained {
-        config,
-        sample_size,
+        config: found.config,
+        sample_size: found.sample_size,
+        note: found.note,
         weights: files::weights(&folder)?,
         file,
     })
@@ -154,7 +160,13 @@ pub fn unet(folder: &Path) -> Result<Pretrained, DiffusersError> {
 ///
 /// If the file is missing, or refused as by [`Scheduler::parse`].
 pub fn scheduler(folder: &Path) -> Result<Scheduler, DiffusersError> {
-    Scheduler::of(json::Keys::read(&scheduler_file(folder))?)
+    let file = scheduler_file(folder);
+    if !file.exists() {
+        let reason = "holds neither scheduler/scheduler_config.json nor scheduler_config.json; copy \
+                      the folder scheduler of the network's pipeline into it";
+        return Err(content(folder, reason));
+    }
+    Scheduler::of(json::Keys::read(&file)?)
 }
 
 fn scheduler_file(folder: &Path) -> PathBuf {
@@ -168,25 +180,31 @@ fn scheduler_file(folder: &Path) -> PathBuf {
 }
 
 /// Whether a folder's network can be trained on with this objective: its scheduler, if it has one,
-/// has the same levels and predicts the same.
+/// has the same levels and predicts the same. Returns [`Scheduler::note`].
 ///
 /// # Errors
 ///
 /// If the scheduler differs, with both values, or is refused as by [`Scheduler::parse`].
-pub fn check_objective(folder: &Path, objective: &Objective) -> Result<(), DiffusersError> {
+pub fn check_objective(
+    folder: &Path,
+    objective: &Objective,
+) -> Result<Option<String>, DiffusersError> {
     let file = scheduler_file(folder);
     if !file.is_file() {
-        return Ok(());
+        return Ok(None);
     }
-    let found = scheduler(folder)?.objective;
-    scheduler::difference(&found, objective).map_or(Ok(()), |(key, value, reason)| {
-        Err(DiffusersError::Value {
-            path: file,
-            key: key.to_owned(),
-            value,
-            reason,
-        })
-    })
+    let found = scheduler(folder)?;
+    scheduler::difference(&found.objective, objective).map_or(
+        Ok(found.note),
+        |(key, value, reason)| {
+            Err(DiffusersError::Value {
+                path: file,
+                key: key.to_owned(),
+                value,
+                reason,
+            })
+        },
+    )
 }
 
 impl Pretrained {
@@ -264,7 +282,7 @@ impl Pretrained {
     ///
     /// # Errors
     ///
-    /// If the weights are not the network's; every tensor that does not fit is named.
+    /// If the weights are not the network's, or one of them is not finite.
     pub fn build(&self, device: &Device) -> Result<UNet, DiffusersError> {
         // Every block has more than one tensor. Building it takes memory, if none for its weights.
         let (blocks, tensors) = (self.config.residual_blocks(), self.weights.len());
@@ -274,6 +292,6 @@ impl Pretrained {
         }
         let network = self.config.init(0, device);
         let network = network.map_err(|error| self.network(error))?;
-        load::load(network, &self.weights)
+        Ok(load::load(network, &self.weights)?)
     }
 }

@@ -1,12 +1,14 @@
 //! `scheduler_config.json`: the levels, the parametrization and the way of sampling, in this
 //! project's terms, and back.
 //!
-//! An absent key is diffusers' default, an unknown one an error. Where diffusers computes something
-//! other than the mathematics of its own settings, the settings are followed; docs/peers.md lists
-//! these places.
+//! An absent key is diffusers' default. A key of another class of diffusers is ignored, with a note:
+//! diffusers keeps the keys of the scheduler that one was made from. Any other unknown key is an
+//! error. Where diffusers computes something other than the mathematics of its own settings, the
+//! settings are followed; docs/peers.md lists these places.
 
 mod difference;
 mod export;
+mod others;
 
 use std::path::Path;
 
@@ -20,6 +22,7 @@ use serde_json::{Value, json};
 use super::DiffusersError;
 use super::json::Keys;
 use crate::plan::MOST_TIMESTEPS;
+use others::OF_OTHERS;
 
 pub(super) use difference::difference;
 pub use export::ddpm_config;
@@ -40,6 +43,8 @@ pub struct Scheduler {
     pub learned_variance: bool,
     /// The range x̂₀ is kept in.
     pub clip: Option<Clip>,
+    /// Which keys were ignored and why, in one sentence that names the file.
+    pub note: Option<String>,
     times: Times,
 }
 
@@ -77,8 +82,7 @@ impl Scheduler {
     /// # Errors
     ///
     /// If it is no JSON object, its `_class_name` is none of `DDPMScheduler`, `DDIMScheduler` and
-    /// `DPMSolverMultistepScheduler`, a key is not one of the class's, or a value is wrong or not
-    /// supported.
+    /// `DPMSolverMultistepScheduler`, a key is one of no class, or a value is wrong or not supported.
     pub fn parse(text: &str, file: &str) -> Result<Self, DiffusersError> {
         Self::of(Keys::parse(text.as_bytes(), Path::new(file))?)
     }
@@ -88,7 +92,7 @@ impl Scheduler {
         for key in ["_diffusers_version", "_name_or_path", "_use_default_values"] {
             keys.take::<Value>(key, Value::Null)?;
         }
-        let scheduler = match class.as_str() {
+        let mut scheduler = match class.as_str() {
             "DDPMScheduler" => ddpm(&mut keys),
             "DDIMScheduler" => ddim(&mut keys),
             "DPMSolverMultistepScheduler" => dpm_solver(&mut keys),
@@ -98,6 +102,7 @@ impl Scheduler {
                 return Err(keys.bad("_class_name", &json!(other), reason));
             }
         }?;
+        scheduler.note = keys.ignore(&OF_OTHERS, &format!("keys that a {class} does not have"));
         keys.finish()?;
         Ok(scheduler)
     }
@@ -150,6 +155,7 @@ fn ddpm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
         sampler,
         learned_variance,
         clip: clip(keys, true)?,
+        note: None,
         times: Times::of_times(keys, "leading")?,
     })
 }
@@ -161,6 +167,7 @@ fn ddim(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
         sampler: Sampler::Ddim { eta: Eta::ZERO },
         learned_variance: false,
         clip: clip(keys, true)?,
+        note: None,
         times: Times {
             to_first: !keys.take("set_alpha_to_one", true)?,
             ..times
@@ -185,19 +192,26 @@ fn dpm_solver(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     if order == 1 {
         keys.take::<Value>("solver_type", Value::Null)?;
     }
-    keys.only("use_beta_sigmas", &[json!(false)])?;
-    keys.only("use_flow_sigmas", &[json!(false)])?;
-    keys.only("use_dynamic_shifting", &[json!(false)])?;
-    // Of flows alone.
-    keys.only("flow_shift", &[json!(1.0), json!(1)])?;
-    keys.only("time_shift_type", &[json!("exponential")])?;
+    for key in ["use_beta_sigmas", "use_flow_sigmas", "use_dynamic_shifting"] {
+        keys.only(key, &[json!(false), Value::Null])?;
+    }
+    // Of the last two alone.
+    for key in ["flow_shift", "time_shift_type"] {
+        keys.take::<Value>(key, Value::Null)?;
+    }
     // Python writes −∞ as −Infinity.
     keys.only("lambda_min_clipped", &[json!("-Infinity"), Value::Null])?;
+    // A solver adds no noise: it asks only whether there is a second output. Those that are fixed
+    // come from a DDPMScheduler.
     let learned_variance = keys.choice(
         "variance_type",
         None,
         &[
             (None, false),
+            (Some("fixed_small"), false),
+            (Some("fixed_small_log"), false),
+            (Some("fixed_large"), false),
+            (Some("fixed_large_log"), false),
             (Some("learned"), true),
             (Some("learned_range"), true),
         ],
@@ -207,6 +221,7 @@ fn dpm_solver(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
         sampler,
         learned_variance,
         clip: clip(keys, false)?,
+        note: None,
         times: Times::of_solver(keys, order)?,
     })
 }
@@ -258,6 +273,11 @@ impl Times {
             times.spacing = spacing;
             (times.offset, times.one_more) = (0, false);
         }
+        // Keys of other classes that diffusers looks for when it spaces levels in these two ways.
+        if chosen.is_some_and(|key| key != "use_lu_lambdas") {
+            keys.only("sigma_min", &[Value::Null])?;
+            keys.only("sigma_max", &[Value::Null])?;
+        }
         times.to_first = keys.choice(
             "final_sigmas_type",
             "zero",
@@ -286,7 +306,20 @@ fn objective(keys: &mut Keys, sigmoid: bool) -> Result<Objective, DiffusersError
         })?;
     }
     let key = "prediction_type";
-    let name = keys.take(key, "epsilon".to_owned())?;
+    // What said so before diffusers 0.12.
+    let epsilon: Option<bool> = keys.take("predict_epsilon", None)?;
+    let default = if epsilon == Some(false) {
+        "sample"
+    } else {
+        "epsilon"
+    };
+    let name = keys.take(key, default.to_owned())?;
+    if let Some(epsilon) = epsilon
+        && epsilon != (name == "epsilon")
+    {
+        let reason = format!("prediction_type = {name:?} says otherwise");
+        return Err(keys.bad("predict_epsilon", &json!(epsilon), &reason));
+    }
     let parametrization = match name.as_str() {
         "epsilon" => Parametrization::Epsilon,
         "sample" => Parametrization::X0,

@@ -4,6 +4,7 @@ mod agreement;
 mod config;
 mod export;
 mod hostile;
+mod places;
 mod weights;
 
 use std::fs;

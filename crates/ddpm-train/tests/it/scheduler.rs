@@ -1,6 +1,7 @@
 //! `scheduler_config.json`: what every key means. Numbers are diffusers 0.42's.
 
 mod export;
+mod notes;
 mod refusals;
 
 use ddpm_process::Clip;
@@ -155,11 +156,18 @@ fn variances_choose_the_sampler() {
         let found = read(CLASSES[0], json!({ "variance_type": name }));
         assert_eq!((found.sampler, found.learned_variance), (sampler, learned));
     }
-    for name in ["learned", "learned_range"] {
+    for (name, learned) in [
+        ("learned", true),
+        ("learned_range", true),
+        ("fixed_small", false),
+        ("fixed_small_log", false),
+        ("fixed_large", false),
+        ("fixed_large_log", false),
+    ] {
         let found = read(CLASSES[2], json!({ "variance_type": name }));
         assert_eq!(
             (found.sampler, found.learned_variance),
-            (Sampler::DpmPp2M, true)
+            (Sampler::DpmPp2M, learned)
         );
     }
     let first_order = read(
@@ -167,8 +175,16 @@ fn variances_choose_the_sampler() {
         json!({ "solver_order": 1, "solver_type": "heun" }),
     );
     assert_eq!(first_order.sampler, DDIM);
-    let sample = read(CLASSES[1], json!({ "prediction_type": "sample" }));
-    assert_eq!(sample.objective.parametrization(), Parametrization::X0);
+    // The second is what the first was before diffusers 0.12.
+    for (key, value) in [
+        ("prediction_type", json!("sample")),
+        ("predict_epsilon", json!(false)),
+    ] {
+        let sample = read(CLASSES[1], json!({ key: value }));
+        assert_eq!(sample.objective.parametrization(), Parametrization::X0);
+    }
+    let epsilon = read(CLASSES[1], json!({ "predict_epsilon": true }));
+    assert_eq!(epsilon, read(CLASSES[1], json!({})));
 }
 
 #[test]

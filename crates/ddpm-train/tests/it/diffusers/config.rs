@@ -171,10 +171,41 @@ fn networks_that_cannot_be_are_refused_with_the_number() {
     }
 }
 
+/// What `EMAModel.save_pretrained` writes into `unet_ema`.
+#[test]
+fn keys_of_an_average_are_noted() {
+    let folder = copy("flat");
+    let plain = diffusers::unet(folder.path()).unwrap();
+    assert_eq!(plain.note, None);
+    let file = folder.path().join("config.json");
+    edit(&file, |config| {
+        for (key, value) in [
+            ("decay", json!(0.9999)),
+            ("inv_gamma", json!(1.0)),
+            ("min_decay", json!(0.0)),
+            ("optimization_step", json!(500)),
+            ("power", json!(0.75)),
+            ("update_after_step", json!(0)),
+            ("use_ema_warmup", json!(true)),
+        ] {
+            config.insert(key.to_owned(), value);
+        }
+    });
+    let averaged = diffusers::unet(folder.path()).unwrap();
+    assert_eq!(averaged.config, plain.config);
+    let note = format!(
+        "{}: ignores keys that say how the weights were averaged: decay, inv_gamma, min_decay, \
+         optimization_step, power, update_after_step, use_ema_warmup",
+        file.display()
+    );
+    assert_eq!(averaged.note, Some(note));
+}
+
 #[test]
 fn every_unknown_key_is_named() {
     let folder = copy("flat");
     edit(&folder.path().join("config.json"), |config| {
+        config.insert("decay".to_owned(), json!(0.9));
         config.insert("use_linear_projection".to_owned(), json!(true));
         config.insert("cross_attention_dim".to_owned(), json!(768));
     });
@@ -192,7 +223,22 @@ fn what_is_no_object_is_refused() {
     }
     let folder = copy("flat");
     fs::remove_file(folder.path().join("config.json")).unwrap();
-    assert!(refusal(folder.path()).contains("No such file"));
     fs::create_dir(folder.path().join("config.json")).unwrap();
-    assert!(refusal(folder.path()).contains("config.json"));
+    assert!(refusal(folder.path()).contains("config.json: not a regular file"));
+}
+
+/// UTF-8 and UTF-16, as editors and shells of Windows write them.
+#[test]
+fn a_byte_order_mark_is_named() {
+    for mark in [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"] {
+        let folder = copy("flat");
+        let file = folder.path().join("config.json");
+        let text = fs::read(&file).unwrap();
+        fs::write(&file, [mark, &text].concat()).unwrap();
+        let message = format!(
+            "{}: begins with a byte order mark; save it as UTF-8 without one",
+            file.display()
+        );
+        assert_eq!(refusal(folder.path()), message);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ddpm_train::checkpoint::module_bytes;
 use ddpm_train::diffusers;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -65,7 +66,147 @@ fn missing_unexpected_and_mis_shaped_are_listed_together() {
         );
     }
     assert_eq!(message.lines().count(), 1 + 6, "{message}");
-    assert!(message.contains(FILE), "{message}");
+    let first = format!(
+        "{}: these are not the network's weights: 2 missing, 2 unexpected, 2 mis-shaped\n",
+        folder.path().join(FILE).display()
+    );
+    assert!(message.starts_with(&first), "{message}");
+}
+
+/// Of a file of another network ten tensors are shown, some of each kind.
+#[test]
+fn ten_misfits_are_listed_and_the_others_counted() {
+    let folder = copy("flat");
+    let mut tensors = 0;
+    rewrite(&folder.path().join(FILE), |found| {
+        tensors = found.len();
+        let one = (Dtype::F32, vec![1], vec![0; 4]);
+        *found = (0..100)
+            .map(|i| (format!("layer.{i}"), one.clone()))
+            .collect();
+    });
+    let message = refusal(folder.path());
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.len(), 1 + 10 + 1, "{message}");
+    let counts = format!(": {tensors} missing, 100 unexpected, 0 mis-shaped");
+    assert!(lines[0].ends_with(&counts), "{message}");
+    for kind in ["missing", "unexpected"] {
+        let of_kind = lines[1..11].iter().filter(|line| line.contains(kind));
+        assert_eq!(of_kind.count(), 5, "{message}");
+    }
+    assert_eq!(lines[11], format!("  and {} more", tensors + 100 - 10));
+}
+
+/// Names as PyTorch's wrappers make them, alone, within each other or around a part, are the
+/// network's.
+#[test]
+fn the_prefixes_of_wrappers_are_removed() {
+    let expected = module_bytes(&built(&fixture("flat").join("theirs")).unwrap()).unwrap();
+    for prefix in ["module.", "_orig_mod.", "module._orig_mod."] {
+        let folder = copy("flat");
+        rewrite(&folder.path().join(FILE), |tensors| {
+            let named = std::mem::take(tensors).into_iter();
+            *tensors = named
+                .map(|(name, t)| (format!("{prefix}{name}"), t))
+                .collect();
+        });
+        let found = built(folder.path()).unwrap();
+        assert!(module_bytes(&found).unwrap() == expected, "{prefix}");
+    }
+    // Every file of several, and their index.
+    let expected = module_bytes(&built(&fixture("sharded").join("theirs")).unwrap()).unwrap();
+    let folder = copy("sharded");
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "safetensors") {
+            rewrite(&path, |tensors| {
+                let named = std::mem::take(tensors).into_iter();
+                *tensors = named
+                    .map(|(name, t)| (format!("module.{name}"), t))
+                    .collect();
+            });
+        }
+    }
+    edit(&folder.path().join(INDEX), |index| {
+        let map = index["weight_map"].as_object_mut().unwrap();
+        let named = std::mem::take(map).into_iter();
+        *map = named
+            .map(|(name, file)| (format!("module.{name}"), file))
+            .collect();
+    });
+    assert!(module_bytes(&built(folder.path()).unwrap()).unwrap() == expected);
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name() {
+    for (value, shown) in [
+        (f32::NAN, "NaN"),
+        (f32::INFINITY, "inf"),
+        (f32::NEG_INFINITY, "-inf"),
+    ] {
+        let folder = copy("flat");
+        rewrite(&folder.path().join(FILE), |tensors| {
+            let bias = tensors.get_mut("conv_in.bias").unwrap();
+            bias.2[4..8].copy_from_slice(&value.to_le_bytes());
+        });
+        let message = format!(
+            "{}: conv_in.bias holds {shown}; the weights of a network are finite",
+            folder.path().join(FILE).display()
+        );
+        assert_eq!(refusal(folder.path()), message);
+    }
+}
+
+#[test]
+fn a_variant_alone_is_named_with_the_name_that_is_read() {
+    for (fixture, whole, variant) in [
+        ("flat", FILE, "diffusion_pytorch_model.fp16.safetensors"),
+        (
+            "pickled",
+            "diffusion_pytorch_model.bin",
+            "diffusion_pytorch_model.non_ema.bin",
+        ),
+        (
+            "sharded",
+            INDEX,
+            "diffusion_pytorch_model.safetensors.index.fp16.json",
+        ),
+    ] {
+        let folder = copy(fixture);
+        let folder = folder.path();
+        fs::rename(folder.join(whole), folder.join(variant)).unwrap();
+        let message = format!(
+            "{}: has only {variant}, a variant; rename it to {whole}",
+            folder.display()
+        );
+        assert_eq!(refusal(folder), message);
+        fs::rename(folder.join(variant), folder.join(whole)).unwrap();
+        assert!(built(folder).is_ok());
+        // Beside the whole it is nothing.
+        fs::write(folder.join(variant), "").unwrap();
+        assert!(built(folder).is_ok());
+    }
+}
+
+#[test]
+fn a_git_lfs_pointer_is_named() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 12345\n";
+    for (fixture, file) in [
+        ("flat", FILE),
+        ("flat", "config.json"),
+        ("pickled", "diffusion_pytorch_model.bin"),
+        ("sharded", INDEX),
+    ] {
+        let folder = copy(fixture);
+        let file = folder.path().join(file);
+        fs::write(&file, pointer).unwrap();
+        let message = format!(
+            "{}: is a Git LFS pointer, not the file itself; `git lfs pull` in its folder fetches \
+             that",
+            file.display()
+        );
+        assert_eq!(refusal(folder.path()), message);
+    }
 }
 
 /// As the format's own crate reads them.
