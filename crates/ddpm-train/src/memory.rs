@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use ddpm_model::{MlpConfig, UNetConfig};
+use indicatif::BinaryBytes;
 
 use crate::device::is_host;
 use crate::plan::{NetworkPlan, Plan};
@@ -172,8 +173,14 @@ fn mlp(config: &MlpConfig) -> Needs {
     }
 }
 
+/// A number of bytes as people write it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(crate) fn shown(bytes: f64) -> BinaryBytes {
+    BinaryBytes(bytes as u64)
+}
+
 /// Bytes of memory of this machine, as Linux has them.
-fn total() -> Option<f64> {
+pub(crate) fn total() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()

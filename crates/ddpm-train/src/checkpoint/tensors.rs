@@ -18,9 +18,15 @@ use crate::params::Named;
 ///
 /// # Errors
 ///
-/// If the file is missing or damaged, or a tensor is missing, unexpected or of the wrong shape.
+/// If the file is missing or damaged, or a tensor is missing, unexpected, of the wrong shape or not
+/// finite.
 pub fn load_module<M: Module>(path: &Path, mut module: M) -> Result<M, CheckpointError> {
     let bytes = fs::read(path).map_err(io(path))?;
+    // What else may be wrong with it, loading finds out.
+    if let Ok(Some(name)) = not_finite(&bytes) {
+        let reason = format!("{name} is not finite: it holds NaN or an infinity");
+        return Err(CheckpointError::content(path, reason));
+    }
     let mut store = SafetensorsStore::from_bytes(Some(bytes))
         .with_from_adapter(PyTorchToBurnAdapter)
         .skip_enum_variants(true);
