@@ -1,5 +1,7 @@
 //! Keeping x̂₀ in the range of the data: by a fixed bound, or by one that each sample sets.
 
+use std::fmt;
+
 use burn::tensor::Tensor;
 use thiserror::Error;
 
@@ -75,6 +77,17 @@ impl Clip {
             Rule::Dynamic { quantile, max } => {
                 let size = quantile_of_each(x0.clone().abs(), quantile);
                 (x0 / size.clamp_min(1.0).clamp_max(max)).clamp(-1.0, 1.0)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Rule::Fixed { range } => write!(f, "to ±{range}"),
+            Rule::Dynamic { quantile, max } => {
+                write!(f, "dynamic, quantile {quantile}, at most {max}")
             }
         }
     }

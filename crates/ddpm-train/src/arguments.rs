@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ddpm_train::config::{PrecisionKind, SamplerKind};
+use ddpm_train::sample::BATCH;
 use ddpm_train::shard::Shard;
 
 #[derive(clap::Args)]
@@ -88,11 +89,18 @@ pub(crate) struct Check {
 #[command(after_help = "\
 Examples:
   ddpm sample --from runs/digits
-  ddpm sample --from runs/digits --sampler ddim --steps 50 --film
-  ddpm sample --from runs/digits --class 3 --guidance 2 --num 16
+  ddpm sample --from runs/digits --sampler ddim --steps 50 --film --overwrite
+  ddpm sample --from runs/digits --class 3 --guidance 2 --num 16 --out threes
   ddpm sample --from DIFFUSERS-DIR --sampler ddim --steps 50
-  ddpm sample --from runs/digits --num 50000 --shard 2/4 --out samples
-  ddpm sample --merge --out samples           # once all four are there
+  ddpm sample --from runs/digits --num 50000 --out many
+  ddpm sample --from runs/digits --num 50000 --out many --resume
+  ddpm sample --from runs/digits --num 50000 --shard 2/4 --out shards
+  ddpm sample --merge --out shards            # once all four are there
+
+The folder holds images/ (the samples and nothing else), grid.png (the first
+256), samples.json (what they depend on), and film.gif and samples.safetensors
+where asked for. Each batch is written as it is done; Ctrl-C ends between two
+steps, and --resume draws what is missing.
 
 Of a folder of diffusers (config.json, or unet/config.json) the U-Net is taken
 with its scheduler: the noise levels, what is predicted, the spacing of steps.
@@ -105,13 +113,19 @@ pub(crate) struct Sample {
     /// Number of samples.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) num: usize,
+    /// Samples the network sees at once; a last, shorter batch is filled up, and
+    /// what fills it is thrown away. More are faster on a GPU and take more
+    /// memory. Sample k has the same bytes however many are drawn, as long as
+    /// this number is the same; for another it is equal up to rounding.
+    #[arg(long, value_name = "N", default_value_t = BATCH)]
+    pub(crate) batch_size: usize,
     /// Draw only the i-th of n shares of them, into a file for --merge.
     #[arg(long, value_name = "i/n", conflicts_with_all = ["film", "raw"])]
     pub(crate) shard: Option<Shard>,
     /// Draw nothing: put together the shards in the folder --out.
     #[arg(long, conflicts_with_all = [
-        "from", "num", "shard", "sampler", "steps", "eta", "class", "guidance", "seed",
-        "init_noise", "film", "backend", "precision",
+        "from", "num", "batch_size", "shard", "sampler", "steps", "eta", "class", "guidance",
+        "seed", "init_noise", "film", "backend", "precision",
     ])]
     pub(crate) merge: bool,
     /// The sampler [default: the run's].
@@ -139,13 +153,21 @@ pub(crate) struct Sample {
     /// trained in.
     #[arg(long, default_value = "f32")]
     pub(crate) precision: PrecisionKind,
-    /// Where the pictures go.
+    /// Where the pictures go: an empty folder, or one that is made.
     #[arg(long, value_name = "DIR", default_value = "samples")]
     pub(crate) out: PathBuf,
-    /// Also write film.gif, the reverse process of the first samples.
+    /// Go on with what the same command left in --out.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Remove what an earlier `ddpm sample` left in --out, and nothing else.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Also write film.gif, the reverse process of the first samples in at most
+    /// 100 frames.
     #[arg(long)]
     pub(crate) film: bool,
-    /// Also write samples.safetensors, the values before any rounding.
+    /// Also write samples.safetensors, the values before any rounding; that of
+    /// points is always written.
     #[arg(long)]
     pub(crate) raw: bool,
     /// flex, ndarray, cuda or vulkan.

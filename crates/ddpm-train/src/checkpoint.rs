@@ -20,7 +20,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-pub use files::{write_file, write_folder};
+pub(crate) use files::{aside, sync_parent};
+pub use files::{check_writable, write_file, write_files, write_folder};
 pub use folder::{Found, Retention, newest, newest_whole, prune, survey, unfinished};
 pub use manifest::{FORMAT, Manifest, PARTS};
 pub use tensors::{load_module, module_bytes, read_tensor, tensor_bytes};

@@ -10,23 +10,26 @@
 //! ln P(x₀) ≥ E[ln p(x₁) + ln P(x₀ | x₁) − ln q(x₁ | x₀)].
 //! ```
 
+mod pace;
 mod report;
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{Clip, NoiseStream, Predictor, diffuse};
+use ddpm_process::{NoiseStream, Predictor, diffuse};
 use ddpm_schedule::bound::{Gaussian, decoder_nll, model_kl, prior_kl, snr_weight};
 use ddpm_schedule::{Objective, Timestep};
 
+use pace::Pace;
 use report::Terms;
 pub use report::{Estimate, Measured, Report, Step, table};
 
 use crate::data::Dataset;
 use crate::flow;
+use crate::interrupt::Stop;
 use crate::network::{Network, class_tensor};
-use crate::sample::BATCH;
+use crate::sample::{BATCH, batches};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +48,7 @@ pub struct Question {
 ///
 /// # Errors
 ///
-/// As [`measure`].
+/// As [`Evaluation::measure`].
 pub fn nll<const D: usize, N: Network<D>>(
     network: &N,
     objective: &Objective,
@@ -54,86 +57,96 @@ pub fn nll<const D: usize, N: Network<D>>(
     question: &Question,
     device: &Device,
 ) -> Result<Report> {
-    let all = 0..question.images;
-    Ok(measure(network, objective, classes, data, question, all, device)?.report())
-}
-
-/// Measures the images `rows` of those a question is about: all of them, or a shard.
-///
-/// # Errors
-///
-/// If the question is about fewer than two images, or more than there are, or the data is not of
-/// bins.
-pub fn measure<const D: usize, N: Network<D>>(
-    network: &N,
-    objective: &Objective,
-    classes: Option<usize>,
-    data: &Dataset,
-    question: &Question,
-    rows: Range<usize>,
-    device: &Device,
-) -> Result<Measured> {
-    let max = data
-        .max()
-        .context("bits are for data of whole numbers; of points there is a density only")?;
-    ensure!(
-        (2..=data.len()).contains(&question.images),
-        "--num {}: 2 to {} images can be evaluated",
-        question.images,
-        data.len()
-    );
-    ensure!(
-        question.flow.is_none() || !flow::times(objective.schedule(), 1).is_empty(),
-        "--flow: the schedule has no time with signal left"
-    );
     let evaluation = Evaluation {
         network,
         objective,
         classes,
         data,
         question,
-        max,
         device,
     };
-    Ok(evaluation.run(rows))
+    let measured = evaluation.measure::<D>(0..question.images, &Stop::default())?;
+    Ok(measured.report())
 }
 
-struct Evaluation<'a, N> {
-    network: &'a N,
-    objective: &'a Objective,
-    classes: Option<usize>,
-    data: &'a Dataset,
-    question: &'a Question,
-    /// Values are 0..=`max`.
-    max: u32,
-    device: &'a Device,
+/// A network and the data it is evaluated on.
+pub struct Evaluation<'a, N> {
+    /// The network, on `device`.
+    pub network: &'a N,
+    /// What it predicts.
+    pub objective: &'a Objective,
+    /// Its classes, which are also the one that means none.
+    pub classes: Option<usize>,
+    /// The data.
+    pub data: &'a Dataset,
+    /// What is asked.
+    pub question: &'a Question,
+    /// The device without autodiff.
+    pub device: &'a Device,
 }
 
 impl<N> Evaluation<'_, N> {
-    fn run<const D: usize>(&self, rows: Range<usize>) -> Measured
+    /// Measures the images `rows` of those the question is about: all of them, or a shard.
+    ///
+    /// # Errors
+    ///
+    /// If the question is about fewer than two images, or more than there are, the data is not of
+    /// bins, or a term is not finite; and [`Interrupted`](crate::interrupt::Interrupted) if it is asked
+    /// to stop.
+    pub fn measure<const D: usize>(&self, rows: Range<usize>, stop: &Stop) -> Result<Measured>
     where
         N: Network<D>,
     {
-        let timesteps = self.objective.schedule().timesteps();
+        let (data, question) = (self.data, self.question);
+        let max = data
+            .max()
+            .context("bits are for data of whole numbers; of points there is a density only")?;
+        ensure!(
+            (2..=data.len()).contains(&question.images),
+            "--num {}: 2 to {} images can be evaluated",
+            question.images,
+            data.len()
+        );
+        let schedule = self.objective.schedule();
+        ensure!(
+            question.flow.is_none() || !flow::times(schedule, 1).is_empty(),
+            "--flow: the schedule has no time with signal left"
+        );
+        let timesteps = schedule.timesteps();
         let all = timesteps - 1;
-        let times = self.question.times.map_or(all, |times| times.min(all));
+        let times = question.times.map_or(all, |times| times.min(all));
+        // Heun's method makes two calls a step, and one before the first.
+        let flow = |steps| 2 * flow::times(schedule, steps).len() - 1;
+        let calls = times as usize + 1 + question.flow.map_or(0, flow);
+        let mut pace = Pace::new(rows.len(), calls, stop);
         let mut terms = Vec::new();
         let _packed = ddpm_kernels::keep_packed_weights();
-        for first in rows.clone().step_by(BATCH) {
-            let images: Vec<usize> = (first..rows.end.min(first + BATCH)).collect();
-            terms.extend(self.batch::<D>(&images, times));
+        for rows in batches(rows, BATCH) {
+            pace.next(rows.len());
+            let images: Vec<usize> = rows.collect();
+            let found = self.batch::<D>(&images, times, max, &mut pace)?;
+            for (image, terms) in images.iter().zip(&found) {
+                terms.check(*image)?;
+            }
+            terms.extend(found);
         }
-        Measured {
-            dimensions: self.data.row_len(),
+        Ok(Measured {
+            dimensions: data.row_len(),
             timesteps,
             times,
-            flow: self.question.flow.is_some(),
+            flow: question.flow.is_some(),
             terms,
-        }
+        })
     }
 
     /// The terms of some images; what is random depends on the image and the time alone.
-    fn batch<const D: usize>(&self, images: &[usize], times: u32) -> Vec<Terms>
+    fn batch<const D: usize>(
+        &self,
+        images: &[usize],
+        times: u32,
+        max: u32,
+        pace: &mut Pace,
+    ) -> Result<Vec<Terms>>
     where
         N: Network<D>,
     {
@@ -161,35 +174,44 @@ impl<N> Evaluation<'_, N> {
             schedule.timestep(t.min(schedule.timesteps()))
         };
         for k in 0..times {
+            pace.call()?;
             let t: Vec<Timestep> = images.iter().filter_map(|&i| place(i, k)).collect();
-            let model = self.predicted::<D>(&x0, &t, images);
+            let model = self.predicted::<D>(&x0, &t, images)?;
             for (((row, x0), &t), terms) in x0.each().enumerate().zip(&t).zip(&mut terms) {
                 let kl = self.kl(x0, &model, row, t);
                 terms.steps += kl * f64::from(all) / f64::from(times);
                 terms.each.push((t.get(), kl));
             }
         }
-        self.last_step::<D>(&x0, images, &mut terms);
-        terms
+        self.last_step::<D>(&x0, images, max, &mut terms, pace)?;
+        Ok(terms)
     }
 
     /// The decoder, and the flow from x₁ if asked for.
-    fn last_step<const D: usize>(&self, x0: &Rows<D>, images: &[usize], terms: &mut [Terms])
+    fn last_step<const D: usize>(
+        &self,
+        x0: &Rows<D>,
+        images: &[usize],
+        max: u32,
+        terms: &mut [Terms],
+        pace: &mut Pace,
+    ) -> Result<()>
     where
         N: Network<D>,
     {
         let schedule = self.objective.schedule();
         let Some(first) = schedule.timestep(1) else {
-            return;
+            return Ok(());
         };
+        pace.call()?;
         let level = schedule.level(first);
         let choice = schedule.learned_variance(first);
         // Rows are 2·value/max − 1.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let value = |x0: f32| (0.5 * (f64::from(x0) + 1.0) * f64::from(self.max)).round() as u32;
+        let value = |x0: f32| (0.5 * (f64::from(x0) + 1.0) * f64::from(max)).round() as u32;
         let row = self.data.row_len();
         let t = vec![first; images.len()];
-        let model = self.predicted::<D>(x0, &t, images);
+        let model = self.predicted::<D>(x0, &t, images)?;
         for ((i, x0), terms) in x0.each().enumerate().zip(&mut *terms) {
             let pixels = x0.iter().zip(model.row(i));
             let nll = pixels.map(|(&x0, (x0_hat, output))| {
@@ -197,12 +219,12 @@ impl<N> Evaluation<'_, N> {
                     mean: f64::from(x0_hat),
                     log_variance: output.map_or(choice.log_beta, |o| choice.log_variance(o)),
                 };
-                decoder_nll(value(x0), self.max, decoder)
+                decoder_nll(value(x0), max, decoder)
             });
             terms.decoder = nll.sum();
         }
         let Some(steps) = self.question.flow else {
-            return;
+            return Ok(());
         };
         let times = flow::times(schedule, steps);
         let ids: Vec<u64> = images.iter().map(|&i| i as u64).collect();
@@ -217,7 +239,7 @@ impl<N> Evaluation<'_, N> {
             network: |x, t| network.predict(x, t, class.clone(), None),
             objective: self.objective,
         };
-        let log = flow::log_density(&predictor, schedule, &times, x, &z);
+        let log = flow::log_density(&predictor, schedule, &times, x, &z, || pace.call())?;
         // −ln q(x₁ | x₀) = ½‖ε‖² + D·ln(b₁√2π).
         let width = level.noise().ln() + 0.5 * std::f64::consts::TAU.ln();
         let eps: Vec<f32> = eps.into_data().iter().collect();
@@ -226,6 +248,7 @@ impl<N> Evaluation<'_, N> {
             let squares: f64 = eps.iter().map(|e| f64::from(*e).powi(2)).sum();
             terms.flow = terms.decoder - log - 0.5 * squares - row as f64 * width;
         }
+        Ok(())
     }
 
     fn rows<const D: usize>(&self, images: &[usize]) -> Rows<D> {
@@ -277,7 +300,16 @@ impl<N> Evaluation<'_, N> {
     }
 
     /// What the network says of each image at its own time, x̂₀ clamped as in sampling.
-    fn predicted<const D: usize>(&self, x0: &Rows<D>, t: &[Timestep], images: &[usize]) -> Predicted
+    ///
+    /// # Errors
+    ///
+    /// If a number of it is not finite.
+    fn predicted<const D: usize>(
+        &self,
+        x0: &Rows<D>,
+        t: &[Timestep],
+        images: &[usize],
+    ) -> Result<Predicted>
     where
         N: Network<D>,
     {
@@ -295,12 +327,21 @@ impl<N> Evaluation<'_, N> {
         };
         let at: Vec<_> = t.iter().map(|&t| schedule.visit(t)).collect();
         let found = predictor.predict_each(x_t, &at);
-        let host = |x: Tensor<D>| x.into_data().iter().collect();
-        Predicted {
-            x0: host(Clip::UNIT.apply(found.x0)),
-            share: found.share.map(host),
-            row: self.data.row_len(),
+        let host = |x: Tensor<D>| x.into_data().iter().collect::<Vec<f32>>();
+        let row = self.data.row_len();
+        let x0 = host(found.x0);
+        if let Some(i) = x0.iter().position(|x0| !x0.is_finite()) {
+            let (image, t) = (images[i / row], t[i / row].get());
+            bail!(
+                "image {image}: at t = {t} the network gives {} for a number of x̂₀",
+                x0[i]
+            );
         }
+        Ok(Predicted {
+            x0: x0.iter().map(|x0| x0.clamp(-1.0, 1.0)).collect(),
+            share: found.share.map(host),
+            row,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Measuring a run: checkpoint and data in, bits per dimension out, by one machine or by several.
 
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -8,14 +9,16 @@ use burn::module::Module;
 use burn::tensor::Device;
 use safetensors::tensor::Dtype;
 
-use crate::checkpoint::{self, load_module, module_bytes};
+use crate::checkpoint::{self, check_writable, load_module, module_bytes};
 use crate::config::Config;
 use crate::data::{self, Dataset};
 use crate::diffusers;
-use crate::evaluate::{Measured, Question, Report, measure};
-use crate::network::{AnyNetwork, build};
+use crate::evaluate::{Evaluation, Measured, Question, Report};
+use crate::interrupt::Stop;
+use crate::network::{AnyNetwork, Network, build};
 use crate::plan::Plan;
-use crate::shard::{self, Rows, Shard};
+use crate::sample::BATCH;
+use crate::shard::{self, Part, Parts, Set, Shard};
 
 /// What `ddpm eval nll` is asked.
 #[derive(Clone, Debug)]
@@ -32,32 +35,52 @@ pub struct Examination {
 ///
 /// # Errors
 ///
-/// If the checkpoint or the data cannot be used, or the question does not fit them.
-pub fn examine(examination: &Examination, device: &Device) -> Result<Report> {
+/// If the checkpoint or the data cannot be used, or the question does not fit them; and
+/// [`Interrupted`](crate::interrupt::Interrupted) if it is asked to stop.
+pub fn examine(examination: &Examination, device: &Device, stop: &Stop) -> Result<Report> {
     let all = 0..examination.question.images;
-    Ok(some(examination, all, device)?.0.report())
+    Ok(some(examination, all, device, stop)?.0.report())
 }
 
 /// Evaluates a shard of the images, and leaves a file for [`merge`] in the folder `out`.
 ///
 /// # Errors
 ///
-/// As [`examine`], and if the file cannot be written.
+/// As [`examine`], and if the file is there already or cannot be written.
 pub fn examine_shard(
     examination: &Examination,
     shard: Shard,
     out: &Path,
     device: &Device,
+    stop: &Stop,
 ) -> Result<PathBuf> {
+    let path = shard.path(out);
+    let shown = path.display();
+    ensure!(
+        !path.exists(),
+        "{shown} is there already: remove it, or choose another --out"
+    );
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    check_writable(&path)?;
     let count = examination.question.images;
-    let (measured, order) = some(examination, shard.rows(count), device)?;
-    let rows = measured.rows();
-    let rows = Rows {
+    let rows = shard.rows(count, BATCH);
+    let (measured, order) = some(examination, rows.clone(), device, stop)?;
+    let set = Set {
         dtype: Dtype::F64,
         shape: vec![measured.width()],
-        bytes: rows.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        count,
+        batch: BATCH,
+        order,
     };
-    shard::write(out, shard, count, order, &rows)
+    let bytes: Vec<u8> = (measured.rows().iter())
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    // What an earlier process may have begun of it.
+    Part::remove(out, shard)?;
+    let mut part = Part::open(out, shard, &set)?;
+    part.write(rows.start, &bytes)?;
+    part.finish()?;
+    Ok(path)
 }
 
 /// Puts together what the shards of an examination have left in the folder `out`.
@@ -66,7 +89,14 @@ pub fn examine_shard(
 ///
 /// If the shards are not all there, whole and of one examination.
 pub fn merge(out: &Path) -> Result<Report> {
-    let (order, rows) = shard::merge(out)?;
+    let mut parts = Parts::open(out)?;
+    let bytes = parts.read(0..parts.set.count)?;
+    let Set {
+        dtype,
+        shape,
+        order,
+        ..
+    } = parts.set;
     let shown = out.display();
     let number = |key: &str| -> Option<u32> { order.get(key)?.parse().ok() };
     let read = || -> Option<Measured> {
@@ -76,8 +106,8 @@ pub fn merge(out: &Path) -> Result<Report> {
             number("times each")?,
             order.get("flow")? != "none",
         );
-        let fits = rows.dtype == Dtype::F64 && rows.shape == [measured.width()];
-        let words = rows.bytes.as_chunks::<8>().0.iter();
+        let fits = dtype == Dtype::F64 && shape == [measured.width()];
+        let words = bytes.as_chunks::<8>().0.iter();
         let values: Vec<f64> = words.map(|word| f64::from_le_bytes(*word)).collect();
         fits.then(|| measured.with_rows(&values))
     };
@@ -95,6 +125,7 @@ fn some(
     examination: &Examination,
     rows: Range<usize>,
     device: &Device,
+    stop: &Stop,
 ) -> Result<(Measured, shard::Order)> {
     diffusers::refuse(&examination.from)?;
     let path = checkpoint::newest(&examination.from)?;
@@ -116,25 +147,40 @@ fn some(
         "the network needs classes, and the data has no labels"
     );
     let weights = path.join("ema.safetensors");
-    let (objective, classes) = (&plan.objective, plan.classes());
-    let question = &examination.question;
     let learned = plan.config.objective.learned_variance;
     match build(&plan.network, learned, &shape, 0, device)? {
         AnyNetwork::UNet(network) => {
             let network = load_module(&weights, *network)?;
-            let measured =
-                measure::<4, _>(&network, objective, classes, &data, question, rows, device)?;
-            let order = order(question, &measured, &data, &network)?;
-            Ok((measured, order))
+            run::<4, _>(examination, &network, &plan, &data, rows, device, stop)
         }
         AnyNetwork::Mlp(network) => {
             let network = load_module(&weights, *network)?;
-            let measured =
-                measure::<2, _>(&network, objective, classes, &data, question, rows, device)?;
-            let order = order(question, &measured, &data, &network)?;
-            Ok((measured, order))
+            run::<2, _>(examination, &network, &plan, &data, rows, device, stop)
         }
     }
+}
+
+fn run<const D: usize, N: Network<D>>(
+    examination: &Examination,
+    network: &N,
+    plan: &Plan,
+    data: &Dataset,
+    rows: Range<usize>,
+    device: &Device,
+    stop: &Stop,
+) -> Result<(Measured, shard::Order)> {
+    let question = &examination.question;
+    let evaluation = Evaluation {
+        network,
+        objective: &plan.objective,
+        classes: plan.classes(),
+        data,
+        question,
+        device,
+    };
+    let measured = evaluation.measure::<D>(rows, stop)?;
+    let order = order(question, &measured, data, network)?;
+    Ok((measured, order))
 }
 
 /// What the numbers of an image depend on.
@@ -148,7 +194,7 @@ fn order<N: Module>(
     let flow = question
         .flow
         .map_or("none".to_owned(), |steps| format!("{steps} steps"));
-    Ok(shard::order([
+    let entries = [
         ("what", BITS.to_owned()),
         ("network", shard::hash(&network)),
         ("data", format!("SHA-256 {}", data.sha256())),
@@ -157,5 +203,6 @@ fn order<N: Module>(
         ("timesteps", measured.timesteps.to_string()),
         ("times each", measured.times.to_string()),
         ("flow", flow),
-    ]))
+    ];
+    Ok(entries.map(|(name, text)| (name.to_owned(), text)).into())
 }

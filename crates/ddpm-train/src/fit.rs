@@ -24,9 +24,10 @@ use crate::memory::{self, Spread};
 use crate::network::{AnyNetwork, Network, build};
 use crate::optim::Optim;
 use crate::params;
+use crate::picture::png;
 use crate::plan::Plan;
 use crate::ranks::Ranks;
-use crate::sample::{Request, sample};
+use crate::sample::{BATCH, Classes, Drawing, Request};
 use crate::terminal;
 use crate::times::Times;
 
@@ -284,6 +285,9 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         let steps = self.plan.config.steps;
         let mut batches = self.batches()?;
         let mut output = (self.ranks.leads().then(|| Output::open(&self))).transpose()?;
+        if let Some(output) = output.as_mut().filter(|_| self.lacks_picture()) {
+            output.picture::<D, M>(&self, stop);
+        }
         // A rank that would begin while another does not, would wait for it for ever.
         self.hear(0.0, stop);
         while self.step < steps && self.asked.is_none() {
@@ -293,12 +297,21 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             let (run, line) = self.advance::<D>(&batch, stop)?;
             self = run;
             if let Some(output) = &mut output {
-                output.step::<D, M>(&self, line);
+                output.step::<D, M>(&self, line, stop);
+            }
+            // A picture that was given up is the resumed run's to make: no step may come before.
+            if self.is_pictured() {
+                self.hear(0.0, stop);
             }
         }
-        let step = self.step;
-        let interrupted =
-            (self.asked.filter(|_| step < steps)).map(|signal| Interrupted { signal, step });
+        let (step, leads) = (self.step, output.is_some());
+        let interrupted = (self
+            .asked
+            .filter(|_| step < steps || leads && self.lacks_picture()))
+        .map(|signal| Interrupted {
+            signal,
+            done: format!("step {step}"),
+        });
         if let Some(output) = output {
             output.finish(&self, interrupted.is_some())?;
         }
@@ -318,41 +331,52 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         )?)
     }
 
-    /// A grid from the averaged weights, with the same noise every time.
-    fn picture<const D: usize>(&self) -> Result<()>
+    /// Whether a picture is made of the step that the run is at.
+    fn is_pictured(&self) -> bool {
+        let config = &self.plan.config;
+        let every = config.sampling.every;
+        let due = self.step == config.steps || self.step.is_multiple_of(every);
+        every > 0 && self.step > 0 && due
+    }
+
+    /// Where that picture is.
+    fn picture_path(&self) -> PathBuf {
+        self.out.join(format!("samples/step-{:08}.png", self.step))
+    }
+
+    /// Whether it is still to be made.
+    fn lacks_picture(&self) -> bool {
+        self.is_pictured() && !self.picture_path().exists()
+    }
+
+    /// A grid from the averaged weights, with the same noise every time. Asked to stop, it leaves the
+    /// picture to the resumed run.
+    fn picture<const D: usize>(&self, stop: &Stop) -> Result<()>
     where
         M: Network<D>,
     {
-        let count = self.plan.config.sampling.count;
-        let null_class = self.plan.null_class();
-        let classes = self
-            .plan
-            .classes()
-            .map(|n| (0..count).map(|k| k % n).collect::<Vec<_>>());
-        let request = Request {
-            rows: 0..count,
-            seed: self.plan.config.seed,
-            classes: classes.as_deref(),
-            null_class,
-            guidance: 1.0,
-            shape: self.dataset.shape(),
-            init_noise: None,
+        let drawing = Drawing {
+            network: &self.ema.module(&self.model),
+            objective: &self.plan.objective,
+            plan: &self.plan.sampling,
+            request: Request {
+                seed: self.plan.config.seed,
+                classes: self.plan.classes().map(Classes::InTurn),
+                null_class: self.plan.null_class(),
+                guidance: 1.0,
+                shape: self.dataset.shape(),
+                batch: BATCH,
+            },
+            device: &self.device,
         };
-        let (network, objective) = (self.ema.module(&self.model), &self.plan.objective);
-        let sampling = &self.plan.sampling;
-        let samples = sample::<D, M>(
-            &network,
-            objective,
-            sampling,
-            &request,
-            &self.device,
-            |_, _| (),
-        );
-        let path = self.out.join(format!("samples/step-{:08}.png", self.step));
-        samples
-            .grid()
-            .save(&path)
-            .with_context(|| path.display().to_string())
+        let path = self.picture_path();
+        let context = || path.display().to_string();
+        let rows = 0..self.plan.config.sampling.count;
+        if let Some(samples) = drawing.sample::<D>(rows, stop).with_context(context)? {
+            let bytes = png(&samples.grid()).with_context(context)?;
+            checkpoint::write_file(&path, &bytes)?;
+        }
+        Ok(())
     }
 
     /// The run's state, apart from the tensors that training goes on with.

@@ -53,18 +53,24 @@ fn per_row<const D: usize>(x: Tensor<D>) -> Tensor<1> {
 ///
 /// * `denoiser`: differentiable, on the autodiff device;
 /// * `x`: `[B, …]` of the marginal at the first time;
-/// * `z`: independent ±1 of the same shape.
+/// * `z`: independent ±1 of the same shape;
+/// * `go_on`: asked before each call of the denoiser.
+///
+/// # Errors
+///
+/// With the error of `go_on`.
 ///
 /// # Panics
 ///
 /// If there is no time, or no signal at one of them.
-pub fn log_density<const D: usize>(
+pub fn log_density<const D: usize, E>(
     denoiser: &impl Denoiser<D>,
     schedule: &NoiseSchedule,
     times: &[Timestep],
     x: Tensor<D>,
     z: &Tensor<D>,
-) -> Tensor<1> {
+    mut go_on: impl FnMut() -> Result<(), E>,
+) -> Result<Tensor<1>, E> {
     let level = |t: Timestep| schedule.level(t);
     let (first, last) = (times[0], times[times.len() - 1]);
     assert!(
@@ -73,14 +79,17 @@ pub fn log_density<const D: usize>(
     );
     let sigma = |t: Timestep| level(t).noise() / level(t).signal();
     let mut y = x / level(first).signal();
+    go_on()?;
     let mut here = slope(denoiser, schedule, first, y.clone(), z);
     let mut integral = here.1.zeros_like();
     for pair in times.windows(2) {
         let h = sigma(pair[1]) - sigma(pair[0]);
         let guess = y.clone() + here.0.clone() * h;
+        go_on()?;
         let there = slope(denoiser, schedule, pair[1], guess, z);
         y = y + (here.0.clone() + there.0) * (0.5 * h);
         // The slope at the corrected place serves the next step and this one's integral.
+        go_on()?;
         let there = slope(denoiser, schedule, pair[1], y.clone(), z);
         let h = (sigma(pair[1]) / sigma(pair[0])).ln();
         integral = integral + (here.1 + there.1.clone()) * (0.5 * h);
@@ -91,7 +100,7 @@ pub fn log_density<const D: usize>(
     let std = level(last).prior_std();
     let log_2pi = std::f64::consts::TAU.ln();
     let prior = per_row(x.square()) * (-0.5 / (std * std)) - d * (0.5 * log_2pi + std.ln());
-    prior + integral + d * (level(last).signal() / level(first).signal()).ln()
+    Ok(prior + integral + d * (level(last).signal() / level(first).signal()).ln())
 }
 
 /// About `steps` + 1 times from t = 1 to T, evenly spaced in ln σ, which is where Heun's steps are
@@ -124,6 +133,11 @@ mod tests {
     use burn::tensor::Device;
     use ddpm_process::NoiseStream;
     use ddpm_schedule::{NoiseLevel, Visit};
+    use std::convert::Infallible;
+
+    fn always() -> Result<(), Infallible> {
+        Ok(())
+    }
 
     /// Gaussian data N(m, s²): x̂₀ = m + g·(x − a·m) with g = a·s²/(a²s² + b²), differentiable, and
     /// p(x_t) = N(a·m, a²s² + b²) known. Signs make the trace of this Jacobian, a multiple of the
@@ -147,7 +161,7 @@ mod tests {
         let rows = [0, 1, 2, 3];
         let z = stream.normal(&rows, 1, [4, 20], &device).sign();
         let x = stream.normal(&rows, 0, [4, 20], &device) * variance.sqrt() + a * m;
-        let found = log_density(&denoiser, &schedule, &times, x.clone(), &z);
+        let found = log_density(&denoiser, &schedule, &times, x.clone(), &z, always).unwrap();
         let squares = per_row((x - a * m).square());
         let log = (std::f64::consts::TAU * variance).ln();
         let exact = squares * (-0.5 / variance) - 0.5 * log * 20.0;
@@ -190,7 +204,7 @@ mod tests {
             Tensor::<2>::from_floats(starts, &device),
             Tensor::<2>::from_floats(signs, &device),
         );
-        let found = log_density(&denoiser, &schedule, &times, x, &z);
+        let found = log_density(&denoiser, &schedule, &times, x, &z, always).unwrap();
 
         let rho = sigma(100) / sigma(0);
         let (rho_p, rho_r) = (rho.powf(p), rho.powf(r));

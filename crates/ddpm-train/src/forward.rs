@@ -15,8 +15,11 @@ use ddpm_schedule::{NoiseLevel, NoiseSchedule};
 
 use crate::checkpoint::write_file;
 use crate::data::Dataset;
-use crate::picture::{Samples, side_by_side};
+use crate::device::is_host;
+use crate::memory;
+use crate::picture::{Samples, png, side_by_side};
 use crate::plot::{self, Line, Scale};
+use crate::progress::Tally;
 
 /// Times at which the moments are measured, besides 0; the table shows every fifth.
 const MEASURED: u32 = 50;
@@ -313,12 +316,27 @@ fn largest(moments: &Moments) -> Moment {
     })
 }
 
+/// Whether the memory holds the rows, their noise, the next rows, and what is measured of them.
+fn check_memory(rows: usize, numbers: usize, device: &Device) -> Result<()> {
+    let needed = 4.0 * 4.0 * rows as f64 * numbers as f64;
+    if let Some(available) = memory::total().filter(|_| is_host(device)) {
+        ensure!(
+            needed <= available,
+            "--rows {rows}: takes {} at least, and this machine has {}",
+            memory::shown(needed),
+            memory::shown(available)
+        );
+    }
+    Ok(())
+}
+
 /// Runs the chain on `rows` rows of the data, prints the table and leaves `forward.png`, the data at
 /// some times from left to right, and `moments.svg` in `out`.
 ///
 /// # Errors
 ///
-/// If there are fewer than two rows or a file cannot be written.
+/// If there are fewer than two rows, the machine has not the memory for them, or a file cannot be
+/// written.
 pub fn show(
     data: &Dataset,
     schedule: &NoiseSchedule,
@@ -328,13 +346,16 @@ pub fn show(
     device: &Device,
 ) -> Result<String> {
     ensure!(rows >= 2, "--rows {rows}: a covariance takes at least 2");
+    check_memory(rows, data.row_len(), device)?;
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let (mut at, drawn) = (spread(schedule, MEASURED), spread(schedule, DRAWN));
     at.extend(&drawn);
     let shape = data.shape();
     let most = if shape.len() == 3 { IMAGES } else { POINTS };
     let mut pictures = Vec::new();
+    let mut tally = Tally::new("steps", 0, schedule.timesteps() as usize);
     let moments = run(data, schedule, rows, seed, &at, device, |t, rows| {
+        tally.at(f64::from(t), "");
         if drawn.contains(&t) {
             let count = most.min(rows.len() / data.row_len());
             let samples = Samples {
@@ -345,9 +366,8 @@ pub fn show(
         }
     });
     let path = out.join("forward.png");
-    side_by_side(&pictures)
-        .save(&path)
-        .with_context(|| path.display().to_string())?;
+    let picture = png(&side_by_side(&pictures)).with_context(|| path.display().to_string())?;
+    write_file(&path, &picture)?;
     write_file(&out.join("moments.svg"), curves(&moments).as_bytes())?;
     let last = moments.len() - 1;
     let tabled = moments.iter().enumerate();

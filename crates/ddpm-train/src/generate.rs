@@ -1,25 +1,41 @@
 //! Sampling from a finished or running training, or from weights of diffusers: checkpoint in,
-//! pictures out.
+//! pictures out, batch by batch.
 
-use std::fs;
+mod claim;
+mod film;
+mod folder;
+mod noise;
+mod record;
+mod trained;
+
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use burn::module::Module;
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use ddpm_kernels::allocator::return_memory;
-use ddpm_process::Clip;
-use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
+use ddpm_kernels::keep_packed_weights;
 use safetensors::tensor::Dtype;
 
-use crate::checkpoint::{self, load_module, module_bytes, read_tensor, tensor_bytes, write_file};
-use crate::config::{Config, PrecisionKind, SamplerKind};
-use crate::diffusers::{self, scheduler::Scheduler};
-use crate::network::{AnyNetwork, Network, build};
-use crate::picture::{Samples, write_film};
-use crate::plan::{Plan, SamplingPlan, check_variance, sampler};
-use crate::sample::{Request, sample};
-use crate::shard::{self, Rows, Shard};
+use crate::config::{PrecisionKind, SamplerKind};
+use crate::device::is_host;
+use crate::interrupt::{Interrupted, Stop};
+use crate::memory;
+use crate::network::{AnyNetwork, Network};
+use crate::picture::Samples;
+use crate::progress::Tally;
+use crate::rows;
+use crate::sample::{Batch, Drawing, Request, batches};
+use crate::shard::{Part, Parts, Set, Shard};
+use crate::terminal::say;
+
+pub use claim::Existing;
+use claim::{Claim, Purpose};
+use film::{Film, SHOWN};
+use folder::Folder;
+use noise::InitNoise;
+use record::SAMPLES;
+use trained::Trained;
 
 /// What `ddpm sample` is asked for; `None` takes what the run was configured with.
 #[derive(Clone, Debug)]
@@ -30,6 +46,8 @@ pub struct Order {
     pub num: usize,
     /// Which of them to draw, for a file that [`merge`] takes.
     pub shard: Option<Shard>,
+    /// Samples the network sees at once.
+    pub batch_size: usize,
     /// The sampler.
     pub sampler: Option<SamplerKind>,
     /// Steps of the reverse process.
@@ -48,199 +66,91 @@ pub struct Order {
     pub precision: PrecisionKind,
     /// Where the pictures go.
     pub out: PathBuf,
+    /// What is done with what is there.
+    pub existing: Existing,
     /// Whether to write `film.gif`.
     pub film: bool,
-    /// Whether to write `samples.safetensors`.
+    /// Whether to write `samples.safetensors`; that of points is always written.
     pub raw: bool,
 }
 
-/// A network to sample from, and what it was trained with.
-struct Trained {
-    network: AnyNetwork,
-    objective: Objective,
-    learned_variance: bool,
-    shape: Vec<usize>,
-    /// How to sample where an order does not say.
-    sampler: Sampler,
-    steps: u32,
-    clip: Option<Clip>,
-    /// A file that spaces the steps in its own way.
-    scheduler: Option<Scheduler>,
-    classes: Option<usize>,
-    null_class: Option<usize>,
-}
-
-/// A run's averaged weights.
-fn run(from: &Path, device: &Device) -> Result<Trained> {
-    let path = checkpoint::newest(from)?;
-    let file = path.join("config.toml");
-    let plan = Plan::new(Config::read(&file)?, &file.display().to_string())?;
-    let weights = path.join("ema.safetensors");
-    let shape = checkpoint::row_shape(&path)?;
-    let learned_variance = plan.config.objective.learned_variance;
-    let network = match build(&plan.network, learned_variance, &shape, 0, device)? {
-        AnyNetwork::UNet(network) => AnyNetwork::UNet(Box::new(load_module(&weights, *network)?)),
-        AnyNetwork::Mlp(network) => AnyNetwork::Mlp(Box::new(load_module(&weights, *network)?)),
-    };
-    Ok(Trained {
-        network,
-        classes: plan.classes(),
-        null_class: plan.null_class(),
-        learned_variance,
-        sampler: plan.sampling.sampler,
-        steps: plan.config.sampling.steps,
-        clip: plan.sampling.clip,
-        scheduler: None,
-        objective: plan.objective,
-        shape,
-    })
-}
-
-/// A network of diffusers and its scheduler; the steps are as many as its pipelines take, all of
-/// them where noise is added and fifty where not.
-fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
-    let pretrained = diffusers::unet(from)?;
-    let file = pretrained.file.display();
-    let [height, width] = pretrained
-        .sample_size
-        .with_context(|| format!("{file}: sample_size is missing"))?;
-    let shape = vec![pretrained.config.in_channels, height, width];
-    pretrained.check(&shape)?;
-    let scheduler = diffusers::scheduler(from)?;
-    for note in pretrained.note.iter().chain(&scheduler.note) {
-        eprintln!("note: {note}");
-    }
-    let (learned, sampler) = (pretrained.learned_variance(), scheduler.sampler);
-    ensure!(
-        learned || !scheduler.learned_variance,
-        "{file}: out_channels = {}, but the scheduler's variance_type is that of twice as many",
-        pretrained.config.out_channels
-    );
-    let timesteps = scheduler.objective.schedule().timesteps();
-    Ok(Trained {
-        network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
-        objective: scheduler.objective.clone(),
-        learned_variance: learned,
-        sampler,
-        steps: if sampler.adds_noise() {
-            timesteps
-        } else {
-            timesteps.min(50)
-        },
-        clip: scheduler.clip,
-        scheduler: Some(scheduler),
-        shape,
-        classes: pretrained.config.num_classes,
-        null_class: pretrained.config.null_class(),
-    })
-}
-
-/// Draws samples and writes them: `grid.png`, `NNNN.png` each, and what else was asked for.
+/// Draws samples and writes each batch as it is done: `images/NNNN.png`, `grid.png` with the first
+/// 256 of them, and what else was asked for. Returns how many samples are there.
 ///
 /// # Errors
 ///
-/// If the checkpoint or the noise cannot be used, a number is out of its range, the device has
-/// nothing of the precision, or a file cannot be written.
-pub fn generate(order: &Order, device: &Device) -> Result<()> {
+/// If the folder, the checkpoint or the noise cannot be used, a number is out of its range, the device
+/// has nothing of the precision, a sample is not finite, or a file cannot be written; and
+/// [`Interrupted`] if it was stopped. The batches that were done stay, and [`Existing::Resume`] goes on
+/// with them.
+pub fn generate(order: &Order, device: &Device, stop: &Stop) -> Result<usize> {
     ensure!(order.num >= 1, "--num 0 asks for nothing");
+    ensure!(order.batch_size >= 1, "--batch-size 0 draws nothing");
     ensure!(
         order.guidance.is_finite(),
         "--guidance {} is not a number",
         order.guidance
     );
+    let purpose = order.shard.map_or(Purpose::Samples, Purpose::Shard);
+    let claim = Claim::new(&order.out, order.existing, purpose)?;
     let _precision = order.precision.guard(device)?;
-    let trained = if diffusers::is_folder(&order.from) {
-        pretrained(&order.from, device)?
-    } else {
-        run(&order.from, device)?
-    };
+    let trained = Trained::load(&order.from, device)?;
     return_memory();
     match &trained.network {
-        AnyNetwork::UNet(network) => draw::<4, _>(order, &trained, &**network, device),
-        AnyNetwork::Mlp(network) => draw::<2, _>(order, &trained, &**network, device),
+        AnyNetwork::UNet(network) => draw::<4, _>(order, &trained, &**network, claim, device, stop),
+        AnyNetwork::Mlp(network) => draw::<2, _>(order, &trained, &**network, claim, device, stop),
     }
-}
-
-/// The sampler asked for, on the times asked for.
-fn plan(order: &Order, trained: &Trained) -> Result<SamplingPlan> {
-    let sampler = match (order.sampler, order.eta) {
-        (Some(SamplerKind::Ddim), eta) => Sampler::Ddim {
-            eta: Eta::new(eta.unwrap_or(0.0))?,
-        },
-        (Some(kind), None) => sampler(kind, 0.0).map_err(anyhow::Error::msg)?,
-        (None, Some(eta)) if matches!(trained.sampler, Sampler::Ddim { .. }) => Sampler::Ddim {
-            eta: Eta::new(eta)?,
-        },
-        (None, None) => trained.sampler,
-        (_, Some(eta)) => bail!("--eta {eta}: only the sampler ddim has an η"),
-    };
-    check_variance(sampler, trained.learned_variance)
-        .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
-    let steps = order.steps.unwrap_or(trained.steps);
-    let trajectory = match &trained.scheduler {
-        Some(scheduler) => scheduler.trajectory(steps)?,
-        None => Spacing::Trailing.trajectory(trained.objective.schedule(), steps)?,
-    };
-    Ok(SamplingPlan {
-        sampler,
-        trajectory,
-        clip: trained.clip,
-    })
 }
 
 fn draw<const D: usize, N: Network<D>>(
     order: &Order,
     trained: &Trained,
     network: &N,
+    claim: Claim,
     device: &Device,
-) -> Result<()> {
-    let sampling = plan(order, trained)?;
-    let classes = classes(order, trained)?;
-    let init_noise = match &order.init_noise {
-        Some(path) => Some(read_noise(path, order.num, &trained.shape)?),
-        None => None,
+    stop: &Stop,
+) -> Result<usize> {
+    let shape = &trained.shape;
+    let plan = trained.plan(order)?;
+    let classes = trained.classes(order)?;
+    check_memory(order, shape, device)?;
+    let rows = (order.shard).map_or(0..order.num, |shard| {
+        shard.rows(order.num, order.batch_size)
+    });
+    if order.existing != Existing::Resume {
+        check_disk(order, shape, rows.len())?;
+    }
+    let noise = order.init_noise.as_ref();
+    let mut noise = noise
+        .map(|path| InitNoise::open(path, order.num, shape))
+        .transpose()?;
+    let hash = noise.as_mut().map(InitNoise::sha256).transpose()?;
+    let set = record::set(order, &plan, hash, shape, network)?;
+    let target = match order.shard {
+        Some(shard) => Target::shard(claim, shard, &set)?,
+        None => Target::Folder(Folder::begin(claim, set, order.raw, order.film)?),
     };
-    let request = Request {
-        rows: order
-            .shard
-            .map_or(0..order.num, |shard| shard.rows(order.num)),
-        seed: order.seed,
-        classes: classes.as_deref(),
-        null_class: trained.null_class,
-        guidance: order.guidance,
-        shape: &trained.shape,
-        init_noise: init_noise.as_deref(),
-    };
-    let mut frames = Vec::new();
-    let samples = sample::<D, N>(
+    let drawing = Drawing {
         network,
-        &trained.objective,
-        &sampling,
-        &request,
-        device,
-        |_, state| {
-            if order.film {
-                frames.push(state.grid());
-            }
+        objective: &trained.objective,
+        plan: &plan,
+        request: Request {
+            seed: order.seed,
+            classes,
+            null_class: trained.null_class,
+            guidance: order.guidance,
+            shape,
+            batch: order.batch_size,
         },
-    );
-    if let Some(shard) = order.shard {
-        let about = about(order, &sampling, init_noise.as_deref(), network)?;
-        let bytes = samples.values.iter().flat_map(|v| v.to_le_bytes());
-        let rows = Rows {
-            dtype: Dtype::F32,
-            bytes: bytes.collect(),
-            shape: samples.shape,
-        };
-        shard::write(&order.out, shard, order.num, about, &rows)?;
-        return Ok(());
-    }
-    write(&order.out, order.raw, &samples)?;
-    if order.film {
-        let path = order.out.join("film.gif");
-        write_film(&path, frames).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
+        device,
+    };
+    let _packed = keep_packed_weights();
+    let count = rows.len();
+    Work::new(target, rows, order.batch_size, stop).run(|work, rows| {
+        let noise = noise.as_mut().map(|noise| noise.rows(rows.clone()));
+        work.draw(drawing.batch::<D>(rows.clone(), noise.transpose()?), rows)
+    })?;
+    Ok(count)
 }
 
 /// Puts together what the shards of an order have left in the folder `out`, and writes there what
@@ -248,125 +158,221 @@ fn draw<const D: usize, N: Network<D>>(
 ///
 /// # Errors
 ///
-/// If the shards are not all there, whole and of one order, or a file cannot be written.
-pub fn merge(out: &Path, raw: bool) -> Result<usize> {
-    let (order, rows) = shard::merge(out)?;
+/// If the shards are not all there, whole and of one order, `existing` does not fit what else is
+/// there, or a file cannot be written; and [`Interrupted`] if it was stopped.
+pub fn merge(out: &Path, existing: Existing, raw: bool, stop: &Stop) -> Result<usize> {
     let shown = out.display();
+    ensure!(out.is_dir(), "--merge: {shown} is not a folder");
+    let claim = Claim::new(out, existing, Purpose::Merged)?;
+    let mut parts = Parts::open(out)?;
+    let set = parts.set.clone();
     ensure!(
-        order.get("what").is_some_and(|what| what == SAMPLES) && rows.dtype == Dtype::F32,
+        set.order.get("what").is_some_and(|what| what == SAMPLES) && set.dtype == Dtype::F32,
         "{shown} holds shards of something else than samples"
     );
-    let words = rows.bytes.as_chunks::<4>().0.iter();
-    let samples = Samples {
-        values: words.map(|word| f32::from_le_bytes(*word)).collect(),
-        shape: rows.shape,
-    };
     ensure!(
-        matches!(samples.shape[..], [_] | [1 | 3, _, _]),
+        matches!(set.shape[..], [2] | [_, _, _]),
         "{shown} holds samples of shape {:?}, which are no points and no images",
-        samples.shape
+        set.shape
     );
-    write(out, raw, &samples)?;
-    Ok(samples.count())
+    ensure!(set.count >= 1, "{shown} holds shards without samples");
+    let (count, batch) = (set.count, set.batch);
+    let folder = Folder::begin(claim, set.clone(), raw, false)?;
+    Work::new(Target::Folder(folder), 0..count, batch, stop).run(|_, rows| {
+        Ok(Samples {
+            shape: set.shape.clone(),
+            values: rows::floats(&parts.read(rows.clone())?),
+        })
+    })?;
+    Ok(count)
 }
 
-/// What a shard of samples says that it is.
-const SAMPLES: &str = "samples";
-
-/// What the samples depend on besides their numbers.
-fn about<N: Module>(
-    order: &Order,
-    sampling: &SamplingPlan,
-    init_noise: Option<&[f32]>,
-    network: &N,
-) -> Result<shard::Order> {
-    let noise = init_noise.map(|noise| {
-        let bytes: Vec<u8> = noise.iter().flat_map(|v| v.to_le_bytes()).collect();
-        shard::hash(&bytes)
-    });
-    let class = order
-        .class
-        .map_or("all".to_owned(), |class| class.to_string());
-    let network = module_bytes(network).map_err(anyhow::Error::msg)?;
-    let trajectory = format!("{:?}", sampling.trajectory);
-    Ok(shard::order([
-        ("what", SAMPLES.to_owned()),
-        ("network", shard::hash(&network)),
-        ("seed", order.seed.to_string()),
-        ("sampler", format!("{:?}", sampling.sampler)),
-        ("trajectory", shard::hash(trajectory.as_bytes())),
-        ("clip", format!("{:?}", sampling.clip)),
-        ("class", class),
-        ("guidance", order.guidance.to_string()),
-        ("init-noise", noise.unwrap_or("none".to_owned())),
-        ("precision", format!("{:?}", order.precision)),
-    ]))
+/// Where batches go.
+enum Target {
+    Folder(Folder),
+    Shard {
+        part: Part,
+        /// The folder is this process's until the shard is finished.
+        _claim: Claim,
+    },
 }
 
-fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {
-    let Some(n) = trained.classes else {
-        ensure!(
-            order.class.is_none(),
-            "--class: the network was trained without classes"
-        );
-        ensure!(
-            order.guidance == 1.0,
-            "--guidance: the network was trained without classes"
-        );
-        return Ok(None);
-    };
-    ensure!(
-        order.guidance == 1.0 || trained.null_class.is_some(),
-        "--guidance: none of the network's classes is known to mean none"
-    );
-    if let Some(class) = order.class {
-        ensure!(
-            class < n,
-            "--class {class}: the network knows 0 to {}",
-            n - 1
-        );
+impl Target {
+    fn shard(claim: Claim, shard: Shard, set: &Set) -> Result<Self> {
+        if claim.existing == Existing::Overwrite {
+            Part::remove(&claim.out, shard)?;
+        }
+        Ok(Self::Shard {
+            part: Part::open(&claim.out, shard, set)?,
+            _claim: claim,
+        })
     }
-    Ok(Some(
-        (0..order.num)
-            .map(|k| order.class.unwrap_or(k % n))
-            .collect(),
-    ))
-}
 
-fn read_noise(path: &Path, count: usize, shape: &[usize]) -> Result<Vec<f32>> {
-    let (found, values) = read_tensor(path, "noise")?;
-    let expected: Vec<usize> = std::iter::once(count)
-        .chain(shape.iter().copied())
-        .collect();
-    ensure!(
-        found == expected,
-        "{}: noise has shape {found:?}, {expected:?} is needed",
-        path.display()
-    );
-    Ok(values)
-}
-
-fn write(out: &Path, raw: bool, samples: &Samples) -> Result<()> {
-    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    let path = out.join("grid.png");
-    samples
-        .grid()
-        .save(&path)
-        .with_context(|| path.display().to_string())?;
-    for i in 0..samples.count() {
-        let path = out.join(format!("{i:04}.png"));
-        if let Some(image) = samples.image(i) {
-            image
-                .save(&path)
-                .with_context(|| path.display().to_string())?;
+    fn has(&self, rows: &Range<usize>) -> bool {
+        match self {
+            Self::Folder(folder) => folder.has(rows),
+            Self::Shard { part, .. } => part.has(rows),
         }
     }
-    if raw {
-        let mut shape = vec![samples.count()];
-        shape.extend(&samples.shape);
-        let tensor = ("samples", shape, samples.values.as_slice());
-        let bytes = tensor_bytes(std::iter::once(tensor)).map_err(anyhow::Error::msg)?;
-        write_file(&out.join("samples.safetensors"), &bytes)?;
+
+    fn film(&self, rows: &Range<usize>, steps: usize) -> Option<Film> {
+        match self {
+            Self::Folder(folder) => folder.film(rows, steps),
+            Self::Shard { .. } => None,
+        }
     }
+
+    fn write(&mut self, first: usize, samples: &Samples) -> Result<()> {
+        match self {
+            Self::Folder(folder) => folder.write(first, samples),
+            Self::Shard { part, .. } => part.write(first, &rows::bytes(&samples.values)),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Self::Folder(folder) => folder.finish(),
+            Self::Shard { part, .. } => part.finish(),
+        }
+    }
+}
+
+/// Batches on their way to where they are kept.
+struct Work<'a> {
+    target: Target,
+    rows: Range<usize>,
+    batch: usize,
+    /// Samples that are kept.
+    done: usize,
+    tally: Tally,
+    stop: &'a Stop,
+}
+
+impl<'a> Work<'a> {
+    fn new(target: Target, rows: Range<usize>, batch: usize, stop: &'a Stop) -> Self {
+        let kept = batches(rows.clone(), batch).filter(|rows| target.has(rows));
+        let done = kept.map(|rows| rows.len()).sum();
+        let total = rows.len();
+        if done > 0 {
+            say(format_args!("{done} of {total} samples are there already"));
+        }
+        Self {
+            target,
+            rows,
+            batch,
+            done,
+            tally: Tally::new("samples", done, total),
+            stop,
+        }
+    }
+
+    /// Makes every batch that is missing, and keeps it.
+    fn run(
+        mut self,
+        mut make: impl FnMut(&mut Self, &Range<usize>) -> Result<Samples>,
+    ) -> Result<()> {
+        for rows in batches(self.rows.clone(), self.batch) {
+            if self.target.has(&rows) {
+                continue;
+            }
+            self.go_on()?;
+            let samples = make(&mut self, &rows)?;
+            let kept = self.target.write(rows.start, &samples);
+            kept.with_context(|| self.so_far())?;
+            self.done += rows.len();
+            self.tally.at(self.done as f64, "");
+        }
+        let so_far = self.so_far();
+        self.target.finish().context(so_far)
+    }
+
+    /// What a failure leaves.
+    fn so_far(&self) -> String {
+        let (done, total) = (self.done, self.rows.len());
+        format!("{done} of {total} samples are done, and --resume goes on with them")
+    }
+
+    /// # Errors
+    ///
+    /// [`Interrupted`] if it was asked to stop.
+    fn go_on(&self) -> Result<()> {
+        let Some(signal) = self.stop.asked() else {
+            return Ok(());
+        };
+        let done = format!("{} of {} samples", self.done, self.rows.len());
+        Err(Interrupted { signal, done }.into())
+    }
+
+    /// Takes a batch through all of its steps.
+    fn draw<const D: usize>(
+        &mut self,
+        mut batch: Batch<D>,
+        rows: &Range<usize>,
+    ) -> Result<Samples> {
+        let steps = batch.steps_left();
+        let mut film = self.target.film(rows, steps);
+        for step in 1..=steps {
+            self.go_on()?;
+            batch.step();
+            if let Some(film) = film.as_mut().filter(|film| film.shows(step)) {
+                film.push(&batch.rows(SHOWN).grid(), step)?;
+            }
+            let share = step as f64 / steps as f64;
+            let done = self.done as f64 + share * rows.len() as f64;
+            self.tally.at(done, &format!(", step {step}/{steps}"));
+        }
+        let samples = batch.finish()?;
+        if let Some(film) = film {
+            film.finish()?;
+        }
+        Ok(samples)
+    }
+}
+
+/// Bytes of a number.
+const FLOAT: f64 = 4.0;
+
+/// Whether the memory holds a batch: its state, x̂₀, the network's output, and noise.
+fn check_memory(order: &Order, shape: &[usize], device: &Device) -> Result<()> {
+    let row: f64 = shape.iter().map(|&n| n as f64).product();
+    let needed = 4.0 * FLOAT * order.batch_size as f64 * row;
+    let Some(available) = memory::total().filter(|_| is_host(device)) else {
+        return Ok(());
+    };
+    ensure!(
+        needed <= available,
+        "--batch-size {}: takes {} at least, and this machine has {}",
+        order.batch_size,
+        memory::shown(needed),
+        memory::shown(available)
+    );
+    Ok(())
+}
+
+/// Whether the file system of the folder has room for so many samples: an image takes about a quarter
+/// of its pixels' bytes, in whole blocks.
+fn check_disk(order: &Order, shape: &[usize], count: usize) -> Result<()> {
+    let out = &order.out;
+    let disk = fs4::statvfs(out).with_context(|| out.display().to_string())?;
+    let block = disk.allocation_granularity().max(1) as f64;
+    let numbers: f64 = shape.iter().map(|&n| n as f64).product();
+    let image = match shape {
+        [_, height, width] if order.shard.is_none() => {
+            (0.75 * *height as f64 * *width as f64 / block).ceil() * block
+        }
+        _ => 0.0,
+    };
+    let kept = order.raw || order.shard.is_some() || shape.len() < 3;
+    let values = if kept { FLOAT * numbers } else { 0.0 };
+    let needed = count as f64 * (image + values);
+    let available = disk.available_space() as f64;
+    ensure!(
+        needed <= available,
+        "--num {}: {count} samples take about {}, and the file system of {} has {} free",
+        order.num,
+        memory::shown(needed),
+        out.display(),
+        memory::shown(available)
+    );
     Ok(())
 }

@@ -117,12 +117,12 @@ impl Stop {
     }
 }
 
-/// A run that was stopped and can go on from `step`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped by {} after step {step}", signal.name())]
+/// Work that was stopped; what was done of it is whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped by {} after {done}", signal.name())]
 pub struct Interrupted {
     /// What asked.
     pub signal: Signal,
-    /// Steps done and saved.
-    pub step: u64,
+    /// What was done, for example `step 500`.
+    pub done: String,
 }

@@ -29,6 +29,7 @@ pub mod plan;
 pub mod plot;
 pub mod progress;
 pub mod ranks;
+pub mod rows;
 pub mod sample;
 pub mod shard;
 pub mod table;

@@ -16,8 +16,8 @@ use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::evaluate::{self, Question, Report};
 use ddpm_train::examine::{self, Examination, examine, examine_shard};
-use ddpm_train::generate::{Order, generate, merge};
-use ddpm_train::interrupt::Interrupted;
+use ddpm_train::generate::{Existing, Order, generate, merge};
+use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::plan;
 use ddpm_train::terminal::{OutputError, say, show};
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
@@ -252,36 +252,57 @@ fn check(args: &Check) -> Result<()> {
 }
 
 fn sample(args: Sample) -> Result<()> {
-    let Some(from) = args.from else {
-        let count = merge(&args.out, args.raw)?;
-        say(format_args!("{count} samples in {}", args.out.display()));
-        return Ok(());
+    let stop = Stop::on_signals().context("signals")?;
+    let existing = match (args.resume, args.overwrite) {
+        (true, _) => Existing::Resume,
+        (false, true) => Existing::Overwrite,
+        (false, false) => Existing::Refuse,
     };
-    let device = args.backend.parse::<Backend>()?.device()?;
-    let order = Order {
-        from,
-        num: args.num,
-        shard: args.shard,
-        sampler: args.sampler,
-        steps: args.steps,
-        eta: args.eta,
-        class: args.class,
-        guidance: args.guidance,
-        seed: args.seed,
-        init_noise: args.init_noise,
-        precision: args.precision,
-        out: args.out,
-        film: args.film,
-        raw: args.raw,
+    let out = args.out.clone();
+    let drawn = match args.from {
+        None => merge(&out, existing, args.raw, &stop),
+        Some(from) => {
+            let device = args.backend.parse::<Backend>()?.device()?;
+            let order = Order {
+                from,
+                num: args.num,
+                shard: args.shard,
+                batch_size: args.batch_size,
+                sampler: args.sampler,
+                steps: args.steps,
+                eta: args.eta,
+                class: args.class,
+                guidance: args.guidance,
+                seed: args.seed,
+                init_noise: args.init_noise,
+                precision: args.precision,
+                out: args.out,
+                existing,
+                film: args.film,
+                raw: args.raw,
+            };
+            generate(&order, &device, &stop)
+        }
     };
-    generate(&order, &device)?;
-    let share = args.shard.map_or(0..args.num, |shard| shard.rows(args.num));
-    say(format_args!(
-        "{} samples in {}",
-        share.len(),
-        order.out.display()
-    ));
+    let count = drawn.map_err(|error| match error.is::<Interrupted>() {
+        true => error.context(format!("go on with: {}", resuming())),
+        false => error,
+    })?;
+    say(format_args!("{count} samples in {}", out.display()));
     Ok(())
+}
+
+/// The command that was given, with `--resume`.
+fn resuming() -> String {
+    let given = std::env::args().skip(1);
+    let given = given.filter(|arg| !["--resume", "--overwrite"].contains(&arg.as_str()));
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = given.map(|arg| match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg,
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    });
+    let words = quoted.chain(["--resume".to_owned()]);
+    format!("ddpm {}", words.collect::<Vec<_>>().join(" "))
 }
 
 fn export(args: &Export) -> Result<()> {
@@ -296,10 +317,14 @@ fn export(args: &Export) -> Result<()> {
 }
 
 fn nll(args: Nll) -> Result<()> {
+    if let Some(path) = &args.json {
+        checkpoint::check_writable(path).context("--json")?;
+    }
     let out = args.out.unwrap_or_default();
     let Some(from) = args.from else {
         return answer(&examine::merge(&out)?, args.json.as_deref());
     };
+    let stop = Stop::on_signals().context("signals")?;
     let device = args.backend.parse::<Backend>()?.device()?;
     let examination = Examination {
         from,
@@ -311,22 +336,28 @@ fn nll(args: Nll) -> Result<()> {
             seed: args.seed,
         },
     };
+    let kept = |error: anyhow::Error| match error.is::<Interrupted>() {
+        true => error.context("nothing is kept of it; with --shard it is done in parts"),
+        false => error,
+    };
     if let Some(shard) = args.shard {
-        let path = examine_shard(&examination, shard, &out, &device)?;
+        let path = examine_shard(&examination, shard, &out, &device, &stop).map_err(kept)?;
         say(format_args!("{}", path.display()));
         return Ok(());
     }
-    answer(&examine(&examination, &device)?, args.json.as_deref())
+    let report = examine(&examination, &device, &stop).map_err(kept)?;
+    answer(&report, args.json.as_deref())
 }
 
-/// Shows a report, and writes it where asked to.
+/// Writes a report where asked to, and shows it in any case.
 fn answer(report: &Report, json: Option<&Path>) -> Result<()> {
-    show(&evaluate::table(report))?;
-    if let Some(path) = json {
+    let write = |path: &Path| -> Result<()> {
         let json = serde_json::to_string_pretty(report)? + "\n";
-        checkpoint::write_file(path, json.as_bytes())?;
-    }
-    Ok(())
+        Ok(checkpoint::write_file(path, json.as_bytes())?)
+    };
+    let written = json.map_or(Ok(()), write);
+    show(&evaluate::table(report))?;
+    written
 }
 
 fn forward(args: &Forward) -> Result<()> {

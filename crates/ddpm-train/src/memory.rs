@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use ddpm_model::{MlpConfig, UNetConfig};
+use indicatif::BinaryBytes;
 
 use crate::device::is_host;
 use crate::plan::{NetworkPlan, Plan};
@@ -286,6 +287,12 @@ fn mlp(config: &MlpConfig) -> Needs {
         activations: 4.0 * hidden * layers,
         forward: 2.0 * hidden,
     }
+}
+
+/// A number of bytes as people write it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(crate) fn shown(bytes: f64) -> BinaryBytes {
+    BinaryBytes(bytes as u64)
 }
 
 /// Bytes of memory that this process may use, as Linux tells: those of the machine, or the limit of a

@@ -1,11 +1,8 @@
-//! Samples as pictures: single images, a grid, an animation, a scatter plot of points.
+//! Samples as pictures: single images, a grid, a scatter plot of points.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::Path;
+use std::io::Cursor;
 
-use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, ImageError, Rgb, RgbImage};
+use image::{ImageError, ImageFormat, Rgb, RgbImage};
 
 /// Side in pixels of a scatter plot.
 const PLOT: u32 = 400;
@@ -31,35 +28,8 @@ impl Samples {
     /// All samples in one picture: a near-square grid of images, enlarged to be seen, or a
     /// scatter plot of points.
     pub fn grid(&self) -> RgbImage {
-        let [channels, height, width] = *self.shape.as_slice() else {
-            return self.scatter();
-        };
-        let columns = (self.count() as f64).sqrt().ceil().max(1.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let columns = columns as usize;
-        let rows = self.count().div_ceil(columns);
-        // Enlarged by a whole factor, so that a tile has some 32 pixels and no pixel is blurred.
-        let scale = (32 / height.max(width)).max(1);
-        let (tile_w, tile_h) = (width * scale + 2, height * scale + 2);
-        let mut grid = RgbImage::from_pixel(
-            side(columns * tile_w + 2),
-            side(rows * tile_h + 2),
-            Rgb([40, 40, 40]),
-        );
-        for (i, row) in self
-            .values
-            .chunks_exact(channels * height * width)
-            .enumerate()
-        {
-            let (left, top) = (2 + i % columns * tile_w, 2 + i / columns * tile_h);
-            for y in 0..height * scale {
-                for x in 0..width * scale {
-                    let pixel = pixel(row, channels, height * width, y / scale * width + x / scale);
-                    grid.put_pixel(side(left + x), side(top + y), pixel);
-                }
-            }
-        }
-        grid
+        let images: Option<Vec<_>> = (0..self.count()).map(|i| self.image(i)).collect();
+        images.map_or_else(|| self.scatter(), |images| tile(&images))
     }
 
     /// Sample `i` alone: one image at its own size, or nothing for points.
@@ -116,22 +86,48 @@ pub fn side_by_side(pictures: &[RgbImage]) -> RgbImage {
     all
 }
 
-/// Writes frames as a GIF that loops and rests on its last frame.
+/// A picture as a PNG file.
 ///
 /// # Errors
 ///
-/// If the file cannot be written.
-pub fn write_film(path: &Path, frames: Vec<RgbImage>) -> Result<(), ImageError> {
-    let file = BufWriter::new(File::create(path)?);
-    let mut encoder = GifEncoder::new_with_speed(file, 10);
-    encoder.set_repeat(Repeat::Infinite)?;
-    let last = frames.len().saturating_sub(1);
-    for (i, frame) in frames.into_iter().enumerate() {
-        let delay = Delay::from_numer_denom_ms(if i == last { 2000 } else { 80 }, 1);
-        let frame = image::DynamicImage::from(frame).into_rgba8();
-        encoder.encode_frame(Frame::from_parts(frame, 0, 0, delay))?;
+/// If it is too large for the format.
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png)?;
+    Ok(bytes.into_inner())
+}
+
+/// Pictures of one size in a near-square grid, 2 pixels apart; small ones are enlarged by a whole
+/// factor, so that one has some 32 pixels and none is blurred.
+pub fn tile(pictures: &[RgbImage]) -> RgbImage {
+    let (width, height) = pictures.first().map_or((1, 1), RgbImage::dimensions);
+    let count = pictures.len().max(1);
+    let columns = count.isqrt();
+    let columns = if columns * columns < count {
+        columns + 1
+    } else {
+        columns
+    };
+    let scale = (32 / height.max(width).max(1)).max(1);
+    let (tile_w, tile_h) = (width * scale + 2, height * scale + 2);
+    let size = (
+        side(columns) * tile_w + 2,
+        side(count.div_ceil(columns)) * tile_h + 2,
+    );
+    let mut grid = RgbImage::from_pixel(size.0, size.1, Rgb([40, 40, 40]));
+    for (i, picture) in pictures.iter().enumerate() {
+        let (left, top) = (
+            2 + side(i % columns) * tile_w,
+            2 + side(i / columns) * tile_h,
+        );
+        for y in 0..height * scale {
+            for x in 0..width * scale {
+                let pixel = picture.get_pixel(x / scale, y / scale);
+                grid.put_pixel(left + x, top + y, *pixel);
+            }
+        }
     }
-    Ok(())
+    grid
 }
 
 /// Pixel `at` of a planar row; one channel is gray, further ones than three are not shown.

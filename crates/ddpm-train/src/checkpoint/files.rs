@@ -13,14 +13,49 @@ use super::{CheckpointError, io};
 ///
 /// If the system refuses; the file is then as it was.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let aside = aside(path);
-    let written =
-        write_synced(&aside, bytes).and_then(|()| fs::rename(&aside, path).map_err(io(path)));
-    if written.is_err() {
-        // What could not be finished would only fill a full disk.
-        let _ = fs::remove_file(&aside);
+    write_files(&[(path.to_owned(), bytes)])
+}
+
+/// Writes files of one folder, each as [`write_file`] does; the folder is synced once for all.
+///
+/// # Errors
+///
+/// If the system refuses; each of the files is then as it was or as it should be.
+pub fn write_files(files: &[(PathBuf, impl AsRef<[u8]>)]) -> Result<(), CheckpointError> {
+    for (path, bytes) in files {
+        let aside = aside(path);
+        let written = write_synced(&aside, bytes.as_ref())
+            .and_then(|()| fs::rename(&aside, path).map_err(io(path)));
+        if written.is_err() {
+            // What could not be finished would only fill a full disk.
+            let _ = fs::remove_file(&aside);
+        }
+        written?;
     }
-    written?;
+    files.first().map_or(Ok(()), |(path, _)| sync_parent(path))
+}
+
+/// Whether a file can be written, found out by making it under another name and removing that; what
+/// is there stays as it is.
+///
+/// # Errors
+///
+/// If it cannot.
+pub fn check_writable(path: &Path) -> Result<(), CheckpointError> {
+    if path.is_dir() {
+        return Err(CheckpointError::content(path, "is a folder, not a file"));
+    }
+    let aside = aside(path);
+    File::create(&aside).map_err(io(path))?;
+    fs::remove_file(&aside).map_err(io(&aside))
+}
+
+/// Makes the name of a file last.
+///
+/// # Errors
+///
+/// If the system refuses.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
     sync(parent(path))
 }
 
@@ -43,7 +78,7 @@ pub fn write_folder(target: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Chec
         let _ = fs::remove_dir_all(&aside);
     }
     written?;
-    sync(parent(target))
+    sync_parent(target)
 }
 
 fn write_all(aside: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), CheckpointError> {
@@ -75,7 +110,7 @@ pub(super) fn remove(folder: &Path) -> Result<(), CheckpointError> {
 }
 
 /// The name a file or folder has until it is whole.
-fn aside(path: &Path) -> PathBuf {
+pub(crate) fn aside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{}.tmp", hidden(path)))
 }
 

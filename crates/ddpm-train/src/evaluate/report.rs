@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{Result, bail};
 use ddpm_schedule::bound::bits;
 use serde::Serialize;
 
@@ -72,6 +73,34 @@ pub(super) struct Terms {
     pub(super) flow: f64,
     /// t and L_{t−1} of each time that was taken.
     pub(super) each: Vec<(u32, f64)>,
+}
+
+impl Terms {
+    /// That all of them are numbers.
+    ///
+    /// # Errors
+    ///
+    /// With the first that is not.
+    pub(super) fn check(&self, image: usize) -> Result<()> {
+        let of_t = self
+            .each
+            .iter()
+            .map(|(t, term)| (format!("L_{}", t - 1), *term));
+        let whole = [
+            ("L_T", self.prior),
+            ("L_0", self.decoder),
+            ("flow", self.flow),
+        ];
+        let whole = whole.map(|(name, term)| (name.to_owned(), term));
+        match whole
+            .into_iter()
+            .chain(of_t)
+            .find(|(_, term)| !term.is_finite())
+        {
+            Some((name, term)) => bail!("image {image}: its {name} is {term}, not a number"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What was measured of some images.

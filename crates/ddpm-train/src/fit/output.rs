@@ -10,6 +10,7 @@ use super::record::{Record, plot_loss};
 use super::saver::{Saver, Troubles};
 use super::{Metrics, Run};
 use crate::checkpoint::prune;
+use crate::interrupt::Stop;
 use crate::network::Network;
 use crate::progress::Progress;
 
@@ -49,7 +50,7 @@ impl Output {
     }
 
     /// Takes notice of a step, and draws and saves where it is time to.
-    pub(super) fn step<const D: usize, M>(&mut self, run: &Run<M>, mut line: Metrics)
+    pub(super) fn step<const D: usize, M>(&mut self, run: &Run<M>, mut line: Metrics, stop: &Stop)
     where
         M: Network<D>,
     {
@@ -60,16 +61,23 @@ impl Output {
         let pushed = self.record.push(&line);
         self.troubles.note("metrics.jsonl", pushed);
         self.troubles.progress.step(&line);
-        let last = run.step == config.steps;
-        let due = |every: u64| every > 0 && (last || run.step.is_multiple_of(every));
-        if due(config.sampling.every) {
-            self.troubles.note("picture", run.picture::<D>());
+        if run.is_pictured() {
+            self.picture::<D, M>(run, stop);
             self.flush();
             self.troubles.note("loss.svg", plot_loss(&self.out));
         }
-        if due(config.checkpoint.every) {
+        let every = config.checkpoint.every;
+        if every > 0 && (run.step == config.steps || run.step.is_multiple_of(every)) {
             self.save(run);
         }
+    }
+
+    /// Makes the picture of the step that the run is at.
+    pub(super) fn picture<const D: usize, M>(&mut self, run: &Run<M>, stop: &Stop)
+    where
+        M: Network<D>,
+    {
+        self.troubles.note("picture", run.picture::<D>(stop));
     }
 
     /// Saves the run where it is, and says where its results are; `stopped` before its end, they

@@ -5,10 +5,11 @@ use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{Clip, Denoiser, NoiseStream, Predictor};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Trajectory, Weighting};
 use ddpm_train::config::SamplerKind;
+use ddpm_train::interrupt::Stop;
 use ddpm_train::network::{Network, class_tensor};
 use ddpm_train::params;
 use ddpm_train::plan::{SamplingPlan, sampler};
-use ddpm_train::sample::{BATCH, Request, sample};
+use ddpm_train::sample::{BATCH, Classes, Drawing, Request};
 
 const CLASSES: usize = 3;
 const SHAPE: [usize; 3] = [1, 4, 4];
@@ -117,21 +118,28 @@ fn one_step_is_the_guided_prediction() {
     let conditional = predict(&classes);
     let base = predict(&[CLASSES; BATCH]);
 
-    let draw = |guidance: f64, classes: &[usize]| {
-        let request = Request {
-            rows: 0..BATCH,
-            seed: 7,
-            classes: Some(classes),
-            null_class: Some(CLASSES),
-            guidance,
-            shape: &SHAPE,
-            init_noise: None,
+    let draw = |guidance: f64, classes: Classes| {
+        let drawing = Drawing {
+            network: &network,
+            objective: &objective,
+            plan: &plan,
+            request: Request {
+                seed: 7,
+                classes: Some(classes),
+                null_class: Some(CLASSES),
+                guidance,
+                shape: &SHAPE,
+                batch: BATCH,
+            },
+            device: &device,
         };
-        sample::<4, _>(&network, &objective, &plan, &request, &device, |_, _| ()).values
+        let samples = drawing.sample::<4>(0..BATCH, &Stop::default());
+        samples.unwrap().unwrap().values
     };
+    let (in_turn, none) = (Classes::InTurn(CLASSES), Classes::Only(CLASSES));
     for w in [0.0, 1.0, 2.0, -1.0] {
         let mut free = 0;
-        for (i, found) in draw(w, &classes).into_iter().enumerate() {
+        for (i, found) in draw(w, in_turn).into_iter().enumerate() {
             let (conditional, base) = (f64::from(conditional[i]), f64::from(base[i]));
             let expected = (base + w * (conditional - base)).clamp(-1.0, 1.0);
             // The same network on the same batch: only the four operations of f32 round, on
@@ -144,7 +152,7 @@ fn one_step_is_the_guided_prediction() {
         assert!(free > BATCH * LEN / 4, "{free}");
     }
     // Weight 0 does not know the class, to the bit; nor does any weight where the class is none.
-    let none = draw(1.0, &[CLASSES; BATCH]);
-    assert_eq!(draw(0.0, &classes), none);
-    assert_eq!(draw(2.0, &[CLASSES; BATCH]), none);
+    let without = draw(1.0, none);
+    assert_eq!(draw(0.0, in_turn), without);
+    assert_eq!(draw(2.0, none), without);
 }

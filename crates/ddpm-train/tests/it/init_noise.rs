@@ -1,6 +1,5 @@
 //! `ddpm sample --init-noise`: a file in place of the seed's first draw.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use ddpm_train::checkpoint::tensor_bytes;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::run::{ok, refused, samples, tiny};
+use crate::samples::files_of;
 
 const COUNT: usize = 3;
 const LEN: usize = 64;
@@ -24,17 +24,6 @@ fn drawn(seed: u64) -> Vec<f32> {
 fn write(path: &Path, name: &str, shape: &[usize], values: &[f32]) {
     let bytes = tensor_bytes(std::iter::once((name, shape.to_vec(), values))).unwrap();
     fs::write(path, bytes).unwrap();
-}
-
-/// Every file of a folder by name.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            (name, fs::read(entry.path()).unwrap())
-        })
-        .collect()
 }
 
 #[test]
@@ -53,13 +42,19 @@ fn a_file_replaces_the_first_draw_and_nothing_else() {
     write(&folder.join("own.safetensors"), "noise", &shape, &noise);
     draw("--seed 5", "seeded");
     draw("--seed 5 --init-noise own.safetensors", "given");
-    let seeded = files(&folder.join("seeded"));
+    // The record names the noise.
+    let files = |out: &str| {
+        let mut files = files_of(&folder.join(out));
+        files.remove("samples.json").unwrap();
+        files
+    };
+    let seeded = files("seeded");
     assert_eq!(
         seeded.len(),
         COUNT + 2,
         "a grid, the values and a picture each"
     );
-    assert_eq!(files(&folder.join("given")), seeded);
+    assert_eq!(files("given"), seeded);
     // Another seed draws another noise for the later steps.
     draw("--seed 6 --init-noise own.safetensors", "other");
     assert_ne!(
@@ -128,6 +123,12 @@ fn noise_that_does_not_fit_is_refused() {
     );
     refused(&["noise", "[4, 1, 8, 8]", "[3, 1, 8, 8]"]);
 
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut noise = noise.clone();
+        noise[2 * LEN + 5] = bad;
+        write(&path, "noise", &[COUNT, 1, 8, 8], &noise);
+        refused(&["sample 2", "not finite", &bad.to_string()]);
+    }
     write(&path, "nois", &[COUNT, 1, 8, 8], &noise);
     refused(&["`noise` not found"]);
     for (dtype, size) in [(Dtype::F64, 8), (Dtype::F16, 2), (Dtype::I32, 4)] {

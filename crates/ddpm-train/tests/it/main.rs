@@ -20,5 +20,7 @@ mod precision;
 mod ranks;
 mod resume;
 mod run;
+mod samples;
 mod scheduler;
 mod shards;
+mod stopped;

@@ -107,7 +107,7 @@ fn learns(folder: &Path, kind: &str) {
     let gaussian = energy_distance(&fresh, &points(&gaussian()));
     assert!(gaussian > 1.9 * LIMIT, "Gaussian: {gaussian}");
     let found = |from: &str| {
-        let arguments = format!("sample --num {COUNT} --raw --out samples --from {from}");
+        let arguments = format!("sample --num {COUNT} --overwrite --from {from}");
         ok(folder, &arguments);
         let file = folder.join("samples/samples.safetensors");
         let (shape, values) = read_tensor(&file, "samples").unwrap();

@@ -5,18 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use crate::run::{ok, refused, tiny};
+use crate::samples::files_of;
 
-/// Every file of a folder of samples, but for the shards themselves.
+/// Every file of a folder of samples, and of the folders in it, but for the shards themselves.
 fn files(folder: &Path, out: &str) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder.join(out)).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    let named = paths.map(|path| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read(path).unwrap())
-    });
-    named
-        .filter(|(name, _)| !name.starts_with("shard-"))
-        .collect()
+    let mut all = files_of(&folder.join(out));
+    all.retain(|name, _| !name.starts_with("shard-"));
+    all
 }
 
 /// Forty samples are three batches; the sampler adds noise, so that each depends on its number.
@@ -39,7 +34,11 @@ fn shards_put_together_are_the_set_of_one_machine() {
     ok(folder, "train --config tiny.toml --out run");
     ok(folder, &format!("{ORDER} --raw --out one"));
     let one = files(folder, "one");
-    assert_eq!(one.len(), 42, "forty pictures, the grid, the values");
+    assert_eq!(
+        one.len(),
+        43,
+        "forty pictures, the grid, the values, the record"
+    );
     // Of five machines two have nothing to do.
     for shards in [2, 3, 5] {
         let out = format!("of-{shards}");
@@ -47,6 +46,11 @@ fn shards_put_together_are_the_set_of_one_machine() {
         assert!(files(folder, &out).is_empty(), "a shard is no picture");
         ok(folder, &format!("sample --merge --raw --out {out}"));
         assert!(files(folder, &out) == one, "{shards} shards");
+        let again = format!("sample --merge --raw --out {out}");
+        refused(folder, &again, 1, &["holds samples already", "--overwrite"]);
+        fs::write(folder.join(&out).join("images/0007.png"), "").unwrap();
+        ok(folder, &format!("{again} --overwrite"));
+        assert!(files(folder, &out) == one, "{shards} shards, once more");
     }
 }
 
@@ -101,7 +105,17 @@ fn what_is_not_one_whole_set_is_refused() {
     }
     fs::copy(folder.join("out/shard-1-of-3.safetensors"), &path).unwrap();
     refused(folder, merge, 1, &["says that it is shard-1-of-3"]);
-    ok(folder, &format!("{ORDER} --seed 1 --shard 2/3 --out out"));
+    let other = format!("{ORDER} --seed 1 --shard 2/3 --out out");
+    refused(
+        folder,
+        &other,
+        1,
+        &["shard-2-of-3.safetensors was drawn already"],
+    );
+    let words = ["seed is 0 in out/shard-2-of-3.safetensors, 1 in this order"];
+    fs::write(&path, &whole).unwrap();
+    refused(folder, &format!("{other} --resume"), 1, &words);
+    ok(folder, &format!("{other} --overwrite"));
     refused(
         folder,
         merge,
@@ -110,6 +124,13 @@ fn what_is_not_one_whole_set_is_refused() {
     );
     ok(folder, &format!("{ORDER} --shard 2/4 --out out"));
     refused(folder, merge, 1, &["different sets"]);
+    fs::remove_file(folder.join("out/shard-2-of-4.safetensors")).unwrap();
+    ok(
+        folder,
+        &format!("{ORDER} --batch-size 7 --shard 2/3 --out out --overwrite"),
+    );
+    let words = ["batch-size is 16 in shard-1-of-3", "7 in shard-2-of-3"];
+    refused(folder, merge, 1, &words);
     refused(folder, &format!("{ORDER} --shard 4/3"), 2, &["4/3"]);
     assert!(files(folder, "out").is_empty(), "nothing was written");
 }
