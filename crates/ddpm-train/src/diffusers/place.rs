@@ -67,14 +67,14 @@ fn missing(folder: &Path, names: &[String]) -> String {
              diffusers` makes one of it"
         );
     }
-    if names.iter().any(|name| name == SIGNS[0]) {
+    if names.iter().any(|name| name == "model_index.json") {
         return "is a pipeline without unet/config.json; only pipelines whose network is a \
                 UNet2DModel, in the folder unet, can be read"
             .to_owned();
     }
     if let Some(inner) = inner(folder, names, DEPTH) {
         let inner = shown(&inner);
-        return format!("is no folder of diffusers, but one lies in it; give {inner}");
+        return format!("is neither a run nor a folder of diffusers, but {inner} is");
     }
     if let Some(name) = names.iter().find(weights) {
         return format!(
@@ -87,14 +87,14 @@ fn missing(folder: &Path, names: &[String]) -> String {
         .to_owned()
 }
 
-/// The first folder of diffusers in a folder of these names.
+/// A run, or a folder of diffusers, in a folder of these names; of several checkpoints the newest.
 fn inner(folder: &Path, names: &[String], depth: usize) -> Option<PathBuf> {
-    let mut folders = names.iter().map(|name| folder.join(name));
     if depth == 0 {
         return None;
     }
+    let mut folders = names.iter().rev().map(|name| folder.join(name));
     folders.find_map(|folder| {
-        if is_of_diffusers(&folder) {
+        if is_run(&folder) || is_of_diffusers(&folder) {
             return Some(folder);
         }
         let names = folder.is_dir().then(|| self::names(&folder).ok())??;

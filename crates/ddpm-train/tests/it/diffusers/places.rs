@@ -58,7 +58,7 @@ fn a_wrong_path_is_named_with_the_right_one() {
     for (from, message) in [
         (
             ".",
-            ".: is no folder of diffusers, but one lies in it; give ./pipe",
+            ".: is neither a run nor a folder of diffusers, but ./pipe is",
         ),
         (
             "pipe/model_index.json",
@@ -118,8 +118,8 @@ fn a_folder_further_down_is_found() {
     assert_refused(
         folder,
         "models--a--b",
-        "models--a--b: is no folder of diffusers, but one lies in it; give \
-         models--a--b/snapshots/0a",
+        "models--a--b: is neither a run nor a folder of diffusers, but \
+         models--a--b/snapshots/0a is",
     );
 }
 
@@ -136,6 +136,12 @@ fn runs_and_folders_of_diffusers_are_told_apart() {
         run.display()
     );
     assert_eq!(refusal(&run), message);
+    assert_refused(
+        folder,
+        "run/checkpoints",
+        "run/checkpoints: is neither a run nor a folder of diffusers, but \
+         run/checkpoints/step-00000002 is",
+    );
     let words = ["error: pipe: is a folder of diffusers; a run is needed here"];
     for command in [
         "export --from pipe --to new --format diffusers",
