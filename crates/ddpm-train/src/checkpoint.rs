@@ -10,6 +10,7 @@
 mod files;
 mod folder;
 mod manifest;
+mod prune;
 mod tensors;
 mod writer;
 
@@ -21,8 +22,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 pub use files::{write_file, write_folder};
-pub use folder::{Found, Retention, newest, newest_whole, prune, survey, unfinished};
+pub use folder::{Found, exists, newest, newest_whole, survey, unfinished};
 pub use manifest::{FORMAT, Manifest, PARTS};
+pub use prune::{Pruner, Retention};
 pub use tensors::{load_module, module_bytes, read_tensor, tensor_bytes};
 pub use writer::{Writing, Written};
 
@@ -141,7 +143,7 @@ impl Encoded {
     /// If the system refuses, `folder` does not exist, or a weight is not finite; earlier
     /// checkpoints are then untouched.
     pub fn write(self, folder: &Path) -> Result<(PathBuf, u64), CheckpointError> {
-        let target = folder.join(format!("step-{:08}", self.step));
+        let target = folder.join(name(self.step));
         for (name, bytes) in &self.files {
             if ["ema.safetensors", "model.safetensors"].contains(name) {
                 let path = target.join(name);
@@ -219,6 +221,11 @@ pub fn load<M: Module>(
         optim,
         losses,
     })
+}
+
+/// The name of a step's directory.
+fn name(step: u64) -> String {
+    format!("step-{step:08}")
 }
 
 fn read_state(checkpoint: &Path) -> Result<State, CheckpointError> {
