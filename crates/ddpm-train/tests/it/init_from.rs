@@ -27,7 +27,7 @@ fn a_run_begins_with_anothers_averaged_weights() {
     let folder = folder.path();
     let changes = [
         ("parametrization = \"v\"", "parametrization = \"epsilon\""),
-        ("dropout = 0.1", "dropout = 0.2"),
+        ("\ndropout = 0.1", "\ndropout = 0.2"),
         ("learning_rate = 1e-3", "learning_rate = 1e-5"),
     ];
     changed(folder, "other.toml", &changes);
