@@ -43,31 +43,22 @@ pub struct Saved {
 
 /// What `metrics.jsonl` holds.
 #[derive(Debug, Default, PartialEq)]
-pub struct Lines {
+pub struct Lines<'a> {
     /// The lines of steps, each with its text, the end of the line included.
-    pub steps: Vec<(Metrics, String)>,
+    pub steps: Vec<(Metrics, &'a str)>,
     /// How many other lines there are. They are passed over.
     pub bad: usize,
 }
 
-impl Lines {
-    /// Reads the record of the run in the folder `run`.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
-    pub fn read(run: &Path) -> io::Result<Self> {
-        fs::read(run.join(NAME)).map(|bytes| Self::of(&bytes))
-    }
-
+impl<'a> Lines<'a> {
     /// The lines of a record's bytes. A last line without an end is none: it is still being written,
     /// or its process died.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn of(bytes: &'a [u8]) -> Self {
         let mut lines = Self::default();
         let whole = bytes.split_inclusive(|&byte| byte == b'\n');
         for line in whole.filter(|line| line.ends_with(b"\n")) {
             let text = str::from_utf8(line).ok();
-            let step = text.and_then(|text| Some((serde_json::from_str(text).ok()?, text.into())));
+            let step = text.and_then(|text| Some((serde_json::from_str(text).ok()?, text)));
             match step {
                 Some(step) => lines.steps.push(step),
                 None => lines.bad += 1,
@@ -75,6 +66,15 @@ impl Lines {
         }
         lines
     }
+}
+
+/// The bytes of the record of the run in the folder `run`, for [`Lines::of`].
+///
+/// # Errors
+///
+/// If the system refuses.
+pub fn read(run: &Path) -> io::Result<Vec<u8>> {
+    fs::read(run.join(NAME))
 }
 
 #[cfg(test)]

@@ -104,7 +104,8 @@ impl Pruner {
     fn mean_losses(&self, steps: Vec<u64>) -> Result<BTreeMap<u64, f64>, CheckpointError> {
         let path = self.run.join(metrics::NAME);
         let mut sums = BTreeMap::<u64, (f64, f64)>::new();
-        for (line, _) in Lines::read(&self.run).map_err(io(&path))?.steps {
+        let bytes = metrics::read(&self.run).map_err(io(&path))?;
+        for (line, _) in Lines::of(&bytes).steps {
             let before = steps.partition_point(|&step| step < line.step);
             let those = steps[before..].iter();
             for &step in those.take_while(|&&step| step - line.step < self.keep.window) {

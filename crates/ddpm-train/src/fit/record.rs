@@ -29,11 +29,12 @@ impl Record {
     /// that died left of a line.
     pub(super) fn open(out: &Path, step: u64) -> Result<(Self, usize)> {
         let path = out.join(metrics::NAME);
-        let lines = match Lines::read(out) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Lines::default()),
-            lines => lines,
+        let bytes = match metrics::read(out) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            bytes => bytes,
         };
-        let Lines { steps, bad } = lines.with_context(|| path.display().to_string())?;
+        let bytes = bytes.with_context(|| path.display().to_string())?;
+        let Lines { steps, bad } = Lines::of(&bytes);
         let before = steps.into_iter().filter(|(line, _)| line.step <= step);
         let kept: String = before.map(|(_, text)| text).collect();
         write_file(&path, kept.as_bytes())?;
@@ -90,9 +91,9 @@ impl Drop for Record {
 /// Draws `loss.svg` from a run's metrics: the loss over the steps, thinned to readable density.
 pub(super) fn plot_loss(out: &Path) -> Result<()> {
     let path = out.join(metrics::NAME);
-    let lines = Lines::read(out).with_context(|| path.display().to_string())?;
-    let points = lines.steps.iter();
-    let points: Vec<_> = points.map(|(m, _)| (m.step as f64, m.loss)).collect();
+    let bytes = metrics::read(out).with_context(|| path.display().to_string())?;
+    let steps = Lines::of(&bytes).steps.into_iter();
+    let points: Vec<_> = steps.map(|(m, _)| (m.step as f64, m.loss)).collect();
     let line = Line {
         name: "loss",
         color: "steelblue",
