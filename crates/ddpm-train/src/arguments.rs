@@ -12,15 +12,20 @@ use ddpm_train::shard::Shard;
 Examples:
   ddpm train                                  # digits, some minutes on a CPU
   ddpm train --recipe fashion-mnist --data DIR
-  ddpm train --out runs/digits --resume       # go on where it was cut off
+  ddpm train --resume                         # go on where it was cut off
   ddpm recipe digits > mine.toml              # change it, then
   ddpm train --config mine.toml
   ddpm train --recipe cifar10 --data DIR --init-from DIFFUSERS-DIR
+  ddpm train --config other.toml --out runs/other --init-from runs/digits
   ddpm train --backend cuda --devices 0,1
 
 A run's folder holds config.toml, metrics.jsonl (a line a step), loss.svg,
 samples/ (a picture every few steps) and checkpoints/. The same seed gives the
-same run, whole or resumed. Ctrl-C saves the run and ends it.")]
+same run, whole or resumed. Ctrl-C saves the run and ends it.
+
+A resumed run has by default the configuration in its folder. Its steps, the
+path and workers of its data, its pictures and its checkpoints may change; what
+else would be another run is refused. --init-from begins another run.")]
 pub(crate) struct Train {
     /// A compiled-in recipe; `ddpm recipe NAME` shows it [default: digits].
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
@@ -50,11 +55,14 @@ pub(crate) struct Train {
     /// Steps between checkpoints.
     #[arg(long, value_name = "N")]
     pub(crate) checkpoint_every: Option<u64>,
-    /// Go on from the newest checkpoint in the run's folder.
+    /// Go on from the newest checkpoint in the run's folder: --out, or the one that
+    /// the command would make without --resume.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Begin with the network in this folder of diffusers, in place of the
-    /// recipe's; its scheduler must be of the recipe's objective.
+    /// Begin a new run with the averaged weights of this run (its folder, or one of
+    /// its checkpoints), which also has the configuration if none is named; or
+    /// with the network in this folder of diffusers, in place of the recipe's, whose
+    /// scheduler must be of the recipe's objective.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) init_from: Option<PathBuf>,
     /// flex, ndarray, cuda or vulkan.

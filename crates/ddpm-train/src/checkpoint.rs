@@ -10,6 +10,7 @@
 mod files;
 mod folder;
 mod manifest;
+mod prune;
 mod tensors;
 mod writer;
 
@@ -22,8 +23,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{aside, sync_parent};
 pub use files::{check_writable, write_file, write_files, write_folder};
-pub use folder::{Found, Retention, newest, newest_whole, prune, survey, unfinished};
+pub use folder::{Found, exists, newest, newest_whole, survey, unfinished};
 pub use manifest::{FORMAT, Manifest, PARTS};
+pub use prune::{Pruner, Retention};
 pub use tensors::{load_module, module_bytes, read_tensor, tensor_bytes};
 pub use writer::{Writing, Written};
 
@@ -142,7 +144,7 @@ impl Encoded {
     /// If the system refuses, `folder` does not exist, or a weight is not finite; earlier
     /// checkpoints are then untouched.
     pub fn write(self, folder: &Path) -> Result<(PathBuf, u64), CheckpointError> {
-        let target = folder.join(format!("step-{:08}", self.step));
+        let target = folder.join(name(self.step));
         for (name, bytes) in &self.files {
             if ["ema.safetensors", "model.safetensors"].contains(name) {
                 let path = target.join(name);
@@ -220,6 +222,11 @@ pub fn load<M: Module>(
         optim,
         losses,
     })
+}
+
+/// The name of a step's directory.
+fn name(step: u64) -> String {
+    format!("step-{step:08}")
 }
 
 fn read_state(checkpoint: &Path) -> Result<State, CheckpointError> {

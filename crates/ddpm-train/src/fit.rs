@@ -1,11 +1,14 @@
 //! The training loop, by steps.
 
+mod begin;
 mod diverged;
 mod folder;
+mod identity;
 mod output;
 mod record;
 mod saver;
 mod step;
+mod weights;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError, Encoded, Snapshot};
 use crate::data::{self, Dataset, Loader};
@@ -23,44 +25,29 @@ use crate::interrupt::{Interrupted, Signal, Stop};
 use crate::memory::{self, Spread};
 use crate::network::{AnyNetwork, Network, build};
 use crate::optim::Optim;
-use crate::params;
 use crate::picture::png;
 use crate::plan::Plan;
 use crate::ranks::Ranks;
 use crate::sample::{BATCH, Classes, Drawing, Request};
-use crate::terminal;
 use crate::times::Times;
 
 use diverged::LeftTheNumbers;
 use folder::Claim;
 use output::Output;
-pub use saver::Saved;
 
-/// A line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Steps done.
-    pub step: u64,
-    /// Mean weighted loss of the batch.
-    pub loss: f64,
-    /// Learning rate of the step.
-    pub lr: f64,
-    /// Joint norm of the gradients before clipping.
-    pub grad_norm: f64,
-    /// Rows a second, since the step before.
-    pub images_per_second: f64,
-    /// What the checkpoint cost whose writing ended since the step before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint: Option<Saved>,
-}
+pub use crate::metrics::Metrics;
+pub use folder::configuration;
+pub use weights::Weights;
 
 /// What a run begins with.
 pub enum Start<'a> {
     /// Weights drawn from the seed.
     New,
     /// The weights of a network trained elsewhere; the plan's network must be that one.
-    From(&'a Pretrained),
-    /// The newest checkpoint in its folder.
+    Pretrained(&'a Pretrained),
+    /// The weights of another run; the plan's network must be that run's.
+    Weights(&'a Weights),
+    /// The newest checkpoint in its folder; the plan must be that run's.
     Resumed,
 }
 
@@ -87,10 +74,11 @@ pub fn load(plan: &Plan, spread: Spread, device: &Device) -> Result<Arc<Dataset>
 ///
 /// # Errors
 ///
-/// If the folder or the weights to begin with are not usable, the ranks do not have the same of these
-/// and of the data, the loss stops being finite, or the last files could not be written; and
-/// [`Interrupted`] if the run was stopped. A rank with an error that is not [common](is_common) must
-/// [end](Ranks::abort) the others.
+/// If the folder or the weights to begin with are not usable, a resumed run would be another one than
+/// was begun, the ranks do not have the same of these and of the data, one of them fails, the loss stops
+/// being finite, or the last files could not be written; and [`Interrupted`] if the run was stopped. A
+/// rank that is a process, and has an error that is not [common](is_common), must [end](Ranks::abort)
+/// the others.
 pub fn train(
     plan: &Plan,
     dataset: Arc<Dataset>,
@@ -107,7 +95,7 @@ pub fn train(
     let resumed = matches!(start, Start::Resumed);
     let _claim = (ranks.leads().then(|| Claim::new(out, resumed))).transpose()?;
     // The folder is the first rank's before any other looks into it.
-    ranks.wait();
+    ranks.wait()?;
     match network {
         AnyNetwork::UNet(model) => {
             let run = Run::new(plan, out, dataset, *model, device, ranks, share)?;
@@ -130,9 +118,13 @@ pub fn is_common(error: &anyhow::Error) -> bool {
 fn network(plan: &Plan, start: &Start, shape: &[usize], device: &Device) -> Result<AnyNetwork> {
     let training = device.clone().autodiff();
     let learned = plan.config.objective.learned_variance;
-    let Start::From(pretrained) = start else {
-        let seed = plan.config.seed;
-        return Ok(build(&plan.network, learned, shape, seed, &training)?);
+    let pretrained = match start {
+        Start::New | Start::Resumed => {
+            let seed = plan.config.seed;
+            return Ok(build(&plan.network, learned, shape, seed, &training)?);
+        }
+        Start::Weights(weights) => return weights.build(plan, shape, &training),
+        Start::Pretrained(pretrained) => pretrained,
     };
     pretrained.check(shape)?;
     ensure!(
@@ -210,74 +202,6 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         })
     }
 
-    /// The run in its folder, which from here on holds a run.
-    fn begin(mut self, start: &Start) -> Result<Self> {
-        match start {
-            // Where these weights came from, a resumed run would not know.
-            Start::From(_) if self.ranks.leads() => {
-                self.copy()?.write(&self.out.join("checkpoints"))?;
-                self.saved = Some(0);
-            }
-            Start::New | Start::From(_) => {}
-            Start::Resumed => self = self.resume()?,
-        }
-        self.agree()?;
-        if self.ranks.leads() {
-            let path = self.out.join("config.toml");
-            checkpoint::write_file(&path, self.config.as_bytes())?;
-            // What an earlier life came to is no longer so.
-            let _ = std::fs::remove_file(self.out.join("diverged.json"));
-        }
-        Ok(self)
-    }
-
-    /// That all ranks begin with the same.
-    fn agree(&self) -> Result<()> {
-        self.ranks.agree("configuration", &self.config)?;
-        self.ranks.agree("data set", &self.data)?;
-        let (step, updates) = (self.step as f64, self.optim.updates as f64);
-        let norms = [
-            params::norm(&params::values(&self.model)),
-            params::norm(&self.ema.values),
-            params::norm(&self.optim.exp_avg),
-            params::norm(&self.optim.exp_avg_sq),
-        ];
-        self.ranks.agree_on("step", &[step, updates])?;
-        Ok(self.ranks.agree_on("checkpoint", &norms)?)
-    }
-
-    /// The run as its newest whole checkpoint has it, or as it is if there never was one.
-    fn resume(mut self) -> Result<Self> {
-        let (found, skipped) = checkpoint::newest_whole(&self.out)?;
-        let say = |text: String| {
-            if self.ranks.leads() {
-                terminal::say(text);
-            }
-        };
-        for error in &skipped {
-            say(format!("skipped: {error}"));
-        }
-        let Some(path) = found else {
-            say("no checkpoint was made yet: from the beginning".to_owned());
-            return Ok(self);
-        };
-        let snapshot = checkpoint::load(&path, self.model, self.optim, &self.device)?;
-        ensure!(
-            snapshot.data == self.data,
-            "the data is not what {} was trained on: resumed, it would be another run",
-            path.display()
-        );
-        self.step = snapshot.step;
-        self.saved = Some(snapshot.step);
-        self.model = snapshot.model;
-        self.optim = snapshot.optim;
-        self.ema = Ema::new(&snapshot.ema, self.plan.config.ema.decay);
-        let schedule = self.plan.objective.schedule();
-        (self.times.restore(schedule, snapshot.losses))
-            .with_context(|| path.join("losses.safetensors").display().to_string())?;
-        Ok(self)
-    }
-
     fn fit<const D: usize>(mut self, stop: &Stop) -> Result<()>
     where
         M: Network<D>,
@@ -289,7 +213,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             output.picture::<D, M>(&self, stop);
         }
         // A rank that would begin while another does not, would wait for it for ever.
-        self.hear(0.0, stop);
+        self.hear(0.0, stop)?;
         while self.step < steps && self.asked.is_none() {
             let batch = batches.next().context("the loader ended")?;
             // Of an error nobody hears before the checkpoint being written is finished, for a rank

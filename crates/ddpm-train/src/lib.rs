@@ -21,6 +21,7 @@ pub mod forward;
 pub mod generate;
 pub mod interrupt;
 pub mod memory;
+pub mod metrics;
 pub mod network;
 pub mod optim;
 pub mod params;

@@ -5,6 +5,7 @@
 //! them, and every rank makes the same update of the same weights. The first rank alone writes.
 
 mod devices;
+mod meeting;
 #[cfg(feature = "mpi")]
 mod mpi;
 
@@ -46,6 +47,14 @@ pub enum RanksError {
         /// What is not the same.
         what: &'static str,
     },
+    /// Another rank cannot go on, so this one waits no longer for it.
+    #[error("rank {rank} failed: {reason}")]
+    Failed {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        reason: String,
+    },
 }
 
 /// What connects a rank with the others. Every rank must ask for the same, in the same order.
@@ -54,9 +63,10 @@ trait Team {
     fn size(&self) -> usize;
     fn local_rank(&self) -> usize;
     fn local_size(&self) -> usize;
-    fn gather(&self, values: &[f64]) -> Vec<f64>;
+    fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError>;
     fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>>;
-    fn abort(&self, code: i32);
+    /// Ends the ranks that are processes. Those that are threads need no end: they hear of it.
+    fn abort(&self, _code: i32) {}
 }
 
 /// One rank among those that train a run together.
@@ -126,12 +136,16 @@ impl Ranks {
         Ok(rank * rows..(rank + 1) * rows)
     }
 
-    /// Every rank's numbers, in the order of ranks, each as many as here. If MPI fails it ends the
-    /// process, here and below.
-    pub fn gather(&self, values: &[f64]) -> Vec<f64> {
+    /// Every rank's numbers, in the order of ranks, each as many as here.
+    ///
+    /// # Errors
+    ///
+    /// If another rank [failed](RanksError::Failed). Where ranks are processes, MPI ends this one
+    /// instead, here and below.
+    pub fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError> {
         match &self.team {
             Some(team) => team.gather(values),
-            None => values.to_vec(),
+            None => Ok(values.to_vec()),
         }
     }
 
@@ -139,7 +153,7 @@ impl Ranks {
     ///
     /// # Errors
     ///
-    /// If the tensor cannot be read from its device.
+    /// If the tensor cannot be read from its device, or another rank failed.
     pub fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
         match &self.team {
             Some(team) => team.sum(values),
@@ -148,15 +162,19 @@ impl Ranks {
     }
 
     /// Waits until every rank is here.
-    pub fn wait(&self) {
-        self.gather(&[0.0]);
+    ///
+    /// # Errors
+    ///
+    /// If another rank failed.
+    pub fn wait(&self) -> Result<(), RanksError> {
+        self.gather(&[0.0]).map(|_| ())
     }
 
     /// That all ranks have the same text.
     ///
     /// # Errors
     ///
-    /// If one has another.
+    /// If one has another, or failed.
     pub fn agree(&self, what: &'static str, text: &str) -> Result<(), RanksError> {
         let hash = Sha256::digest(text);
         let bytes: Vec<f64> = hash.iter().map(|&byte| f64::from(byte)).collect();
@@ -167,9 +185,9 @@ impl Ranks {
     ///
     /// # Errors
     ///
-    /// If one has others.
+    /// If one has others, or failed.
     pub fn agree_on(&self, what: &'static str, values: &[f64]) -> Result<(), RanksError> {
-        let all = self.gather(values);
+        let all = self.gather(values)?;
         let same = |other: &[f64]| {
             let mut pairs = other.iter().zip(values);
             pairs.all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
@@ -183,8 +201,9 @@ impl Ranks {
         ranks.position(|other| !same(other)).map_or(Ok(()), apart)
     }
 
-    /// Ends all ranks at once, for one that cannot go on: the others would wait for it for ever.
-    /// One alone has nobody to end.
+    /// Ends the processes of all ranks at once, this one too, for a program that cannot go on: the
+    /// others would wait for it for ever. It returns where there are no other processes: one alone
+    /// has nobody to end, and threads hear from [`on_devices`] that one of them failed.
     pub fn abort(&self, code: i32) {
         if let Some(team) = &self.team {
             team.abort(code);
@@ -211,8 +230,11 @@ fn started_together() -> Option<usize> {
 }
 
 /// A sum that is made of the values themselves, wherever their tensor is.
-fn by_host(values: &Tensor<1>, sum: impl FnOnce(Vec<f32>) -> Vec<f32>) -> Result<Tensor<1>> {
-    let sums = sum(values.try_to_vec_as::<f32>()?);
+fn by_host(
+    values: &Tensor<1>,
+    sum: impl FnOnce(Vec<f32>) -> Result<Vec<f32>, RanksError>,
+) -> Result<Tensor<1>> {
+    let sums = sum(values.try_to_vec_as::<f32>()?)?;
     Ok(Tensor::from_data(sums.as_slice(), &values.device()))
 }
 
@@ -227,7 +249,7 @@ mod tests {
         assert_eq!((alone.rank(), alone.size()), (0, 1));
         assert_eq!(alone.share(8, 2), Ok(0..8));
         assert!(alone.share(9, 2).is_err());
-        assert_eq!(alone.gather(&[1.0, f64::NAN])[0], 1.0);
+        assert_eq!(alone.gather(&[1.0, f64::NAN]).unwrap()[0], 1.0);
         let sum = alone.sum(Tensor::from_data([1.5_f32], &Device::flex()));
         assert_eq!(sum.unwrap().try_to_vec_as::<f32>().unwrap(), [1.5]);
         assert_eq!(alone.agree_on("number", &[f64::NAN]), Ok(()));

@@ -1,6 +1,6 @@
 //! `ddpm train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,7 @@ use ddpm_train::config::{self, Config};
 use ddpm_train::data::Dataset;
 use ddpm_train::device::Backend;
 use ddpm_train::diffusers::{self, Pretrained};
-use ddpm_train::fit::{self, Start};
+use ddpm_train::fit::{self, Start, Weights};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::memory::Spread;
 use ddpm_train::plan::Plan;
@@ -18,17 +18,30 @@ use ddpm_train::terminal::say;
 
 use crate::arguments::Train;
 
+/// The recipe of a run that names none, and the name of its folder.
+const DEFAULT: &str = "digits";
+
 /// Trains as the arguments say, on as many ranks as they and `mpirun` say.
 pub(crate) fn train(args: Train) -> Result<()> {
     let ranks = Ranks::join()?;
     let stop = Stop::on_signals().context("signals")?;
-    let (job, devices, data) = ending(&ranks, prepare(args, &ranks))?;
-    if ranks.size() == 1 {
-        return on_devices(&devices, |ranks, device| {
-            job.train(data.clone(), device, &stop, ranks)
-        });
+    let outcome = prepare(args, &ranks).and_then(|(job, devices, data)| {
+        if ranks.size() == 1 {
+            return on_devices(&devices, |ranks, device| {
+                job.train(data.clone(), device, &stop, ranks)
+            });
+        }
+        job.train(data.clone(), &devices[0], &stop, &ranks)
+    });
+    if let Err(error) = &outcome
+        && ranks.size() > 1
+        && !fit::is_common(error)
+    {
+        say(format_args!("error: rank {}: {error:#}", ranks.rank()));
+        // The other processes would wait for this one for ever.
+        ranks.abort(1);
     }
-    job.train(data, &devices[0], &stop, &ranks)
+    outcome
 }
 
 /// What is to be trained, on which devices of this process, and the data.
@@ -55,48 +68,38 @@ fn prepare(args: Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<Dataset>
     Ok((job, devices, data))
 }
 
-/// Ends the other ranks if this one has an error.
-fn ending<T>(ranks: &Ranks, outcome: Result<T>) -> Result<T> {
-    if let Err(error) = &outcome
-        && ranks.size() > 1
-    {
-        say(format_args!("error: rank {}: {error:#}", ranks.rank()));
-        ranks.abort(1);
-    }
-    outcome
-}
-
 /// What is to be trained, where.
 struct Job {
     plan: Plan,
-    pretrained: Option<Pretrained>,
-    /// What was ignored in the files of `pretrained`.
+    origin: Origin,
+    /// What was ignored in the files that the run begins with.
     notes: Vec<String>,
-    resume: bool,
     out: PathBuf,
     /// The command that goes on with it.
     command: String,
 }
 
+/// What the run begins with.
+enum Origin {
+    Nothing,
+    Pretrained(Pretrained),
+    Weights(Weights),
+    Checkpoint,
+}
+
 impl Job {
     fn new(args: Train) -> Result<Self> {
-        let resumed = args
-            .out
-            .as_ref()
-            .filter(|_| args.resume && args.recipe.is_none());
-        let (mut config, file) = match (&args.config, resumed) {
-            (Some(path), _) => (Config::read(path)?, path.display().to_string()),
-            // A resumed run is by default the run that was begun.
-            (None, Some(out)) => {
-                let path = out.join("config.toml");
-                (Config::read(&path)?, path.display().to_string())
+        let origin = match &args.init_from {
+            None if args.resume => Origin::Checkpoint,
+            None => Origin::Nothing,
+            Some(folder) if diffusers::is_folder(folder) => {
+                Origin::Pretrained(diffusers::unet(folder)?)
             }
-            (None, None) => {
-                let name = args.recipe.as_deref().unwrap_or("digits");
-                let file = format!("recipe {name}");
-                (Config::parse(config::recipe(name)?, &file)?, file)
-            }
+            Some(run) => Origin::Weights(Weights::of(run)?),
         };
+        let (mut config, file) = configuration(&args, &origin)?;
+        let out = folder(&args, &origin, &config.name);
+        let command = command(&args, &out);
         if let Some(path) = args.data {
             config.data.path = Some(path);
         }
@@ -105,36 +108,19 @@ impl Job {
         config.seed = args.seed.unwrap_or(config.seed);
         config.precision = args.precision.unwrap_or(config.precision);
         config.checkpoint.every = args.checkpoint_every.unwrap_or(config.checkpoint.every);
-        let pretrained = args.init_from.as_deref().map(diffusers::unet).transpose()?;
         let mut notes = Vec::new();
-        if let Some(pretrained) = &pretrained {
+        if let Origin::Pretrained(pretrained) = &origin {
             config.model = pretrained.model(&config.model);
             notes.extend(pretrained.note.clone());
         }
-        let out = args
-            .out
-            .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
         let plan = Plan::new(config, &file)?;
-        if let Some(folder) = &args.init_from {
+        if let (Origin::Pretrained(_), Some(folder)) = (&origin, &args.init_from) {
             notes.extend(diffusers::check_objective(folder, &plan.objective)?);
         }
-        let devices = match args.devices.as_slice() {
-            [] => String::new(),
-            indices => {
-                let indices: Vec<_> = indices.iter().map(ToString::to_string).collect();
-                format!(" --devices {}", indices.join(","))
-            }
-        };
-        let command = format!(
-            "ddpm train --out {} --resume --backend {}{devices}",
-            out.display(),
-            args.backend
-        );
         Ok(Self {
             plan,
-            pretrained,
+            origin,
             notes,
-            resume: args.resume,
             out,
             command,
         })
@@ -142,10 +128,11 @@ impl Job {
 
     /// Trains as one of the ranks.
     fn train(&self, data: Arc<Dataset>, device: &Device, stop: &Stop, ranks: &Ranks) -> Result<()> {
-        let start = match &self.pretrained {
-            Some(pretrained) => Start::From(pretrained),
-            None if self.resume => Start::Resumed,
-            None => Start::New,
+        let start = match &self.origin {
+            Origin::Nothing => Start::New,
+            Origin::Pretrained(pretrained) => Start::Pretrained(pretrained),
+            Origin::Weights(weights) => Start::Weights(weights),
+            Origin::Checkpoint => Start::Resumed,
         };
         let outcome = fit::train(&self.plan, data, &self.out, &start, device, stop, ranks);
         match outcome {
@@ -154,8 +141,53 @@ impl Job {
             Err(error) if error.is::<Interrupted>() => {
                 Err(error.context(format!("go on with: {}", self.command)))
             }
-            Err(error) if fit::is_common(&error) => Err(error),
-            outcome => ending(ranks, outcome),
+            outcome => outcome,
         }
     }
+}
+
+/// The configuration that the options are applied to, and what errors call it: a file's, a recipe's, or
+/// that of the run that is resumed or whose weights are taken.
+fn configuration(args: &Train, origin: &Origin) -> Result<(Config, String)> {
+    let read = |path: &Path| Ok((Config::read(path)?, path.display().to_string()));
+    if let Some(path) = &args.config {
+        return read(path);
+    }
+    let recipe = |name: &str| {
+        let file = format!("recipe {name}");
+        Ok((Config::parse(config::recipe(name)?, &file)?, file))
+    };
+    match (&args.recipe, origin) {
+        (Some(name), _) => recipe(name),
+        (None, Origin::Nothing | Origin::Pretrained(_)) => recipe(DEFAULT),
+        (None, Origin::Weights(weights)) => {
+            Ok((weights.config().clone(), format!("{weights}/config.toml")))
+        }
+        (None, Origin::Checkpoint) => read(&fit::configuration(&folder(args, origin, DEFAULT))?),
+    }
+}
+
+/// The run's folder, by default the one of the configuration's name; a resumed run whose configuration
+/// is not named is in the folder of the recipe that is not named either.
+fn folder(args: &Train, origin: &Origin, name: &str) -> PathBuf {
+    let named = args.config.is_some() || args.recipe.is_some();
+    let name = match origin {
+        Origin::Checkpoint if !named => DEFAULT,
+        _ => name,
+    };
+    let out = args.out.clone();
+    out.unwrap_or_else(|| Path::new("runs").join(name))
+}
+
+/// The command that goes on with a run.
+fn command(args: &Train, out: &Path) -> String {
+    let devices = match args.devices.as_slice() {
+        [] => String::new(),
+        indices => {
+            let indices: Vec<_> = indices.iter().map(ToString::to_string).collect();
+            format!(" --devices {}", indices.join(","))
+        }
+    };
+    let (out, backend) = (out.display(), &args.backend);
+    format!("ddpm train --out {out} --resume --backend {backend}{devices}")
 }

@@ -98,6 +98,10 @@ matter when it was killed, how often, with how many workers it goes on, or what 
 What a kill costs is time: the steps since the newest checkpoint, or, while that is still being written,
 since the one before; never more than twice `checkpoint.every`.
 
+A resumed run is the run that was begun. Its configuration is compared with the checkpoint's, key by
+key: the steps, the path and workers of the data, the pictures, the checkpoints and the name may change;
+any other difference is named, and the run refused. `--init-from` begins another run with its weights.
+
 A checkpoint is whole or it is not one. Its directory is written under another name, synced and
 renamed; its manifest, written last, holds every file's size and SHA-256. What does not agree with its
 manifest is named and passed over, and never read.

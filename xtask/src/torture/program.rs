@@ -140,7 +140,8 @@ pub(super) fn last_line(said: &str) -> &str {
 /// The first line of what a run said that it does not say when nothing happens.
 fn first_line(said: &str) -> String {
     let usual = |line: &str| {
-        line.starts_with("step ") || line.starts_with("done: ") || line.contains(" rows of ")
+        let begins = ["step ", "done: ", "goes on from "];
+        begins.iter().any(|begin| line.starts_with(begin)) || line.contains(" rows of ")
     };
     let mut lines = said.lines().filter(|line| !usual(line));
     lines.next().unwrap_or_default().to_owned()

@@ -1,14 +1,9 @@
-//! The checkpoints of a run: which there are, which is the newest whole one, which are kept.
+//! The checkpoints of a run: which there are, and which is the newest whole one.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::files::remove;
 use super::{CheckpointError, Manifest, io};
 use crate::terminal::say;
 
@@ -23,58 +18,6 @@ pub struct Found {
     pub manifest: Result<Manifest, CheckpointError>,
 }
 
-/// Which checkpoints outlive the next ones; without any rule, all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// The last so many are kept.
-    pub last: Option<NonZeroUsize>,
-    /// Those of the steps that it divides are kept.
-    pub every: Option<NonZeroU64>,
-    /// So many are kept whose mean loss is the lowest, over the `window` steps up to theirs.
-    pub best: Option<NonZeroUsize>,
-    /// Steps that the mean loss is over.
-    pub window: u64,
-}
-
-impl Retention {
-    fn keeps_all(self) -> bool {
-        self.last.is_none() && self.every.is_none() && self.best.is_none()
-    }
-}
-
-/// What is read of a line of `metrics.jsonl`.
-#[derive(Deserialize)]
-struct Loss {
-    step: u64,
-    loss: f64,
-}
-
-/// The mean loss over the `window` steps up to each of `steps`, from the run's metrics; without
-/// those of which nothing is known.
-fn mean_losses(
-    run: &Path,
-    steps: &[u64],
-    window: u64,
-) -> Result<BTreeMap<u64, f64>, CheckpointError> {
-    let path = run.join("metrics.jsonl");
-    let mut sums = BTreeMap::<u64, (f64, f64)>::new();
-    for line in BufReader::new(File::open(&path).map_err(io(&path))?).lines() {
-        let line = line.map_err(io(&path))?;
-        let Loss { step, loss } =
-            serde_json::from_str(&line).map_err(|e| CheckpointError::content(&path, e))?;
-        let before = steps.partition_point(|&s| s < step);
-        for &s in steps[before..].iter().take_while(|&&s| s - step < window) {
-            let (sum, count) = sums.entry(s).or_default();
-            *sum += loss;
-            *count += 1.0;
-        }
-    }
-    let means = sums.into_iter();
-    Ok(means
-        .map(|(step, (sum, count))| (step, sum / count))
-        .collect())
-}
-
 /// The names in a run's `checkpoints`, hidden ones too.
 fn names(run: &Path) -> Result<Vec<(PathBuf, String)>, CheckpointError> {
     let folder = run.join("checkpoints");
@@ -87,19 +30,21 @@ fn names(run: &Path) -> Result<Vec<(PathBuf, String)>, CheckpointError> {
     Ok(names)
 }
 
-/// The steps of a run's checkpoints and their directories, oldest first, whole or not.
-fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+/// The steps of a run's checkpoints and their directories, whole or not.
+pub(super) fn steps(run: &Path) -> Result<BTreeMap<u64, PathBuf>, CheckpointError> {
     let step = |name: &str| {
-        let digits = name.strip_prefix("step-")?;
-        let all = digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse().ok().filter(|_| all)
+        let step = name.strip_prefix("step-")?.parse().ok()?;
+        (name == super::name(step)).then_some(step)
     };
     let names = names(run)?.into_iter();
-    let mut steps: Vec<_> = names
+    Ok(names
         .filter_map(|(path, name)| Some((step(&name)?, path)))
-        .collect();
-    steps.sort();
-    Ok(steps)
+        .collect())
+}
+
+/// Whether a run has any checkpoint, whole or not.
+pub fn exists(run: &Path) -> bool {
+    steps(run).is_ok_and(|steps| !steps.is_empty())
 }
 
 /// What a process that died left of the checkpoint it was writing, or removing.
@@ -175,38 +120,4 @@ pub fn newest(run: &Path) -> Result<PathBuf, CheckpointError> {
     }
     let nothing = || CheckpointError::content(&run.join("checkpoints"), "holds no checkpoint");
     found.ok_or_else(nothing)
-}
-
-/// Removes the checkpoints up to `newest`, which must be whole, that no rule keeps. `newest` itself
-/// and what lies beyond it are left alone.
-///
-/// # Errors
-///
-/// If the system refuses, or the metrics, by which the best are known, cannot be read; nothing is
-/// removed then.
-pub fn prune(run: &Path, newest: u64, keep: Retention) -> Result<(), CheckpointError> {
-    if keep.keeps_all() {
-        return Ok(());
-    }
-    let mut found = steps(run)?;
-    found.retain(|(step, _)| *step <= newest);
-    let steps: Vec<u64> = found.iter().map(|(step, _)| *step).collect();
-    let mut kept = BTreeSet::from([newest]);
-    if let Some(last) = keep.last {
-        kept.extend(steps.iter().rev().take(last.get()));
-    }
-    if let Some(every) = keep.every {
-        kept.extend(steps.iter().filter(|step| step.is_multiple_of(every.get())));
-    }
-    if let Some(best) = keep.best {
-        let mut losses: Vec<_> = mean_losses(run, &steps, keep.window)?.into_iter().collect();
-        losses.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-        kept.extend(losses.iter().take(best.get()).map(|(step, _)| step));
-    }
-    for (step, path) in found {
-        if !kept.contains(&step) {
-            remove(&path)?;
-        }
-    }
-    Ok(())
 }

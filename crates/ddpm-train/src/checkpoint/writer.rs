@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use super::{CheckpointError, Encoded, Retention, io, prune};
+use super::{CheckpointError, Encoded, Pruner, io};
+use crate::metrics;
 
 /// A checkpoint that was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,22 +27,22 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Begins to write a checkpoint of the run in the folder `run`, and to remove those that are
-    /// not to be kept once it is there.
+    /// Begins to write a checkpoint of the run in the folder `run`, and to [prune](Pruner::prune) the
+    /// others once it is there.
     ///
     /// # Errors
     ///
     /// If no thread can be started.
     pub fn begin(
         run: &Path,
-        keep: Retention,
+        pruner: &Arc<Pruner>,
         checkpoint: Encoded,
     ) -> Result<Self, CheckpointError> {
         let run = run.to_owned();
-        let folder = run.clone();
+        let (folder, pruner) = (run.clone(), pruner.clone());
         let thread = Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || write(&folder, keep, checkpoint));
+            .spawn(move || write(&folder, &pruner, checkpoint));
         match thread {
             Ok(thread) => Ok(Self { run, thread }),
             Err(error) => Err(io(&run)(error)),
@@ -56,23 +58,23 @@ impl Writing {
     ///
     /// # Errors
     ///
-    /// As [`Encoded::write`] and [`prune`].
+    /// As [`Encoded::write`] and [`Pruner::prune`].
     pub fn finish(self) -> Result<Written, CheckpointError> {
         let panicked = || CheckpointError::content(&self.run, "the writer of checkpoints panicked");
         self.thread.join().unwrap_or_else(|_| Err(panicked()))
     }
 }
 
-fn write(run: &Path, keep: Retention, checkpoint: Encoded) -> Result<Written, CheckpointError> {
+fn write(run: &Path, pruner: &Pruner, checkpoint: Encoded) -> Result<Written, CheckpointError> {
     let begun = Instant::now();
     let step = checkpoint.step;
-    if let Ok(metrics) = File::open(run.join("metrics.jsonl")) {
+    if let Ok(metrics) = File::open(run.join(metrics::NAME)) {
         // The record of a run should not fall behind it, not even in a power cut. Where it cannot
         // be synced the checkpoint is worth no less.
         let _ = metrics.sync_data();
     }
     let (_, bytes) = checkpoint.write(&run.join("checkpoints"))?;
-    prune(run, step, keep).map_err(|error| {
+    pruner.prune(step).map_err(|error| {
         let reason = format!("step {step} is written, but older ones are not removed: {error}");
         CheckpointError::content(&run.join("checkpoints"), reason)
     })?;

@@ -12,6 +12,7 @@ use crate::checkpoint::{CheckpointError, write_file};
 use crate::data::Batch;
 use crate::network::Network;
 use crate::params::{self, Named};
+use crate::ranks::RanksError;
 
 /// A run whose loss or gradients are not finite, which all of its ranks see at once.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,10 @@ impl<M: burn::module::Module> Run<'_, M> {
         M: Network<D>,
     {
         let step = self.step + 1;
-        let rows = self.rows::<D>(batch);
+        let rows = match self.rows::<D>(batch) {
+            Ok(rows) => rows,
+            Err(error) => return error.into(),
+        };
         let report = Diverged {
             step,
             loss: number(loss),
@@ -100,7 +104,7 @@ impl<M: burn::module::Module> Run<'_, M> {
     /// again.
     // Whole numbers below 2³² are f64 without loss.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    fn rows<const D: usize>(&self, batch: &Batch) -> Vec<Row>
+    fn rows<const D: usize>(&self, batch: &Batch) -> Result<Vec<Row>, RanksError>
     where
         M: Network<D>,
     {
@@ -111,20 +115,20 @@ impl<M: burn::module::Module> Run<'_, M> {
             let each = self.losses::<D>(batch, &drawn, rows).inner().into_data();
             each.iter::<f64>().collect::<Vec<_>>()
         });
-        let losses = self.ranks.gather(&losses.collect::<Vec<_>>());
+        let losses = self.ranks.gather(&losses.collect::<Vec<_>>())?;
         let indices: Vec<f64> = batch.indices.iter().map(|&i| i as f64).collect();
-        let indices = self.ranks.gather(&indices);
+        let indices = self.ranks.gather(&indices)?;
         let rows = samples
             .into_iter()
             .zip(indices)
             .zip(all.t.iter().zip(losses));
-        rows.map(|((sample, index), (t, loss))| Row {
+        let rows = rows.map(|((sample, index), (t, loss))| Row {
             sample,
             index: index as usize,
             t: t.get(),
             loss: number(loss),
-        })
-        .collect()
+        });
+        Ok(rows.collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A run's folder: for one process at a time, unused for a new run and used for a resumed one.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -21,9 +21,8 @@ impl Claim {
     /// If a new run's folder holds a run or a resumed one's holds none, or another process has it.
     pub(super) fn new(out: &Path, resume: bool) -> Result<Self> {
         let shown = out.display();
-        let used = || out.join("config.toml").exists();
         // Nothing is made or locked for what is to be refused.
-        ensure!(used() || !resume, "{shown} holds no run to resume");
+        ensure!(holds_run(out) || !resume, "{shown} holds no run to resume");
         let context = || shown.to_string();
         fs::create_dir_all(out).with_context(context)?;
         let path = out.join("run.lock");
@@ -40,9 +39,8 @@ impl Claim {
         for folder in [out.join("samples"), out.join("checkpoints")] {
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         }
-        let held = used() || !checkpoint::survey(out)?.is_empty();
         ensure!(
-            resume || !held,
+            resume || !holds_run(out),
             "{shown} holds a run already: go on with --resume, or choose another --out"
         );
         for path in checkpoint::unfinished(out)? {
@@ -50,4 +48,26 @@ impl Claim {
         }
         Ok(Self { _lock: lock })
     }
+}
+
+/// The file with the configuration of the run in a folder, which a resumed run has by default.
+///
+/// # Errors
+///
+/// If the folder holds no run, or no whole checkpoint where only checkpoints have it.
+pub fn configuration(out: &Path) -> Result<PathBuf> {
+    let file = out.join("config.toml");
+    if file.exists() {
+        return Ok(file);
+    }
+    // Its process may have died between the checkpoint it began with and the file.
+    let found = checkpoint::exists(out).then(|| checkpoint::newest_whole(out));
+    let (found, _) = found.transpose()?.unwrap_or_default();
+    let found = found.map(|checkpoint| checkpoint.join("config.toml"));
+    found.with_context(|| format!("{} holds no run to resume", out.display()))
+}
+
+/// Whether a folder holds a run. One that begins with given weights has a checkpoint before all else.
+pub(super) fn holds_run(out: &Path) -> bool {
+    out.join("config.toml").exists() || checkpoint::exists(out)
 }

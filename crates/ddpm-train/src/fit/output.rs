@@ -9,10 +9,12 @@ use burn::module::Module;
 use super::record::{Record, plot_loss};
 use super::saver::{Saver, Troubles};
 use super::{Metrics, Run};
-use crate::checkpoint::prune;
+use crate::checkpoint::Pruner;
 use crate::interrupt::Stop;
+use crate::metrics;
 use crate::network::Network;
 use crate::progress::Progress;
+use crate::terminal::say;
 
 /// A run's output; of several ranks, the first has it.
 pub(super) struct Output {
@@ -35,16 +37,23 @@ impl Output {
             run.ranks.size(),
             &run.out,
         );
-        let record = Record::open(&run.out.join("metrics.jsonl"), run.step)?;
+        let (record, bad) = Record::open(&run.out, run.step)?;
+        if bad > 0 {
+            let path = run.out.join(metrics::NAME);
+            say(format_args!(
+                "{}: lines that are no step's, left out: {bad}",
+                path.display()
+            ));
+        }
         let mut troubles = Troubles::new(Progress::new(run.step, config.steps));
         // A process that died once its last checkpoint was written has not removed older ones.
-        let pruned = prune(&run.out, run.step, run.plan.keep);
-        troubles.note("checkpoint", pruned);
+        let pruner = Pruner::new(&run.out, run.plan.keep);
+        troubles.note("checkpoint", pruner.prune(run.step));
         Ok(Self {
             out: run.out.clone(),
             record,
             troubles,
-            saver: Saver::new(&run.out, run.plan.keep, run.saved),
+            saver: Saver::new(&run.out, pruner, run.saved),
             before: Instant::now(),
         })
     }

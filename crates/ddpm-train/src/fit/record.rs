@@ -1,13 +1,13 @@
 //! `metrics.jsonl`, a line a step, and the curve drawn from it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::Metrics;
 use crate::checkpoint::write_file;
+use crate::metrics::{self, Lines, Metrics};
 use crate::plot::{self, Line, Scale};
 
 /// Lines are written once they are so long together.
@@ -22,25 +22,28 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Opens a record for the steps after `step`; the lines of later ones, which will be done again,
-    /// are removed, and what a process that died left of a line.
-    pub(super) fn open(path: &Path, step: u64) -> Result<Self> {
-        let mut kept = String::new();
-        if path.exists() {
-            let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-            let text = String::from_utf8_lossy(&bytes);
-            let before = |line: &&str| {
-                let metrics = serde_json::from_str::<Metrics>(line);
-                line.ends_with('\n') && metrics.is_ok_and(|metrics| metrics.step <= step)
-            };
-            kept = text.split_inclusive('\n').take_while(before).collect();
-        }
-        write_file(path, kept.as_bytes())?;
-        Ok(Self {
-            path: path.to_owned(),
+    /// Opens the record of the run in the folder `out` for the steps after `step`; and says how many
+    /// lines it held that are no step's.
+    ///
+    /// Removed are those lines, the lines of later steps, which will be done again, and what a process
+    /// that died left of a line.
+    pub(super) fn open(out: &Path, step: u64) -> Result<(Self, usize)> {
+        let path = out.join(metrics::NAME);
+        let bytes = match metrics::read(out) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            bytes => bytes,
+        };
+        let bytes = bytes.with_context(|| path.display().to_string())?;
+        let Lines { steps, bad } = Lines::of(&bytes);
+        let before = steps.into_iter().filter(|(line, _)| line.step <= step);
+        let kept: String = before.map(|(_, text)| text).collect();
+        write_file(&path, kept.as_bytes())?;
+        let record = Self {
+            path,
             length: kept.len() as u64,
             pending: Vec::new(),
-        })
+        };
+        Ok((record, bad))
     }
 
     /// Adds a step's line.
@@ -87,13 +90,10 @@ impl Drop for Record {
 
 /// Draws `loss.svg` from a run's metrics: the loss over the steps, thinned to readable density.
 pub(super) fn plot_loss(out: &Path) -> Result<()> {
-    let path = out.join("metrics.jsonl");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let points = text
-        .lines()
-        .map(|line| serde_json::from_str(line).map(|m: Metrics| (m.step as f64, m.loss)))
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| path.display().to_string())?;
+    let path = out.join(metrics::NAME);
+    let bytes = metrics::read(out).with_context(|| path.display().to_string())?;
+    let steps = Lines::of(&bytes).steps.into_iter();
+    let points: Vec<_> = steps.map(|(m, _)| (m.step as f64, m.loss)).collect();
     let line = Line {
         name: "loss",
         color: "steelblue",

@@ -3,28 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{CheckpointError, Encoded, Retention, Writing};
+use crate::checkpoint::{CheckpointError, Encoded, Pruner, Writing};
+use crate::metrics::Saved;
 use crate::progress::Progress;
 use crate::terminal::say;
-
-/// What a checkpoint cost.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Saved {
-    /// Its step.
-    pub step: u64,
-    /// Length of its files.
-    pub bytes: u64,
-    /// Seconds from its first byte to its last, beside the training loop.
-    pub seconds: f64,
-    /// Seconds that the training loop waited: for the checkpoint before, where that was still being
-    /// written, and for the copy of the tensors.
-    pub stall: f64,
-}
 
 /// What could not be written, each said once until it can be.
 pub(super) struct Troubles {
@@ -83,7 +70,7 @@ impl Troubles {
 /// Writes the checkpoints of a run, one at a time.
 pub(super) struct Saver {
     out: PathBuf,
-    keep: Retention,
+    pruner: Arc<Pruner>,
     writing: Option<Writing>,
     /// The step of the last checkpoint begun, or of the one the run began with.
     pub(super) last: Option<u64>,
@@ -100,10 +87,10 @@ impl Drop for Saver {
 }
 
 impl Saver {
-    pub(super) fn new(out: &Path, keep: Retention, last: Option<u64>) -> Self {
+    pub(super) fn new(out: &Path, pruner: Pruner, last: Option<u64>) -> Self {
         Self {
             out: out.to_owned(),
-            keep,
+            pruner: Arc::new(pruner),
             writing: None,
             last,
             stall: 0.0,
@@ -120,7 +107,7 @@ impl Saver {
         let begun = Instant::now();
         self.finish(troubles);
         self.last = Some(step);
-        let writing = copy().and_then(|copy| Writing::begin(&self.out, self.keep, copy));
+        let writing = copy().and_then(|copy| Writing::begin(&self.out, &self.pruner, copy));
         match writing {
             Ok(writing) => self.writing = Some(writing),
             Err(error) => {

@@ -12,6 +12,7 @@ use crate::interrupt::{Signal, Stop};
 use crate::network::{Network, class_tensor};
 use crate::optim::clip;
 use crate::params::{self, Named};
+use crate::ranks::RanksError;
 use crate::times::Drawn;
 
 impl<M: burn::module::Module> Run<'_, M> {
@@ -52,11 +53,11 @@ impl<M: burn::module::Module> Run<'_, M> {
         params::sum_over(self.ranks, &mut gradients)?;
         let grad_norm = params::norm(&gradients);
         self.ranks.agree_on("sum of gradients", &[grad_norm])?;
-        let loss = self.hear(loss, stop);
+        let loss = self.hear(loss, stop)?;
         if !(loss.is_finite() && grad_norm.is_finite()) {
             return Err(self.diverged::<D>(batch, loss, grad_norm, &gradients));
         }
-        self.times.record(&all.t, &self.ranks.gather(&losses))?;
+        self.times.record(&all.t, &self.ranks.gather(&losses)?)?;
         let lr = self.plan.learning_rate.at(step, config.steps);
         let clip = clip(grad_norm, config.optimizer.clip);
         self.model = (self.optim).step(self.model, &mut self.ema, gradients, clip, lr);
@@ -74,15 +75,15 @@ impl<M: burn::module::Module> Run<'_, M> {
 
     /// The sum of a number over the ranks; and whether one of them was asked to stop, all hear in
     /// the same place.
-    pub(super) fn hear(&mut self, number: f64, stop: &Stop) -> f64 {
+    pub(super) fn hear(&mut self, number: f64, stop: &Stop) -> Result<f64, RanksError> {
         let asked = stop.asked().map_or(0, Signal::exit_code);
-        let heard = self.ranks.gather(&[number, asked.into()]);
+        let heard = self.ranks.gather(&[number, asked.into()])?;
         self.asked = heard
             .iter()
             .skip(1)
             .step_by(2)
             .find_map(|&code| signal(code));
-        heard.iter().step_by(2).sum()
+        Ok(heard.iter().step_by(2).sum())
     }
 
     /// The positions of the rows of the next batch, those of all ranks.

@@ -1,14 +1,15 @@
 //! The ranks as threads of one process, each with a device.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Result;
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor};
 
-use super::{Ranks, Team, by_host};
+use super::meeting::Meeting;
+use super::{Ranks, RanksError, Team, by_host};
 use crate::device::has_collectives;
 
 /// Runs `work` as one rank on each of the devices, and returns what the first one came to. A device
@@ -16,105 +17,132 @@ use crate::device::has_collectives;
 ///
 /// Gradients are summed by the devices themselves (NCCL) where they can, and by the host otherwise.
 ///
+/// A rank whose work ends, by an error, by a panic or as it should, is waited for no longer: whoever
+/// would need it gets [`RanksError::Failed`] with the reason.
+///
+/// # Errors
+///
+/// If a rank has an error, or the system does not start its thread: the error of the first rank that
+/// has one of its own, and not another's failure.
+///
 /// # Panics
 ///
-/// If there are no devices, or the system starts no thread. A rank that panics ends the process, for the others would wait
-/// for it for ever.
-pub fn on_devices<T: Send>(devices: &[Device], work: impl Fn(&Ranks, &Device) -> T + Sync) -> T {
-    let meeting = Arc::new(Meeting {
-        numbers: Exchange::of(devices.len()),
-        gradients: Exchange::of(devices.len()),
+/// If there are no devices, and if a rank panics, once all have ended.
+pub fn on_devices<T: Send>(
+    devices: &[Device],
+    work: impl Fn(&Ranks, &Device) -> Result<T> + Sync,
+) -> Result<T> {
+    if let [device] = devices {
+        return work(&Ranks::default(), device);
+    }
+    let meetings = Arc::new(Meetings {
+        numbers: Meeting::of(devices.len()),
+        gradients: Meeting::of(devices.len()),
     });
     let run = |rank: usize| {
-        let _all = Together;
-        let ranks = match devices.len() {
-            1 => Ranks::default(),
-            _ => Ranks {
-                team: Some(Box::new(Member::new(rank, meeting.clone(), devices))),
-            },
-        };
-        work(&ranks, &devices[rank])
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let team = Member::new(rank, meetings.clone(), devices)?;
+            let ranks = Ranks {
+                team: Some(Box::new(team)),
+            };
+            work(&ranks, &devices[rank])
+        }));
+        meetings.leave(rank, &outcome);
+        outcome
     };
-    thread::scope(|scope| {
+    let outcomes: Vec<_> = thread::scope(|scope| {
         let run = &run;
-        for rank in 1..devices.len() {
-            scope.spawn(move || run(rank));
-        }
-        run(0)
-    })
+        let others: Vec<_> = (1..devices.len())
+            .map(|rank| {
+                let thread = thread::Builder::new().name(format!("rank {rank}"));
+                let started = thread.spawn_scoped(scope, move || run(rank));
+                started.map_err(|error| {
+                    let outcome = Ok(Err(error.into()));
+                    meetings.leave(rank, &outcome);
+                    outcome
+                })
+            })
+            .collect();
+        let first = run(0);
+        let others = others.into_iter().map(|other| match other {
+            Ok(thread) => thread.join().unwrap_or_else(Err),
+            Err(outcome) => outcome,
+        });
+        std::iter::once(first).chain(others).collect()
+    });
+    settle(outcomes)
 }
 
-/// Ends the process where its thread panics.
-struct Together;
+/// What a rank's work came to: an error of `thread::Result` is a panic.
+type Outcome<T> = thread::Result<Result<T>>;
 
-impl Drop for Together {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::exit(101);
-        }
+/// What all ranks together came to.
+fn settle<T>(outcomes: Vec<Outcome<T>>) -> Result<T> {
+    let outcomes = outcomes.into_iter();
+    let mut outcomes: Vec<Result<T>> = outcomes
+        .map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+        .collect();
+    let is_own = |outcome: &Result<T>| {
+        let failed =
+            |error: &anyhow::Error| matches!(error.downcast_ref(), Some(RanksError::Failed { .. }));
+        outcome.as_ref().is_err_and(|error| !failed(error))
+    };
+    let rank = outcomes.iter().position(is_own).unwrap_or(0);
+    let outcome = outcomes.swap_remove(rank);
+    if rank == 0 {
+        return outcome;
     }
-}
-
-/// Where threads exchange values.
-struct Exchange<T> {
-    rows: Mutex<Vec<Arc<Vec<T>>>>,
-    all_here: Barrier,
-}
-
-impl<T> Exchange<T> {
-    fn of(ranks: usize) -> Self {
-        Self {
-            rows: Mutex::new(vec![Arc::default(); ranks]),
-            all_here: Barrier::new(ranks),
-        }
-    }
-
-    /// Every rank's values, in the order of ranks.
-    fn swap(&self, rank: usize, values: Vec<T>) -> Vec<Arc<Vec<T>>> {
-        let rows = || self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows()[rank] = Arc::new(values);
-        self.all_here.wait();
-        let all = rows().clone();
-        // Nobody writes anew what another has not read yet.
-        self.all_here.wait();
-        all
-    }
+    outcome.map_err(|error| error.context(format!("rank {rank}")))
 }
 
 /// What the threads share.
-struct Meeting {
-    numbers: Exchange<f64>,
-    gradients: Exchange<f32>,
+struct Meetings {
+    numbers: Meeting<f64>,
+    gradients: Meeting<f32>,
+}
+
+impl Meetings {
+    /// Tells the others that a rank will not come any more, and why.
+    fn leave<T>(&self, rank: usize, outcome: &Outcome<T>) {
+        let reason = match outcome {
+            Ok(Err(error)) => format!("{error:#}"),
+            Ok(Ok(_)) => "it has ended".to_owned(),
+            Err(_) => "it panicked".to_owned(),
+        };
+        let reason = RanksError::Failed { rank, reason };
+        self.numbers.leave(&reason);
+        self.gradients.leave(&reason);
+    }
 }
 
 /// One of the threads.
 struct Member {
     rank: usize,
     size: usize,
-    meeting: Arc<Meeting>,
+    meetings: Arc<Meetings>,
     /// All devices, if they sum among themselves.
     collective: Option<Vec<Device>>,
 }
 
 impl Member {
-    fn new(rank: usize, meeting: Arc<Meeting>, devices: &[Device]) -> Self {
+    fn new(rank: usize, meetings: Arc<Meetings>, devices: &[Device]) -> Result<Self, RanksError> {
         let mut member = Self {
             rank,
             size: devices.len(),
-            meeting,
+            meetings,
             collective: None,
         };
         let each_once = (1..devices.len()).all(|i| !devices[..i].contains(&devices[i]));
         let capable = each_once && devices.iter().all(has_collectives);
-        if capable && member.proves(devices) {
+        if capable && member.proves(devices)? {
             member.collective = Some(devices.to_vec());
         }
-        member
+        Ok(member)
     }
 
     /// Whether all ranks see the devices' sum of 1, …, n come to n(n + 1)/2. A library that is missing
     /// or does not work is found here, where there is another way, and not in the first step.
-    fn proves(&self, devices: &[Device]) -> bool {
+    fn proves(&self, devices: &[Device]) -> Result<bool, RanksError> {
         let (own, n) = (self.rank as f32 + 1.0, self.size as f32);
         let sum = || {
             let own = Tensor::<1>::from_data([own], &devices[self.rank]);
@@ -123,8 +151,8 @@ impl Member {
         };
         let sum = catch_unwind(AssertUnwindSafe(sum)).ok().flatten();
         let right = sum == Some(vec![n * (n + 1.0) / 2.0]);
-        let all = self.gather(&[f64::from(u8::from(right))]);
-        all.iter().all(|&right| right == 1.0)
+        let all = self.gather(&[f64::from(u8::from(right))])?;
+        Ok(all.iter().all(|&right| right == 1.0))
     }
 }
 
@@ -145,20 +173,21 @@ impl Team for Member {
         self.size
     }
 
-    fn gather(&self, values: &[f64]) -> Vec<f64> {
-        let all = self.meeting.numbers.swap(self.rank, values.to_vec());
-        all.iter()
-            .flat_map(|values| values.iter().copied())
-            .collect()
+    fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError> {
+        let all = self.meetings.numbers.exchange(self.rank, values.to_vec())?;
+        let values = all.iter().flat_map(|values| values.iter().copied());
+        Ok(values.collect())
     }
 
     fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
         if let Some(devices) = &self.collective {
+            // The devices wait without end for one that does not come; here it is known first.
+            self.gather(&[])?;
             let sum = all_reduce(values, ReduceOperation::Sum, devices.clone());
             return Ok(sum.resolve());
         }
         by_host(&values, |values| {
-            let all = self.meeting.gradients.swap(self.rank, values);
+            let all = self.meetings.gradients.exchange(self.rank, values)?;
             // In the order of ranks on every one of them, so that all round alike.
             let mut sums = all[0].to_vec();
             for values in &all[1..] {
@@ -166,18 +195,16 @@ impl Team for Member {
                     *sum += value;
                 }
             }
-            sums
+            Ok(sums)
         })
-    }
-
-    fn abort(&self, code: i32) {
-        std::process::exit(code);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::bail;
+    use std::sync::Mutex;
 
     /// Three ranks on one device: everyone has all numbers in the order of ranks, and the sums, again
     /// and again.
@@ -189,24 +216,75 @@ mod tests {
             let rank = ranks.rank() as f64;
             for round in 0..100 {
                 let round = f64::from(round);
-                let all = ranks.gather(&[rank, rank + round]);
+                let all = ranks.gather(&[rank, rank + round])?;
                 assert_eq!(all, [0.0, round, 1.0, 1.0 + round, 2.0, 2.0 + round]);
             }
             let own = Tensor::from_data([1.0, ranks.rank() as f32], device);
-            ranks.sum(own).unwrap().try_to_vec_as::<f32>().unwrap()
+            Ok(ranks.sum(own)?.try_to_vec_as::<f32>()?)
         });
-        assert_eq!(sum, [3.0, 3.0]);
+        assert_eq!(sum.unwrap(), [3.0, 3.0]);
     }
 
     #[test]
     fn a_rank_that_has_something_else_is_named() {
         let devices = vec![Device::flex(); 2];
         let agreed = on_devices(&devices, |ranks, _| {
-            ranks.agree("text", if ranks.leads() { "a" } else { "b" })
+            Ok(ranks.agree("text", if ranks.leads() { "a" } else { "b" })?)
         });
         assert_eq!(
             agreed.unwrap_err().to_string(),
             "rank 1 has another text than rank 0"
         );
+    }
+    /// The third of three ranks fails while the others wait for it, for numbers or for a sum: they
+    /// return, with its error, and that is what all of them come to.
+    #[test]
+    fn the_error_of_one_rank_reaches_the_others() {
+        let heard = Mutex::new(Vec::new());
+        let outcome = on_devices(&vec![Device::flex(); 3], |ranks, device| {
+            ranks.wait()?;
+            let others = match ranks.rank() {
+                0 => ranks.wait().map_err(anyhow::Error::from),
+                1 => (ranks.sum(Tensor::from_data([1.0], device))).map(|_| ()),
+                _ => bail!("no more rows"),
+            };
+            let error = others.unwrap_err();
+            heard.lock().unwrap().push(error.to_string());
+            Err::<(), _>(error)
+        });
+        let own = outcome.unwrap_err();
+        assert_eq!(format!("{own:#}"), "rank 2: no more rows");
+        let heard = heard.into_inner().unwrap();
+        assert_eq!(heard, ["rank 2 failed: no more rows"; 2]);
+    }
+
+    /// A rank that panics is waited for no longer, and its panic is everyone's.
+    #[test]
+    fn the_panic_of_one_rank_reaches_the_others() {
+        let heard = Mutex::new(None);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            on_devices(&vec![Device::flex(); 2], |ranks, _| {
+                assert!(ranks.leads(), "rank 1 cannot");
+                let outcome = ranks.wait();
+                *heard.lock().unwrap() = outcome.clone().err();
+                Ok(outcome?)
+            })
+        }));
+        let panic = outcome.unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"rank 1 cannot"));
+        let (rank, reason) = (1, "it panicked".to_owned());
+        let failed = RanksError::Failed { rank, reason };
+        assert_eq!(heard.into_inner().unwrap(), Some(failed));
+    }
+
+    /// A rank that has ended is not waited for either.
+    #[test]
+    fn a_rank_that_has_ended_is_not_waited_for() {
+        let outcome = on_devices(&vec![Device::flex(); 2], |ranks, _| match ranks.rank() {
+            0 => Ok(ranks.wait()?),
+            _ => Ok(()),
+        });
+        let error = outcome.unwrap_err().to_string();
+        assert_eq!(error, "rank 1 failed: it has ended");
     }
 }

@@ -46,17 +46,17 @@ impl Team for World {
         number(self.all.split_shared(self.all.rank()).size())
     }
 
-    fn gather(&self, values: &[f64]) -> Vec<f64> {
+    fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError> {
         let mut all = vec![0.0; values.len() * self.size()];
         self.all.all_gather_into(values, &mut all[..]);
-        all
+        Ok(all)
     }
 
     fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
         by_host(&values, |values| {
             let mut sums = vec![0.0; values.len()];
             (self.all).all_reduce_into(&values[..], &mut sums[..], SystemOperation::sum());
-            sums
+            Ok(sums)
         })
     }
 

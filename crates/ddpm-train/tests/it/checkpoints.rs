@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use ddpm_train::checkpoint::{FORMAT, Manifest, PARTS};
+use ddpm_train::checkpoint::{FORMAT, Manifest, PARTS, Pruner, Retention};
 use sha2::{Digest, Sha256};
 
 use crate::run::{ddpm, ok, refused, tiny};
@@ -292,6 +293,109 @@ fn the_newest_whole_one_is_kept_before_damaged_ones() {
     assert_eq!(names(folder, "run"), expected);
     let (_, text) = check(folder, "run");
     assert!(text.starts_with("step 4: whole"), "{text}");
+}
+
+/// Of six checkpoints the one before the last is damaged and the rule keeps two: the damaged one does
+/// not count.
+#[test]
+fn damaged_ones_do_not_count_as_kept() {
+    for rule in ["keep_last", "keep_best"] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        tiny(folder);
+        let every = "--steps 6 --checkpoint-every 1";
+        ok(
+            folder,
+            &format!("train --config tiny.toml --out run {every}"),
+        );
+        let mut record = String::new();
+        for step in 1..=6 {
+            // The later, the better.
+            let line = format!(
+                "{{\"step\":{step},\"loss\":{},\"lr\":0.1,\"grad_norm\":1.0,\
+                 \"images_per_second\":9.0}}\n",
+                10 - step
+            );
+            record += &line;
+        }
+        fs::write(folder.join("run/metrics.jsonl"), record).unwrap();
+        let damaged = folder.join("run/checkpoints/step-00000005/state.json");
+        fs::write(damaged, "{}").unwrap();
+        let config = folder.join("run/config.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let rule = format!("[checkpoint]\n{rule} = 2");
+        fs::write(&config, text.replace("[checkpoint]", &rule)).unwrap();
+        ok(folder, "train --out run --resume");
+        let expected = ["step-00000004", "step-00000005", "step-00000006"];
+        assert_eq!(names(folder, "run"), expected, "{rule}");
+    }
+}
+
+/// The record of a running job may end in the middle of a line, and of some steps it may know nothing:
+/// what is known to be worse goes, and nothing else.
+#[test]
+fn the_best_are_known_from_a_record_that_is_being_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let every = "--steps 5 --checkpoint-every 1";
+    ok(
+        folder,
+        &format!("train --config tiny.toml --out run {every}"),
+    );
+    let line = |step: u64, loss: f64| {
+        format!(
+            "{{\"step\":{step},\"loss\":{loss},\"lr\":0.1,\"grad_norm\":1.0,\
+             \"images_per_second\":9.0}}\n"
+        )
+    };
+    // Nothing is known of step 3, whose line is damaged.
+    let record = [
+        line(1, 0.5),
+        line(2, 0.7),
+        "{\"step\":3,\"lo\n".to_owned(),
+        line(4, 0.6),
+        line(5, 0.9),
+        line(6, 0.1)[..20].to_owned(),
+    ];
+    let run = folder.join("run");
+    fs::write(run.join("metrics.jsonl"), record.concat()).unwrap();
+    let keep = Retention {
+        best: NonZeroUsize::new(1),
+        window: 1,
+        ..Retention::default()
+    };
+    Pruner::new(&run, keep).prune(5).unwrap();
+    let expected = ["step-00000001", "step-00000003", "step-00000005"];
+    assert_eq!(names(folder, "run"), expected);
+}
+
+/// A line that is none costs no other, and is said.
+#[test]
+fn a_bad_line_of_the_record_costs_no_other() {
+    let (folder, newest) = trained();
+    let folder = folder.path();
+    fs::remove_dir_all(newest).unwrap();
+    let path = folder.join("run/metrics.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<_> = whole.lines().collect();
+    lines[0] = &lines[0][..20];
+    fs::write(&path, lines.join("\n")).unwrap();
+    let output = ddpm(folder, "train --out run --resume");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let said = "run/metrics.jsonl: lines that are no step's, left out: 1\n";
+    assert!(errors.contains(said), "{errors}");
+    let text = fs::read_to_string(&path).unwrap();
+    let steps: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["step"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(steps, [2, 3, 4]);
+    assert_eq!(text.lines().next(), whole.lines().nth(1));
 }
 
 /// What a process leaves that dies while it writes is named, is no checkpoint, and goes.

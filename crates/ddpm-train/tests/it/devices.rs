@@ -119,6 +119,22 @@ fn devices_that_do_not_fit_are_refused() {
     assert!(!folder.join("run").exists());
 }
 
+/// The first of two ranks cannot have the folder, of which the second knows nothing: both end, and why
+/// is said once.
+#[test]
+fn the_error_of_one_rank_ends_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    let output = ddpm(folder, "train --config tiny.toml --out run --devices 0,0");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let error = "error: run holds a run already: go on with --resume, or choose another --out\n";
+    assert_eq!(errors, error);
+    ok(folder, "check run");
+}
+
 /// All rows of all ranks are in the report of a run that leaves the numbers.
 #[test]
 fn the_report_of_a_divergence_has_every_devices_rows() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use ddpm_train::checkpoint::read_tensor;
 use ddpm_train::config;
 
-use crate::run::{ddpm, ok};
+use crate::run::{ddpm, ok, refused};
 
 /// The last checkpoint before the end.
 const SAVED: u64 = 25;
@@ -50,8 +50,8 @@ fn diverges(folder: &Path, arguments: &str) -> u64 {
 }
 
 /// The losses of a run, one a step.
-fn losses(folder: &Path) -> Vec<f64> {
-    let metrics = fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+fn losses(folder: &Path, run: &str) -> Vec<f64> {
+    let metrics = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
     let line = |(step, line)| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["step"], step);
@@ -75,12 +75,12 @@ fn a_diverged_run_stops_and_its_checkpoint_lives() {
     };
     assert_eq!(checkpoints(), ["step-00000025"]);
     // Every step before it is on record, with a number for a loss.
-    let before = losses(folder);
+    let before = losses(folder, "run");
     assert_eq!(before.len() as u64, step - 1);
 
     // The same run comes to the same end.
     assert_eq!(diverges(folder, "train --out run --resume"), step);
-    assert_eq!(losses(folder), before);
+    assert_eq!(losses(folder, "run"), before);
 
     ok(folder, "sample --from run --num 4 --raw --out samples");
     let samples = folder.join("samples/samples.safetensors");
@@ -88,19 +88,20 @@ fn a_diverged_run_stops_and_its_checkpoint_lives() {
     assert_eq!(values.len(), 8);
     assert!(values.iter().all(|x| x.is_finite()), "{values:?}");
 
-    // A gentler rate takes the run from the checkpoint to its end.
-    let config = folder.join("run/config.toml");
-    let text = fs::read_to_string(&config).unwrap();
+    // A gentler rate is another run, which begins with the weights of the last checkpoint.
+    let text = fs::read_to_string(folder.join("reckless.toml")).unwrap();
     let gentle = text.replace("learning_rate = 1.0", "learning_rate = 1e-4");
     assert_ne!(text, gentle);
-    fs::write(&config, gentle).unwrap();
-    ok(folder, "train --out run --resume");
-    let after = losses(folder);
-    assert_eq!(after.len(), 60);
-    let kept = usize::try_from(SAVED).unwrap();
-    assert_eq!(after[..kept], before[..kept]);
-    assert_eq!(
-        checkpoints(),
-        ["step-00000025", "step-00000050", "step-00000060"]
-    );
+    fs::write(folder.join("gentle.toml"), gentle).unwrap();
+    let words = [
+        "optimizer.learning_rate is 1.0 there and 0.0001 here",
+        "--init-from run",
+    ];
+    let arguments = "train --config gentle.toml --out run --resume";
+    refused(folder, arguments, 1, &words);
+    let arguments = "train --config gentle.toml --out gentle --init-from run";
+    ok(folder, arguments);
+    assert_eq!(losses(folder, "gentle").len(), 60);
+    assert_eq!(losses(folder, "run"), before);
+    assert_eq!(checkpoints(), ["step-00000025"]);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use ddpm_train::config;
 
 use crate::checkpoints::hash;
-use crate::run::{ok, tiny};
+use crate::run::{ddpm, ok, refused, tiny};
 
 /// A run of `steps`, and one that loses its second half and goes on with other workers, must have the
 /// same state, metrics but for the clock, and pictures.
@@ -135,4 +135,161 @@ fn of_points() {
         config = config.replacen(from, to, 1);
     }
     resumes(folder.path(), &config, 6);
+}
+
+/// Writes the tiny run with some of its lines changed.
+pub(crate) fn changed(folder: &Path, file: &str, changes: &[(&str, &str)]) {
+    let mut text = fs::read_to_string(folder.join("tiny.toml")).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    fs::write(folder.join(file), text).unwrap();
+}
+
+/// What the program says, which must succeed.
+pub(crate) fn said(folder: &Path, arguments: &str) -> String {
+    let output = ddpm(folder, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "ddpm {arguments}: {said}");
+    said
+}
+
+#[test]
+fn a_resumed_run_that_would_be_another_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    let record = || fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    let before = record();
+    let resume = "train --config other.toml --out run --resume";
+    for (from, to, difference) in [
+        (
+            "parametrization = \"v\"",
+            "parametrization = \"epsilon\"",
+            "objective.parametrization is \"v\" there and \"epsilon\" here",
+        ),
+        (
+            "kind = \"cosine\"",
+            "kind = \"linear\"",
+            "schedule.kind is \"cosine\" there and \"linear\" here",
+        ),
+        (
+            "timesteps = 1000",
+            "timesteps = 50",
+            "schedule.timesteps is 1000 there and 50 here",
+        ),
+        (
+            "norm_num_groups = 4",
+            "norm_num_groups = 4\nactivation = \"relu\"",
+            "model.activation is \"silu\" there and \"relu\" here",
+        ),
+        (
+            "norm_num_groups = 4",
+            "norm_num_groups = 2",
+            "model.norm_num_groups is 4 there and 2 here",
+        ),
+        (
+            "channels = [8, 8]",
+            "channels = [8, 12]",
+            "model.channels is [8, 8] there and [8, 12] here",
+        ),
+        (
+            "learning_rate = 1e-3",
+            "learning_rate = 1e-5",
+            "optimizer.learning_rate is 0.001 there and 0.00001 here",
+        ),
+        (
+            "clip = 1.0\n",
+            "",
+            "optimizer.clip is 1.0 there and absent here",
+        ),
+        (
+            "decay = 0.995",
+            "decay = 0.5",
+            "ema.decay is 0.995 there and 0.5 here",
+        ),
+        (
+            "accumulate = 2",
+            "accumulate = 4",
+            "accumulate is 2 there and 4 here",
+        ),
+        (
+            "kind = \"digits\"",
+            "kind = \"digits\"\nflip = true",
+            "data.flip is false there and true here",
+        ),
+    ] {
+        changed(folder, "other.toml", &[(from, to)]);
+        let words = [
+            "error: resumed, it would be another run than \
+             run/checkpoints/step-00000002/config.toml: ",
+            difference,
+            "--init-from run",
+        ];
+        refused(folder, resume, 1, &words);
+        assert_eq!(record(), before);
+    }
+    // Every difference is named, and an option is no less one.
+    let words = [": batch_size is 8 there and 16 here; seed is 0 there and 7 here; "];
+    let options = "train --out run --resume --seed 7 --batch-size 16";
+    refused(folder, options, 1, &words);
+    // So it is before anything was saved.
+    fs::remove_dir_all(folder.join("run/checkpoints")).unwrap();
+    let words = ["than run/config.toml: seed is 0 there and 7 here; "];
+    refused(folder, "train --out run --resume --seed 7", 1, &words);
+}
+
+#[test]
+fn what_is_no_part_of_a_run_may_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out whole --steps 6");
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    let changes = [
+        ("name = \"digits\"", "name = \"mine\""),
+        ("\nsteps = 4", "\nsteps = 6"),
+        ("kind = \"digits\"", "kind = \"digits\"\nworkers = 2"),
+        ("count = 3", "count = 2"),
+        (
+            "[checkpoint]\nevery = 2",
+            "[checkpoint]\nevery = 3\nkeep_last = 1",
+        ),
+        // As absent as they are explicit.
+        (
+            "weighting = \"simple\"",
+            "weighting = \"simple\"\nlearned_variance = false",
+        ),
+    ];
+    changed(folder, "other.toml", &changes);
+    let said = said(folder, "train --config other.toml --out run --resume");
+    let from = "goes on from step 2 of 6, run/checkpoints/step-00000002\n";
+    assert!(said.starts_with(from), "{said}");
+    assert_eq!(hash(folder, "run"), hash(folder, "whole"));
+}
+
+/// Without `--out` and `--config` it is the run that the same command began, with what it was told.
+#[test]
+fn a_run_goes_on_as_it_was_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let words = ["error: runs/digits holds no run to resume"];
+    refused(folder, "train --resume", 1, &words);
+    let begun = "train --config tiny.toml --seed 5 --batch-size 16";
+    ok(folder, &format!("{begun} --out whole"));
+    ok(folder, &format!("{begun} --steps 2"));
+    // The configuration alone says another seed.
+    let named = "train --config tiny.toml --resume";
+    refused(folder, named, 1, &["seed is 5 there and 0 here"]);
+    let resumed = said(folder, "train --resume --steps 4");
+    let from = "goes on from step 2 of 4, runs/digits/checkpoints/step-00000002\n";
+    assert!(resumed.starts_with(from), "{resumed}");
+    assert_eq!(hash(folder, "runs/digits"), hash(folder, "whole"));
+    // Nothing is left, and that is said.
+    let over = said(folder, "train --resume --steps 3");
+    let from = "goes on from step 4 of 3, runs/digits/checkpoints/step-00000004; no step is left";
+    assert!(over.starts_with(from), "{over}");
 }

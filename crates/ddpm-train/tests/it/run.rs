@@ -178,7 +178,13 @@ fn what_cannot_be_done_is_said() {
         &["sampling.sampler", "learned_variance"],
     );
     refused(folder, "train --steps 0", 1, &["steps", "at least 1"]);
-    refused(folder, "train --out new --resume", 1, &["new"]);
+    refused(
+        folder,
+        "train --out new --resume",
+        1,
+        &["error: new holds no run to resume"],
+    );
+    assert!(!folder.join("new").exists());
     refused(folder, "sample --from nowhere", 1, &["nowhere"]);
     for (from, to, words) in [
         ("seed = 0", "sed = 0", &["bad.toml", "sed"]),

@@ -48,8 +48,8 @@ pub(super) fn data_disappears(bench: &Bench) -> anyhow::Result<Vec<Fault>> {
     })
 }
 
-/// A deep narrow network whose rate climbs towards 1, until its output overflows; at a gentler rate
-/// it goes on from the last checkpoint.
+/// A deep narrow network whose rate climbs towards 1, until its output overflows; another run, at a
+/// gentler rate, begins with the weights of the last checkpoint.
 pub(super) fn diverges(bench: &Bench) -> anyhow::Result<Vec<Fault>> {
     let endless = bench.read("endless.toml")?;
     let reckless = [
@@ -70,10 +70,10 @@ pub(super) fn diverges(bench: &Bench) -> anyhow::Result<Vec<Fault>> {
     let done = bench.read("run/metrics.jsonl")?.lines().count();
     let again = bench.refused("train --out run --resume")?;
     ensure!(again == said, "resumed it says: {again}");
-    let config = bench.read("run/config.toml")?;
+    let config = bench.read("reckless.toml")?;
     let gentle = changed(config, &[("learning_rate = 1.0", "learning_rate = 1e-4")])?;
-    bench.write("run/config.toml", &gentle)?;
-    bench.ok("train --out run --resume")?;
+    bench.write("gentle.toml", &gentle)?;
+    bench.ok("train --config gentle.toml --out gentle --init-from run")?;
     let lost = (done % 10).to_string();
     Ok(vec![Fault::new(
         "a loss that is not finite",

@@ -1,0 +1,120 @@
+//! The beginning of a run in its folder: anew, with given weights, or where it was cut off.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::identity::{FREE, differences};
+use super::{Run, Start};
+use crate::checkpoint;
+use crate::config::Config;
+use crate::ema::Ema;
+use crate::params;
+use crate::terminal;
+
+impl<M: burn::module::Module> Run<'_, M> {
+    /// The run in its folder, which from here on holds a run.
+    pub(super) fn begin(mut self, start: &Start) -> Result<Self> {
+        match start {
+            Start::New => {}
+            Start::Resumed => self = self.resume()?,
+            Start::Pretrained(_) => self.save_first()?,
+            Start::Weights(weights) => {
+                self.say(weights.story(self.plan)?);
+                self.save_first()?;
+            }
+        }
+        self.agree()?;
+        if self.ranks.leads() {
+            let path = self.out.join("config.toml");
+            checkpoint::write_file(&path, self.config.as_bytes())?;
+            // What an earlier life came to is no longer so.
+            let _ = std::fs::remove_file(self.out.join("diverged.json"));
+        }
+        Ok(self)
+    }
+
+    /// That all ranks begin with the same.
+    fn agree(&self) -> Result<()> {
+        self.ranks.agree("configuration", &self.config)?;
+        self.ranks.agree("data set", &self.data)?;
+        let (step, updates) = (self.step as f64, self.optim.updates as f64);
+        let norms = [
+            params::norm(&params::values(&self.model)),
+            params::norm(&self.ema.values),
+            params::norm(&self.optim.exp_avg),
+            params::norm(&self.optim.exp_avg_sq),
+        ];
+        self.ranks.agree_on("step", &[step, updates])?;
+        Ok(self.ranks.agree_on("checkpoint", &norms)?)
+    }
+
+    /// Saves the weights that the run begins with: where they came from, a resumed run would not know.
+    fn save_first(&mut self) -> Result<()> {
+        if self.ranks.leads() {
+            self.copy()?.write(&self.out.join("checkpoints"))?;
+            self.saved = Some(0);
+        }
+        Ok(())
+    }
+
+    /// Says something once for all ranks.
+    fn say(&self, text: String) {
+        if self.ranks.leads() {
+            terminal::say(text);
+        }
+    }
+
+    /// The run as its newest whole checkpoint has it, or as it is if there never was one.
+    fn resume(mut self) -> Result<Self> {
+        let (found, skipped) = checkpoint::newest_whole(&self.out)?;
+        for error in &skipped {
+            self.say(format!("skipped: {error}"));
+        }
+        let Some(path) = found else {
+            self.check_identity(&self.out)?;
+            self.say("no checkpoint was made yet: from the beginning".to_owned());
+            return Ok(self);
+        };
+        self.check_identity(&path)?;
+        let snapshot = checkpoint::load(&path, self.model, self.optim, &self.device)?;
+        ensure!(
+            snapshot.data == self.data,
+            "the data is not what {} was trained on: resumed, it would be another run",
+            path.display()
+        );
+        self.step = snapshot.step;
+        self.saved = Some(snapshot.step);
+        self.model = snapshot.model;
+        self.optim = snapshot.optim;
+        self.ema = Ema::new(&snapshot.ema, self.plan.config.ema.decay);
+        let schedule = self.plan.objective.schedule();
+        (self.times.restore(schedule, snapshot.losses))
+            .with_context(|| path.join("losses.safetensors").display().to_string())?;
+        let (step, steps, path) = (self.step, self.plan.config.steps, path.display());
+        let left = if step < steps {
+            ""
+        } else {
+            "; no step is left, and --steps asks for more"
+        };
+        self.say(format!("goes on from step {step} of {steps}, {path}{left}"));
+        Ok(self)
+    }
+
+    /// That the configuration in `folder`, the run's or its newest checkpoint's, is that of the run.
+    fn check_identity(&self, folder: &Path) -> Result<()> {
+        let file = folder.join("config.toml");
+        let begun = Config::read(&file)?;
+        let differences = differences(&begun, &self.plan.config, &FREE)?;
+        let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        ensure!(
+            differences.is_empty(),
+            "resumed, it would be another run than {}: {}; leave these as they were, or begin another \
+             run with --init-from {} and another --out",
+            file.display(),
+            differences.join("; "),
+            self.out.display()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Whether two configurations are those of one run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use toml::{Table, Value};
+
+use crate::config::{Config, Model, ScheduleKind};
+use crate::plan;
+
+/// The keys, and tables of keys, that a resumed run may change. Any other is part of what the run is,
+/// so that a key that is added to the configuration is compared unless it is added here.
+///
+/// - The end of the run, to which the learning rate's cosine moves too; where its data is, which a hash
+///   identifies; and by how many threads it is prepared.
+/// - What is drawn and kept on the way, and the name.
+pub(super) const FREE: [&str; 6] = [
+    "name",
+    "steps",
+    "data.path",
+    "data.workers",
+    "sampling",
+    "checkpoint",
+];
+
+/// A key that has another value in another configuration.
+#[derive(Debug, PartialEq)]
+pub(super) struct Difference {
+    /// The key, as `table.key`.
+    pub(super) key: String,
+    there: Option<Value>,
+    here: Option<Value>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<Value>| match value {
+            Some(value) => value.to_string(),
+            None => "absent".to_owned(),
+        };
+        let (there, here) = (text(&self.there), text(&self.here));
+        write!(f, "{} is {there} there and {here} here", self.key)
+    }
+}
+
+/// The keys whose values differ between a run's configuration, `there`, and another one, but for those
+/// that are `free`. A key that is absent has its default.
+///
+/// # Errors
+///
+/// If a number is beyond those of TOML.
+pub(super) fn differences(
+    there: &Config,
+    here: &Config,
+    free: &[&str],
+) -> Result<Vec<Difference>, toml::ser::Error> {
+    let (there, here) = (leaves(there)?, leaves(here)?);
+    let mut keys: Vec<_> = there.keys().chain(here.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let compared = keys.into_iter().filter(|key| !is_in(key, free));
+    Ok(compared
+        .filter(|key| there.get(*key) != here.get(*key))
+        .map(|key| Difference {
+            key: key.clone(),
+            there: there.get(key).cloned(),
+            here: here.get(key).cloned(),
+        })
+        .collect())
+}
+
+/// Whether a key is one of `keys`, or in a table of these.
+pub(super) fn is_in(key: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|table| {
+        let rest = key.strip_prefix(table);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// A configuration's values by their keys.
+fn leaves(config: &Config) -> Result<BTreeMap<String, Value>, toml::ser::Error> {
+    let mut leaves = BTreeMap::new();
+    collect(Table::try_from(resolved(config.clone()))?, "", &mut leaves);
+    Ok(leaves)
+}
+
+fn collect(table: Table, prefix: &str, leaves: &mut BTreeMap<String, Value>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Table(table) => collect(table, &format!("{key}."), leaves),
+            value => {
+                leaves.insert(key, value);
+            }
+        }
+    }
+}
+
+/// The configuration with the values that [`plan`] takes for what it leaves out.
+fn resolved(mut config: Config) -> Config {
+    config.data.points.get_or_insert(10_000);
+    config.data.channels.get_or_insert(3);
+    let (start, end) = plan::beta_ends(&config.schedule);
+    config.schedule.beta_start = Some(start);
+    config.schedule.beta_end = Some(end);
+    if config.schedule.kind == ScheduleKind::RandomWalk {
+        let sigma = f64::from(config.schedule.timesteps.max(1)).sqrt().recip();
+        config.schedule.sigma.get_or_insert(sigma);
+    }
+    config.objective.gamma.get_or_insert(5.0);
+    if let Model::UNet(unet) = &mut config.model {
+        unet.up_attention.get_or_insert(unet.attention.clone());
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::recipe;
+
+    fn parse(changes: &[(&str, &str)]) -> Config {
+        let mut text = recipe("digits").unwrap().to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        Config::parse(&text, "digits").unwrap()
+    }
+
+    fn keys(there: &Config, here: &Config) -> Vec<String> {
+        let differences = differences(there, here, &FREE).unwrap();
+        differences.into_iter().map(|d| d.key).collect()
+    }
+
+    #[test]
+    fn what_a_run_is_must_be_equal() {
+        let run = parse(&[]);
+        assert!(keys(&run, &run).is_empty());
+        for (key, from, to) in [
+            ("seed", "seed = 0", "seed = 1"),
+            ("batch_size", "batch_size = 64", "batch_size = 32"),
+            ("accumulate", "steps = 1000", "accumulate = 2\nsteps = 1000"),
+            (
+                "precision",
+                "steps = 1000",
+                "precision = \"bf16\"\nsteps = 1000",
+            ),
+            (
+                "data.flip",
+                "kind = \"digits\"",
+                "kind = \"digits\"\nflip = true",
+            ),
+            ("data.kind", "kind = \"digits\"", "kind = \"idx\""),
+            ("schedule.kind", "\"cosine\"", "\"sigmoid\""),
+            ("schedule.timesteps", "timesteps = 1000", "timesteps = 50"),
+            ("objective.parametrization", "\"v\"", "\"epsilon\""),
+            (
+                "objective.class_dropout",
+                "class_dropout = 0.1",
+                "class_dropout = 0.2",
+            ),
+            (
+                "model.norm_num_groups",
+                "norm_num_groups = 8",
+                "norm_num_groups = 4",
+            ),
+            (
+                "model.activation",
+                "norm_num_groups = 8",
+                "norm_num_groups = 8\nactivation = \"relu\"",
+            ),
+            (
+                "optimizer.learning_rate",
+                "learning_rate = 1e-3",
+                "learning_rate = 1e-4",
+            ),
+            ("ema.decay", "decay = 0.995", "decay = 0.5"),
+        ] {
+            assert_eq!(keys(&run, &parse(&[(from, to)])), [key], "{to}");
+        }
+        let other = parse(&[("seed = 0", "seed = 1"), ("\"v\"", "\"epsilon\"")]);
+        let named: Vec<_> = differences(&run, &other, &FREE).unwrap();
+        let named: Vec<_> = named.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            named,
+            [
+                "objective.parametrization is \"v\" there and \"epsilon\" here",
+                "seed is 0 there and 1 here"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_part_of_a_run_may_change() {
+        let run = parse(&[]);
+        let mut other = run.clone();
+        other.name = "other".to_owned();
+        other.steps += 1;
+        other.data.path = Some("elsewhere".into());
+        other.data.workers += 1;
+        other.sampling.count += 1;
+        other.sampling.eta = 0.5;
+        other.checkpoint.every += 1;
+        other.checkpoint.keep_last = std::num::NonZeroUsize::new(2);
+        assert_ne!(other, run);
+        assert_eq!(keys(&run, &other), [""; 0]);
+    }
+
+    /// What a key's absence stands for is what the plan makes of it.
+    #[test]
+    fn an_absent_key_has_its_default() {
+        for name in ["digits", "swiss-roll", "cifar10"] {
+            for kind in [ScheduleKind::Linear, ScheduleKind::RandomWalk] {
+                let mut config = Config::parse(recipe(name).unwrap(), name).unwrap();
+                config.data.path.get_or_insert("data".into());
+                config.schedule.kind = kind;
+                (config.schedule.beta_start, config.schedule.beta_end) = (None, None);
+                config.data.points = None;
+                let schedule = plan::schedule(&config.schedule).unwrap();
+                let resolved = resolved(config.clone());
+                assert_eq!(keys(&config, &resolved), [""; 0]);
+                let mut explicit = resolved.schedule.clone();
+                if kind == ScheduleKind::RandomWalk {
+                    (explicit.beta_start, explicit.beta_end) = (None, None);
+                }
+                assert_eq!(plan::schedule(&explicit).unwrap(), schedule);
+            }
+        }
+        let gamma = parse(&[(
+            "weighting = \"simple\"",
+            "weighting = \"min-snr\"\ngamma = 5.0",
+        )]);
+        let none = parse(&[("weighting = \"simple\"", "weighting = \"min-snr\"")]);
+        assert_eq!(keys(&gamma, &none), [""; 0]);
+    }
+}
