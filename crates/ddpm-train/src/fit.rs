@@ -225,7 +225,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             }
             // A picture that was given up is the resumed run's to make: no step may come before.
             if self.is_pictured() {
-                self.hear(0.0, stop);
+                self.hear(0.0, stop)?;
             }
         }
         let (step, leads) = (self.step, output.is_some());

@@ -4,7 +4,7 @@ mod agreement;
 mod config;
 mod export;
 mod hostile;
-mod places;
+pub(crate) mod places;
 mod weights;
 
 use std::fs;

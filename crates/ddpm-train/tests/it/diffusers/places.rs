@@ -16,6 +16,12 @@ const DRAW: &str = "sample --num 1 --steps 2 --raw";
 /// A pipeline's folder `pipe`, in another.
 fn pipeline() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
+    put_pipeline(folder.path());
+    folder
+}
+
+/// Makes a pipeline's folder `pipe` in this one.
+pub(crate) fn put_pipeline(folder: &Path) {
     let from = fixture("old").join("theirs");
     for file in [
         "model_index.json",
@@ -23,15 +29,14 @@ fn pipeline() -> TempDir {
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
     ] {
-        let to = folder.path().join("pipe").join(file);
+        let to = folder.join("pipe").join(file);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from.join(file), to).unwrap();
     }
-    folder
 }
 
 /// Makes the first value of a pipeline's last bias NaN.
-fn spoil(pipeline: &Path) {
+pub(crate) fn spoil(pipeline: &Path) {
     let file = pipeline.join("unet/diffusion_pytorch_model.safetensors");
     let mut bytes = fs::read(&file).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
