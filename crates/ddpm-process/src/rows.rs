@@ -14,6 +14,8 @@ pub(crate) fn assert_like<const D: usize>(what: &str, found: &Tensor<D>, x: &Ten
     assert_dtype(what, found, x.dtype());
 }
 
+/// Refuses a tensor of another shape.
+///
 /// # Panics
 ///
 /// Unless `found` has this shape.
@@ -26,6 +28,8 @@ pub(crate) fn assert_shape<const D: usize>(what: &str, found: &Tensor<D>, shape:
     );
 }
 
+/// Refuses a tensor of another type of number.
+///
 /// # Panics
 ///
 /// Unless `found` holds numbers of this type.
