@@ -23,7 +23,7 @@ use ddpm_schedule::{Objective, Timestep};
 use report::Terms;
 pub use report::{Estimate, Measured, Report, Step, table};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, shuffled};
 use crate::flow;
 use crate::network::{Network, class_tensor};
 use crate::sample::BATCH;
@@ -31,17 +31,17 @@ use crate::sample::BATCH;
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
-    /// The first so many rows of the data.
+    /// So many rows of the data, drawn by `seed` without replacement. More of them are these and others.
     pub images: usize,
     /// Times drawn for each image; `None` takes all.
     pub times: Option<u32>,
     /// Steps of the probability flow; `None` leaves it out.
     pub flow: Option<u32>,
-    /// Seed of noise and times.
+    /// Seed of rows, noise and times.
     pub seed: u64,
 }
 
-/// Evaluates a network on the first rows of the data.
+/// Evaluates a network on rows of the data.
 ///
 /// # Errors
 ///
@@ -83,6 +83,11 @@ pub fn measure<const D: usize, N: Network<D>>(
         data.len()
     );
     ensure!(
+        u32::try_from(data.len()).is_ok(),
+        "{} rows are more than can be counted",
+        data.len()
+    );
+    ensure!(
         question.flow.is_none() || !flow::times(objective.schedule(), 1).is_empty(),
         "--flow: the schedule has no time with signal left"
     );
@@ -117,11 +122,12 @@ impl<N> Evaluation<'_, N> {
         let timesteps = self.objective.schedule().timesteps();
         let all = timesteps - 1;
         let times = self.question.times.map_or(all, |times| times.min(all));
+        let drawn = shuffled(self.question.seed, self.data.len());
+        let drawn: Vec<usize> = drawn[rows].iter().map(|&row| row as usize).collect();
         let mut terms = Vec::new();
         let _packed = ddpm_kernels::keep_packed_weights();
-        for first in rows.clone().step_by(BATCH) {
-            let images: Vec<usize> = (first..rows.end.min(first + BATCH)).collect();
-            terms.extend(self.batch::<D>(&images, times));
+        for images in drawn.chunks(BATCH) {
+            terms.extend(self.batch::<D>(images, times));
         }
         Measured {
             dimensions: self.data.row_len(),

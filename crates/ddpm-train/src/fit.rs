@@ -142,7 +142,8 @@ fn network(plan: &Plan, start: &Start, shape: &[usize], device: &Device) -> Resu
     Ok(AnyNetwork::UNet(Box::new(pretrained.build(&training)?)))
 }
 
-fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
+/// That the data has the classes of a plan's network.
+pub(crate) fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
     if let Some(classes) = plan.classes() {
         let found = dataset.classes();
         ensure!(
@@ -223,6 +224,10 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         if self.ranks.leads() {
             let path = self.out.join("config.toml");
             checkpoint::write_file(&path, self.config.as_bytes())?;
+            if !self.dataset.class_names().is_empty() {
+                let names = self.dataset.class_names().join("\n") + "\n";
+                checkpoint::write_file(&self.out.join("classes.txt"), names.as_bytes())?;
+            }
             // What an earlier life came to is no longer so.
             let _ = std::fs::remove_file(self.out.join("diverged.json"));
         }
@@ -360,6 +365,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             step: self.step,
             shape: self.dataset.shape().to_vec(),
             data: self.data.clone(),
+            class_names: self.dataset.class_names().to_vec(),
             model: self.model.clone(),
             ema: self.ema.module(&self.model),
             optim: self.optim.clone(),

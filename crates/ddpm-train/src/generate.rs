@@ -14,6 +14,7 @@ use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{self, load_module, module_bytes, read_tensor, tensor_bytes, write_file};
 use crate::config::{Config, PrecisionKind, SamplerKind};
+use crate::data::classes;
 use crate::diffusers::{self, scheduler::Scheduler};
 use crate::network::{AnyNetwork, Network, build};
 use crate::picture::{Samples, write_film};
@@ -36,8 +37,8 @@ pub struct Order {
     pub steps: Option<u32>,
     /// η of DDIM.
     pub eta: Option<f64>,
-    /// One class for all samples; by default they go round.
-    pub class: Option<usize>,
+    /// One class for all samples, by name or number; by default they go round.
+    pub class: Option<String>,
     /// Guidance weight.
     pub guidance: f64,
     /// Seed of the noise.
@@ -67,6 +68,8 @@ struct Trained {
     /// A file that spaces the steps in its own way.
     scheduler: Option<Scheduler>,
     classes: Option<usize>,
+    /// Their names, where they are known.
+    class_names: Vec<String>,
     null_class: Option<usize>,
 }
 
@@ -85,6 +88,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
     Ok(Trained {
         network,
         classes: plan.classes(),
+        class_names: checkpoint::class_names(&path)?,
         null_class: plan.null_class(),
         learned_variance,
         sampler: plan.sampling.sampler,
@@ -128,6 +132,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
         scheduler: Some(scheduler),
         shape,
         classes: pretrained.config.num_classes,
+        class_names: Vec::new(),
         null_class: pretrained.config.null_class(),
     })
 }
@@ -192,7 +197,9 @@ fn draw<const D: usize, N: Network<D>>(
     device: &Device,
 ) -> Result<()> {
     let sampling = plan(order, trained)?;
-    let classes = classes(order, trained)?;
+    let class = class(order, trained)?;
+    let turn = |n| (0..order.num).map(move |k| class.unwrap_or(k % n));
+    let classes: Option<Vec<_>> = trained.classes.map(|n| turn(n).collect());
     let init_noise = match &order.init_noise {
         Some(path) => Some(read_noise(path, order.num, &trained.shape)?),
         None => None,
@@ -222,7 +229,7 @@ fn draw<const D: usize, N: Network<D>>(
         },
     );
     if let Some(shard) = order.shard {
-        let about = about(order, &sampling, init_noise.as_deref(), network)?;
+        let about = about(order, class, &sampling, init_noise.as_deref(), network)?;
         let bytes = samples.values.iter().flat_map(|v| v.to_le_bytes());
         let rows = Rows {
             dtype: Dtype::F32,
@@ -273,6 +280,7 @@ const SAMPLES: &str = "samples";
 /// What the samples depend on besides their numbers.
 fn about<N: Module>(
     order: &Order,
+    class: Option<usize>,
     sampling: &SamplingPlan,
     init_noise: Option<&[f32]>,
     network: &N,
@@ -281,9 +289,7 @@ fn about<N: Module>(
         let bytes: Vec<u8> = noise.iter().flat_map(|v| v.to_le_bytes()).collect();
         shard::hash(&bytes)
     });
-    let class = order
-        .class
-        .map_or("all".to_owned(), |class| class.to_string());
+    let class = class.map_or("all".to_owned(), |class| class.to_string());
     let network = module_bytes(network).map_err(anyhow::Error::msg)?;
     let trajectory = format!("{:?}", sampling.trajectory);
     Ok(shard::order([
@@ -300,7 +306,8 @@ fn about<N: Module>(
     ]))
 }
 
-fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {
+/// The class asked for, if any.
+fn class(order: &Order, trained: &Trained) -> Result<Option<usize>> {
     let Some(n) = trained.classes else {
         ensure!(
             order.class.is_none(),
@@ -316,18 +323,11 @@ fn classes(order: &Order, trained: &Trained) -> Result<Option<Vec<usize>>> {
         order.guidance == 1.0 || trained.null_class.is_some(),
         "--guidance: none of the network's classes is known to mean none"
     );
-    if let Some(class) = order.class {
-        ensure!(
-            class < n,
-            "--class {class}: the network knows 0 to {}",
-            n - 1
-        );
-    }
-    Ok(Some(
-        (0..order.num)
-            .map(|k| order.class.unwrap_or(k % n))
-            .collect(),
-    ))
+    let class = order.class.as_deref();
+    let class = class.map(|given| classes::find(given, &trained.class_names, n));
+    class
+        .transpose()
+        .map_err(|reason| anyhow::anyhow!("--class {reason}"))
 }
 
 fn read_noise(path: &Path, count: usize, shape: &[usize]) -> Result<Vec<f32>> {

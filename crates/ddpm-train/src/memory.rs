@@ -173,7 +173,7 @@ fn mlp(config: &MlpConfig) -> Needs {
 }
 
 /// Bytes of memory of this machine, as Linux has them.
-fn total() -> Option<f64> {
+pub(crate) fn total() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()

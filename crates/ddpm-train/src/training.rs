@@ -87,8 +87,11 @@ impl Job {
                 (Config::parse(config::recipe(name)?, &file)?, file)
             }
         };
-        if let Some(path) = args.data {
-            config.data.path = Some(path);
+        if let Some(path) = &args.data {
+            config.set_data(path, &file, || {
+                let path = path.display();
+                format!("for a folder of images: --recipe images --data {path}")
+            })?;
         }
         config.steps = args.steps.unwrap_or(config.steps);
         config.batch_size = args.batch_size.unwrap_or(config.batch_size);

@@ -10,8 +10,10 @@ use super::record::{Record, plot_loss};
 use super::saver::{Saver, Troubles};
 use super::{Metrics, Run};
 use crate::checkpoint::prune;
+use crate::data::classes;
 use crate::network::Network;
 use crate::progress::Progress;
+use crate::terminal::say;
 
 /// A run's output; of several ranks, the first has it.
 pub(super) struct Output {
@@ -34,6 +36,11 @@ impl Output {
             run.ranks.size(),
             &run.out,
         );
+        if run.dataset.classes().is_some() {
+            let counts = run.dataset.class_counts();
+            say(classes::describe(run.dataset.class_names(), &counts));
+        }
+        run.dataset.notes().iter().for_each(say);
         let record = Record::open(&run.out.join("metrics.jsonl"), run.step)?;
         let mut troubles = Troubles::new(Progress::new(run.step, config.steps));
         // A process that died once its last checkpoint was written has not removed older ones.
