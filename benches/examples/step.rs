@@ -221,6 +221,7 @@ impl Race {
             step: 0,
             shape: self.row.to_vec(),
             data: String::new(),
+            class_names: Vec::new(),
             model,
             ema: plain,
             optim: optim(),

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     load(&[("picture.png", bytes)], |folder| Source::Images {
         path: folder.to_owned(),
-        size: 8,
+        size: [8, 8],
         channels: Channels::Rgb,
     });
 });

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use ddpm_train::config::{PrecisionKind, SamplerKind};
 use ddpm_train::sample::BATCH;
 use ddpm_train::shard::Shard;
@@ -11,6 +11,7 @@ use ddpm_train::shard::Shard;
 #[command(after_help = "\
 Examples:
   ddpm train                                  # digits, some minutes on a CPU
+  ddpm train --recipe images --data DIR       # a folder of pictures
   ddpm train --recipe fashion-mnist --data DIR
   ddpm train --resume                         # go on where it was cut off
   ddpm recipe digits > mine.toml              # change it, then
@@ -33,7 +34,7 @@ pub(crate) struct Train {
     /// A configuration file.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder (or file) of the data, for recipes that need one.
+    /// Folder (or file) of the data, for recipes that read one.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// The run's folder [default: runs/ and the recipe's name].
@@ -145,9 +146,10 @@ pub(crate) struct Sample {
     /// How much noise DDIM adds, from 0 (none) to 1 (as much as DDPM).
     #[arg(long, value_name = "X")]
     pub(crate) eta: Option<f64>,
-    /// One class for all samples [default: all classes in turn].
-    #[arg(long, value_name = "K")]
-    pub(crate) class: Option<usize>,
+    /// One class for all samples, by its name or its number from 0 on; the run
+    /// shows both when it begins [default: all classes in turn].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) class: Option<String>,
     /// Weight of classifier-free guidance; 1 is none.
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     pub(crate) guidance: f64,
@@ -184,10 +186,11 @@ pub(crate) struct Sample {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("parts").args(["shard", "merge"]), after_help = "\
 Examples:
   ddpm eval nll --from runs/digits
   ddpm eval nll --from runs/digits --times 20 --flow 50 --json nll.json
+  ddpm eval nll --from runs/cifar10 --data cifar/test_batch.bin
 
 With --flow, the density along the probability-flow ODE stands beside the
 bound: Heun's method, the trace by one random probe an image.")]
@@ -195,10 +198,11 @@ pub(crate) struct Nll {
     /// A run's folder, or one of its checkpoints.
     #[arg(long, value_name = "DIR", required_unless_present = "merge")]
     pub(crate) from: Option<PathBuf>,
-    /// The data [default: what the run was trained on].
+    /// Other data, of the kind that the run was trained on [default: that
+    /// itself].
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// Images, the first of the data.
+    /// Images, drawn from the data by --seed; more of them are these and others.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) num: usize,
     /// Times drawn for each image [default: all].
@@ -207,7 +211,7 @@ pub(crate) struct Nll {
     /// Also the probability flow, in so many steps.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) flow: Option<u32>,
-    /// Seed of noise, times and probes.
+    /// Seed of images, noise, times and probes.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Measure only the i-th of n shares of the images, into a file for --merge
@@ -220,7 +224,7 @@ pub(crate) struct Nll {
     ])]
     pub(crate) merge: bool,
     /// The folder of shards.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "parts")]
     pub(crate) out: Option<PathBuf>,
     /// Also write everything, each t's term too, as JSON.
     #[arg(long, value_name = "FILE")]

@@ -77,6 +77,9 @@ struct State {
     updates: u64,
     shape: Vec<usize>,
     data: String,
+    /// Absent in older checkpoints.
+    #[serde(default)]
+    class_names: Vec<String>,
 }
 
 /// Everything a run needs to go on.
@@ -88,6 +91,8 @@ pub struct Snapshot<M> {
     pub shape: Vec<usize>,
     /// What [`Dataset::sha256`](crate::data::Dataset::sha256) gives for the data.
     pub data: String,
+    /// Names of the classes of the data, by number; empty if it has none.
+    pub class_names: Vec<String>,
     /// The weights being trained.
     pub model: M,
     /// The averaged weights.
@@ -117,6 +122,7 @@ impl Encoded {
             updates: snapshot.optim.updates,
             shape: snapshot.shape.clone(),
             data: snapshot.data.clone(),
+            class_names: snapshot.class_names.clone(),
         };
         let contents = [
             Ok(config.as_bytes().to_vec()),
@@ -217,6 +223,7 @@ pub fn load<M: Module>(
         step: state.step,
         shape: state.shape,
         data: state.data,
+        class_names: state.class_names,
         model,
         ema,
         optim,
@@ -242,4 +249,14 @@ fn read_state(checkpoint: &Path) -> Result<State, CheckpointError> {
 /// If its `state.json` is missing or damaged.
 pub fn row_shape(checkpoint: &Path) -> Result<Vec<usize>, CheckpointError> {
     Ok(read_state(checkpoint)?.shape)
+}
+
+/// The names of the classes a checkpoint's network was trained on, by number; empty if they are not
+/// known.
+///
+/// # Errors
+///
+/// If its `state.json` is missing or damaged.
+pub fn class_names(checkpoint: &Path) -> Result<Vec<String>, CheckpointError> {
+    Ok(read_state(checkpoint)?.class_names)
 }

@@ -3,6 +3,7 @@
 //! Unknown keys are refused. The structs here hold whatever a file can say; [`crate::plan`] turns
 //! them into types that cannot be invalid, naming file, key and reason where that fails.
 
+mod data;
 mod model;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -14,11 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceError;
 
+pub use data::{Data, DataKind, ImageSize};
 pub use model::{Mlp, Model, UNet};
 
 /// The recipes compiled into the program: name and TOML.
-pub const RECIPES: [(&str, &str); 4] = [
+pub const RECIPES: [(&str, &str); 5] = [
     ("digits", include_str!("../recipes/digits.toml")),
+    ("images", include_str!("../recipes/images.toml")),
     (
         "fashion-mnist",
         include_str!("../recipes/fashion-mnist.toml"),
@@ -48,6 +51,18 @@ pub enum ConfigError {
         file: String,
         /// What the parser said.
         error: Box<toml::de::Error>,
+    },
+    /// `--data` is given to a configuration whose data is no file.
+    #[error("--data {}: {file} has data.kind = \"{kind}\", which reads no file; {way_out}", path.display())]
+    DataOption {
+        /// What the option says.
+        path: PathBuf,
+        /// The file, or the recipe's name.
+        file: String,
+        /// `data.kind`
+        kind: &'static str,
+        /// What to do.
+        way_out: String,
     },
     /// A key's value makes no sense.
     #[error("{file}: {key}: {reason}")]
@@ -142,45 +157,6 @@ impl PrecisionKind {
         }
         Ok(autocast(precision))
     }
-}
-
-/// `[data]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// The format.
-    pub kind: DataKind,
-    /// Folder or file, for `idx`, `cifar10` and `images`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// Side in pixels to which `images` are resized and cropped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<usize>,
-    /// 1 (gray) or 3 (RGB), for `images`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channels: Option<usize>,
-    /// Number of points of a toy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub points: Option<usize>,
-    /// Whether rows are mirrored at random.
-    #[serde(default)]
-    pub flip: bool,
-    /// Threads that prepare batches.
-    #[serde(default = "one")]
-    pub workers: usize,
-}
-
-/// `data.kind`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum DataKind {
-    Digits,
-    Idx,
-    Cifar10,
-    Images,
-    SwissRoll,
-    TwoMoons,
 }
 
 /// `[schedule]`

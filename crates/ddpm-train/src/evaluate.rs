@@ -25,26 +25,26 @@ use pace::Pace;
 use report::Terms;
 pub use report::{Estimate, Measured, Report, Step, table};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, shuffled};
 use crate::flow;
 use crate::interrupt::Stop;
 use crate::network::{Network, class_tensor};
-use crate::sample::{BATCH, batches};
+use crate::sample::BATCH;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
-    /// The first so many rows of the data.
+    /// So many rows of the data, drawn by `seed` without replacement. More of them are these and others.
     pub images: usize,
     /// Times drawn for each image; `None` takes all.
     pub times: Option<u32>,
     /// Steps of the probability flow; `None` leaves it out.
     pub flow: Option<u32>,
-    /// Seed of noise and times.
+    /// Seed of rows, noise and times.
     pub seed: u64,
 }
 
-/// Evaluates a network on the first rows of the data.
+/// Evaluates a network on rows of the data.
 ///
 /// # Errors
 ///
@@ -107,6 +107,11 @@ impl<N> Evaluation<'_, N> {
             question.images,
             data.len()
         );
+        ensure!(
+            u32::try_from(data.len()).is_ok(),
+            "{} rows are more than can be counted",
+            data.len()
+        );
         let schedule = self.objective.schedule();
         ensure!(
             question.flow.is_none() || !flow::times(schedule, 1).is_empty(),
@@ -119,12 +124,13 @@ impl<N> Evaluation<'_, N> {
         let flow = |steps| 2 * flow::times(schedule, steps).len() - 1;
         let calls = times as usize + 1 + question.flow.map_or(0, flow);
         let mut pace = Pace::new(rows.len(), calls, stop);
+        let drawn = shuffled(question.seed, data.len());
+        let drawn: Vec<usize> = drawn[rows].iter().map(|&row| row as usize).collect();
         let mut terms = Vec::new();
         let _packed = ddpm_kernels::keep_packed_weights();
-        for rows in batches(rows, BATCH) {
-            pace.next(rows.len());
-            let images: Vec<usize> = rows.collect();
-            let found = self.batch::<D>(&images, times, max, &mut pace)?;
+        for images in drawn.chunks(BATCH) {
+            pace.next(images.len());
+            let found = self.batch::<D>(images, times, max, &mut pace)?;
             for (image, terms) in images.iter().zip(&found) {
                 terms.check(*image)?;
             }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::data::{self, Dataset};
 use crate::diffusers;
 use crate::evaluate::{Evaluation, Measured, Question, Report};
+use crate::fit;
 use crate::interrupt::Stop;
 use crate::network::{AnyNetwork, Network, build};
 use crate::plan::Plan;
@@ -131,21 +132,23 @@ fn some(
     let path = checkpoint::newest(&examination.from)?;
     let file = path.join("config.toml");
     let mut config = Config::read(&file)?;
+    let name = file.display().to_string();
     if let Some(data) = &examination.data {
-        config.data.path = Some(data.clone());
+        let way_out = || "without --data, the run's own data is evaluated".to_owned();
+        config.set_data(data, &name, way_out)?;
     }
-    let plan = Plan::new(config, &file.display().to_string())?;
-    let data = data::load(&plan.source)?;
+    let plan = Plan::new(config, &name)?;
+    let data = data::load(&plan.source).with_context(|| {
+        let kind = plan.config.data.kind.name();
+        format!("data of the run's kind, \"{kind}\"")
+    })?;
     let shape = checkpoint::row_shape(&path)?;
     ensure!(
         data.shape() == shape,
         "the data has rows of shape {:?}, the network is for {shape:?}",
         data.shape()
     );
-    ensure!(
-        plan.classes().is_none() || plan.null_class().is_some() || data.classes().is_some(),
-        "the network needs classes, and the data has no labels"
-    );
+    check_classes(&plan, &data, &checkpoint::class_names(&path)?)?;
     let weights = path.join("ema.safetensors");
     let learned = plan.config.objective.learned_variance;
     match build(&plan.network, learned, &shape, 0, device)? {
@@ -181,6 +184,23 @@ fn run<const D: usize, N: Network<D>>(
     let measured = evaluation.measure::<D>(rows, stop)?;
     let order = order(question, &measured, data, network)?;
     Ok((measured, order))
+}
+
+/// That the data has the classes which the network was trained on, `names` as far as they are known; or
+/// none, if the network has a class that means none.
+fn check_classes(plan: &Plan, data: &Dataset, names: &[String]) -> Result<()> {
+    if data.classes().is_none() && plan.null_class().is_some() {
+        return Ok(());
+    }
+    fit::check_classes(plan, data)?;
+    let pairs = names.iter().zip(data.class_names()).enumerate();
+    for (class, (known, found)) in pairs {
+        ensure!(
+            plan.classes().is_none() || known == found,
+            "class {class} of the run is {known:?}, but that of the data is {found:?}"
+        );
+    }
+    Ok(())
 }
 
 /// What the numbers of an image depend on.

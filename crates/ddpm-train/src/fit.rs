@@ -136,7 +136,8 @@ fn network(plan: &Plan, start: &Start, shape: &[usize], device: &Device) -> Resu
     Ok(AnyNetwork::UNet(Box::new(pretrained.build(&training)?)))
 }
 
-fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
+/// That the data has the classes of a plan's network.
+pub(crate) fn check_classes(plan: &Plan, dataset: &Dataset) -> Result<()> {
     if let Some(classes) = plan.classes() {
         let found = dataset.classes();
         ensure!(
@@ -309,6 +310,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             step: self.step,
             shape: self.dataset.shape().to_vec(),
             data: self.data.clone(),
+            class_names: self.dataset.class_names().to_vec(),
             model: self.model.clone(),
             ema: self.ema.module(&self.model),
             optim: self.optim.clone(),

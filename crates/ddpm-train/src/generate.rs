@@ -54,8 +54,8 @@ pub struct Order {
     pub steps: Option<u32>,
     /// η of DDIM.
     pub eta: Option<f64>,
-    /// One class for all samples; by default they go round.
-    pub class: Option<usize>,
+    /// One class for all samples, by name or number; by default they go round.
+    pub class: Option<String>,
     /// Guidance weight.
     pub guidance: f64,
     /// Seed of the noise.
@@ -125,7 +125,7 @@ fn draw<const D: usize, N: Network<D>>(
         .map(|path| InitNoise::open(path, order.num, shape))
         .transpose()?;
     let hash = noise.as_mut().map(InitNoise::sha256).transpose()?;
-    let set = record::set(order, &plan, hash, shape, network)?;
+    let set = record::set(order, &plan, classes, hash, shape, network)?;
     let target = match order.shard {
         Some(shard) => Target::shard(claim, shard, &set)?,
         None => Target::Folder(Folder::begin(claim, set, order.raw, order.film)?),

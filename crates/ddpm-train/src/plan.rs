@@ -1,5 +1,7 @@
 //! A configuration that has been checked: values that cannot be invalid.
 
+mod keys;
+
 use ddpm_model::{MlpConfig, UNetConfig};
 use ddpm_process::Clip;
 use ddpm_schedule::{
@@ -8,8 +10,8 @@ use ddpm_schedule::{
 
 use crate::checkpoint::Retention;
 use crate::config::{
-    Config, ConfigError, DataKind, Model, ParametrizationKind, SamplerKind, Sampling, Schedule,
-    ScheduleKind, WeightingKind,
+    Config, ConfigError, DataKind, ImageSize, Model, ParametrizationKind, SamplerKind, Sampling,
+    Schedule, ScheduleKind, WeightingKind,
 };
 use crate::data::{Channels, Source};
 use crate::optim::{AdamWSettings, LearningRate};
@@ -73,10 +75,11 @@ impl Plan {
             key,
             reason,
         };
-        check_counts(&config).map_err(|(key, reason)| bad(key, reason))?;
+        keys::check_ranges(&config).map_err(|(key, reason)| bad(key, reason))?;
+        keys::check_use(&config).map_err(|(key, reason)| bad(key, reason))?;
         let source = source(&config).map_err(|(key, reason)| bad(key, reason))?;
         let schedule = schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
-        let images = !matches!(config.data.kind, DataKind::SwissRoll | DataKind::TwoMoons);
+        let images = !config.data.kind.is_points();
         let sampling = sampling(&config.sampling, images, &schedule)
             .map_err(|reason| bad("sampling", reason))?;
         check_variance(sampling.sampler, config.objective.learned_variance)
@@ -138,107 +141,8 @@ impl Plan {
     }
 }
 
+/// A key, and what is wrong with its value.
 type Refusal = (&'static str, String);
-
-/// The one table of ranges. Comparisons are written so that NaN fails them.
-fn check_counts(config: &Config) -> Result<(), Refusal> {
-    let optimizer = &config.optimizer;
-    let unit = |x: f64| (0.0..1.0).contains(&x);
-    let checks = [
-        (
-            "steps",
-            config.steps >= 1,
-            config.steps.to_string(),
-            "at least 1",
-        ),
-        (
-            "batch_size",
-            config.batch_size >= 1,
-            config.batch_size.to_string(),
-            "at least 1",
-        ),
-        (
-            "accumulate",
-            config.accumulate >= 1 && config.batch_size.is_multiple_of(config.accumulate.max(1)),
-            config.accumulate.to_string(),
-            "at least 1 and a divisor of batch_size",
-        ),
-        (
-            "data.workers",
-            config.data.workers <= MOST_WORKERS,
-            config.data.workers.to_string(),
-            "at most 1024",
-        ),
-        (
-            "optimizer.learning_rate",
-            optimizer.learning_rate > 0.0 && optimizer.learning_rate <= 1.0,
-            optimizer.learning_rate.to_string(),
-            "in (0, 1]",
-        ),
-        (
-            "optimizer.beta_1",
-            unit(optimizer.beta_1),
-            optimizer.beta_1.to_string(),
-            "in [0, 1)",
-        ),
-        (
-            "optimizer.beta_2",
-            unit(optimizer.beta_2),
-            optimizer.beta_2.to_string(),
-            "in [0, 1)",
-        ),
-        (
-            "optimizer.epsilon",
-            optimizer.epsilon > 0.0 && optimizer.epsilon.is_finite(),
-            optimizer.epsilon.to_string(),
-            "positive",
-        ),
-        (
-            "optimizer.weight_decay",
-            optimizer.weight_decay >= 0.0 && optimizer.weight_decay.is_finite(),
-            optimizer.weight_decay.to_string(),
-            "not negative",
-        ),
-        (
-            "optimizer.clip",
-            optimizer
-                .clip
-                .is_none_or(|clip| clip > 0.0 && clip.is_finite()),
-            format!("{:?}", optimizer.clip),
-            "positive",
-        ),
-        (
-            "ema.decay",
-            unit(config.ema.decay),
-            config.ema.decay.to_string(),
-            "in [0, 1)",
-        ),
-        (
-            "objective.class_dropout",
-            unit(config.objective.class_dropout),
-            config.objective.class_dropout.to_string(),
-            "in [0, 1)",
-        ),
-        (
-            "sampling.count",
-            config.sampling.count >= 1,
-            config.sampling.count.to_string(),
-            "at least 1",
-        ),
-        (
-            "checkpoint.every",
-            config.checkpoint.every >= 1,
-            config.checkpoint.every.to_string(),
-            "at least 1",
-        ),
-    ];
-    for (key, valid, value, range) in checks {
-        if !valid {
-            return Err((key, format!("{value} must be {range}")));
-        }
-    }
-    Ok(())
-}
 
 fn source(config: &Config) -> Result<Source, Refusal> {
     let data = &config.data;
@@ -258,12 +162,16 @@ fn source(config: &Config) -> Result<Source, Refusal> {
         DataKind::Cifar10 => Source::Cifar10 { path: path()? },
         DataKind::Images => Source::Images {
             path: path()?,
-            size: match data.size {
-                Some(size @ 1..=4096) => size,
-                Some(size) => {
-                    return Err(("data.size", format!("{size} must be in 1..=4096")));
+            size: match data.size.map(ImageSize::sides) {
+                Some(sides @ [1..=4096, 1..=4096]) => sides,
+                Some([height, width]) => {
+                    let reason = format!("{height}×{width} must be in 1..=4096");
+                    return Err(("data.size", reason));
                 }
-                None => return Err(("data.size", "missing: the side in pixels".to_owned())),
+                None => {
+                    let reason = "missing: the side or [height, width] in pixels";
+                    return Err(("data.size", reason.to_owned()));
+                }
             },
             channels: match data.channels.unwrap_or(3) {
                 1 => Channels::Gray,

@@ -100,8 +100,11 @@ impl Job {
         let (mut config, file) = configuration(&args, &origin)?;
         let out = folder(&args, &origin, &config.name);
         let command = command(&args, &out);
-        if let Some(path) = args.data {
-            config.data.path = Some(path);
+        if let Some(path) = &args.data {
+            config.set_data(path, &file, || {
+                let path = path.display();
+                format!("for a folder of images: --recipe images --data {path}")
+            })?;
         }
         config.steps = args.steps.unwrap_or(config.steps);
         config.batch_size = args.batch_size.unwrap_or(config.batch_size);

@@ -7,38 +7,76 @@ use super::{DataError, Dataset, Values, read};
 const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
 
+/// The classes where no `batches.meta.txt` names them.
+const NAMES: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
+
+/// The five batches of training of a folder, or the one file.
 pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
     let nested = path.join("cifar-10-batches-bin");
     let folder = if nested.is_dir() { &nested } else { path };
-    let mut labels = Vec::new();
-    let mut values = Vec::new();
-    for batch in 1..=5 {
-        let file = folder.join(format!("data_batch_{batch}.bin"));
-        let bytes = read(&file)?;
+    let mut rows = Rows::default();
+    let meta = if path.is_file() {
+        rows.read(path)?;
+        path.with_file_name("batches.meta.txt")
+    } else {
+        for batch in 1..=5 {
+            rows.read(&folder.join(format!("data_batch_{batch}.bin")))?;
+        }
+        folder.join("batches.meta.txt")
+    };
+    let values = Values::Bytes {
+        values: rows.values,
+        max: 255,
+    };
+    let mut cifar = Dataset::new(vec![3, 32, 32], values, Some(rows.labels), 10);
+    cifar.class_names = if meta.exists() {
+        class_names(&meta)?
+    } else {
+        NAMES.map(str::to_owned).to_vec()
+    };
+    Ok(cifar)
+}
+
+/// Records, apart.
+#[derive(Default)]
+struct Rows {
+    labels: Vec<usize>,
+    values: Vec<u8>,
+}
+
+impl Rows {
+    /// Adds the records of a file.
+    fn read(&mut self, file: &Path) -> Result<(), DataError> {
+        let bytes = read(file)?;
         let (records, rest) = bytes.as_chunks::<RECORD>();
         if records.is_empty() || !rest.is_empty() {
             let reason = format!(
                 "expected records of {RECORD} bytes, found {} bytes",
                 bytes.len()
             );
-            return Err(DataError::format(&file, reason));
+            return Err(DataError::format(file, reason));
         }
         for (i, record) in records.iter().enumerate() {
             if record[0] > 9 {
                 let reason = format!("record {i}: expected a class of 0..=9, found {}", record[0]);
-                return Err(DataError::format(&file, reason));
+                return Err(DataError::format(file, reason));
             }
-            labels.push(usize::from(record[0]));
-            values.extend_from_slice(&record[1..]);
+            self.labels.push(usize::from(record[0]));
+            self.values.extend_from_slice(&record[1..]);
         }
+        Ok(())
     }
-    let values = Values::Bytes { values, max: 255 };
-    let mut cifar = Dataset::new(vec![3, 32, 32], values, Some(labels), 10);
-    let meta = folder.join("batches.meta.txt");
-    if meta.exists() {
-        cifar.class_names = class_names(&meta)?;
-    }
-    Ok(cifar)
 }
 
 fn class_names(meta: &Path) -> Result<Vec<String>, DataError> {

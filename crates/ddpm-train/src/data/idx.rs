@@ -31,12 +31,10 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
     };
     let classes = labels.iter().flatten().max().map_or(0, |max| max + 1);
     let values = Values::Bytes { values, max: 255 };
-    Ok(Dataset::new(
-        vec![1, height, width],
-        values,
-        labels,
-        classes,
-    ))
+    let mut dataset = Dataset::new(vec![1, height, width], values, labels, classes);
+    // The files do not name them.
+    dataset.class_names = (0..classes).map(|class| class.to_string()).collect();
+    Ok(dataset)
 }
 
 fn find(folder: &Path) -> Result<PathBuf, DataError> {

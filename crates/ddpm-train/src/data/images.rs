@@ -1,6 +1,10 @@
-//! A folder of PNG and JPEG files of any size and depth.
+//! A folder of image files of any format, size and depth.
 
-use std::ffi::OsStr;
+mod budget;
+mod folder;
+mod jpeg;
+mod whole;
+
 use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -8,91 +12,58 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageReader, ImageResult, Limits, Rgb, Rgba};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits, Rgb, Rgba};
 
 use super::{Channels, DataError, Dataset, Values, read};
+use budget::Budget;
 
-/// Memory one image may take while it is decoded and cropped: a header cannot ask for more.
-const MAX_DECODED: u64 = 1 << 30;
+/// Bytes that a pixel of the middle part takes beside the image: 16-bit RGBA, then RGB.
+const MIDDLE: u64 = 8 + 6;
 
-/// Bytes that a pixel of the middle square takes beside the image: 16-bit RGBA, then RGB.
-const SQUARE: u64 = 8 + 6;
+/// Bytes that a pixel takes while the middle part is resized.
+const RESIZING: u64 = 16;
+
+/// Copies of an image that a decoder holds at most: itself, and a progressive JPEG's coefficients.
+const DECODING: u64 = 3;
 
 /// White in 16 bits.
 const WHITE: u32 = 65_535;
 
-/// Sides a data set may be resized to.
-const SIZES: std::ops::RangeInclusive<u32> = 1..=4096;
+/// Height and width that a data set may have.
+const SIZES: std::ops::RangeInclusive<usize> = 1..=4096;
 
-pub(super) fn load(path: &Path, size: usize, channels: Channels) -> Result<Dataset, DataError> {
-    let side = u32::try_from(size)
-        .ok()
-        .filter(|side| SIZES.contains(side))
-        .ok_or_else(|| {
-            DataError::Source(format!(
-                "image size: expected {SIZES:?} pixels, found {size}"
-            ))
-        })?;
-    let (files, class_names) = list(path)?;
-    let values = decode_all(&files, side, channels)?;
-    let classes = class_names.len();
-    let labels = (classes > 0).then(|| files.into_iter().map(|(_, class)| class).collect());
-    let mut dataset = Dataset::new(vec![channels.count(), size, size], values, labels, classes);
-    dataset.class_names = class_names;
+pub(super) fn load(
+    path: &Path,
+    size: [usize; 2],
+    channels: Channels,
+) -> Result<Dataset, DataError> {
+    let sides = size.map(|side| u32::try_from(side).ok().filter(|_| SIZES.contains(&side)));
+    let [Some(height), Some(width)] = sides else {
+        let reason = format!("image size: expected {SIZES:?} pixels, found {size:?}");
+        return Err(DataError::Source(reason));
+    };
+    let listing = folder::list(path)?;
+    let shape = Shape {
+        height,
+        width,
+        channels,
+    };
+    let values = decode_all(&listing.files, shape)?;
+    let classes = listing.class_names.len();
+    let [height, width] = size;
+    let shape = vec![channels.count(), height, width];
+    let mut dataset = Dataset::new(shape, values, listing.labels, classes);
+    dataset.class_names = listing.class_names;
+    dataset.notes = listing.notes;
     Ok(dataset)
 }
 
-/// An image file and its class.
-type File = (PathBuf, usize);
-
-/// The image files in sorted order with their class, and the classes: the names of the subfolders
-/// that hold images.
-fn list(path: &Path) -> Result<(Vec<File>, Vec<String>), DataError> {
-    let mut files = Vec::new();
-    let mut class_names = Vec::new();
-    for folder in entries(path)?.iter().filter(|entry| entry.is_dir()) {
-        let images = image_files(folder)?;
-        if !images.is_empty() {
-            files.extend(images.into_iter().map(|file| (file, class_names.len())));
-            let name = folder.file_name().unwrap_or_default();
-            class_names.push(name.to_string_lossy().into_owned());
-        }
-    }
-    let loose = image_files(path)?;
-    if let (Some(file), [class, ..]) = (loose.first(), class_names.as_slice()) {
-        let reason = format!("expected it in a class's folder like {class}, found it beside them");
-        return Err(DataError::format(file, reason));
-    }
-    files.extend(loose.into_iter().map(|file| (file, 0)));
-    if files.is_empty() {
-        let reason = "expected .png, .jpg or .jpeg files, found none";
-        return Err(DataError::format(path, reason));
-    }
-    Ok((files, class_names))
-}
-
-/// The entries of a folder, sorted. Hidden ones are not data but traces of other programs.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let io = |error| DataError::io(folder, error);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_image = |path: &Path| {
-        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        ["png", "jpg", "jpeg"].contains(&extension.to_ascii_lowercase().as_str())
-    };
-    let mut files = entries(folder)?;
-    files.retain(|path| path.is_file() && is_image(path));
-    Ok(files)
+/// What every image becomes.
+#[derive(Clone, Copy)]
+struct Shape {
+    height: u32,
+    width: u32,
+    channels: Channels,
 }
 
 /// No image yet.
@@ -103,10 +74,11 @@ const NONE: Values = Values::Bytes {
 
 /// All images in the order of `files`, each core decoding its share. The first file that fails,
 /// in that order, is the error.
-fn decode_all(files: &[File], side: u32, channels: Channels) -> Result<Values, DataError> {
-    let decode_share = |share: &[File]| {
-        share.iter().try_fold(NONE, |all, (file, _)| {
-            Ok(join(all, decode(file, side, channels)?))
+fn decode_all(files: &[PathBuf], shape: Shape) -> Result<Values, DataError> {
+    let budget = &Budget::of_this_machine();
+    let decode_share = |share: &[PathBuf]| {
+        share.iter().try_fold(NONE, |all, file| {
+            Ok(join(all, decode(file, shape, budget)?))
         })
     };
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -148,21 +120,24 @@ fn widen(values: Values) -> Vec<u16> {
     }
 }
 
-/// The channels of an image, one after the other: composited on white, the middle square resized
-/// to `side`×`side`, as deep as the file. All of it is computed with 16 bits.
-fn decode(file: &Path, side: u32, channels: Channels) -> Result<Values, DataError> {
-    let image = open(read(file)?)
-        .map_err(|e| DataError::format(file, format!("cannot be decoded: {e}")))?;
-    let color = image.color();
-    let is_deep = color.bytes_per_pixel() > color.channel_count();
-    let square = middle_square(&image, side);
-    let words: Vec<u16> = match channels {
-        // Luma by the weights of Rec. 709, as `image` has them.
-        Channels::Gray => DynamicImage::from(square).into_luma16().into_raw(),
-        Channels::Rgb => (0..3)
-            .flat_map(|c| square.pixels().map(move |p| p.0[c]))
-            .collect(),
+/// The channels of an image, one after the other: composited on white, the middle part resized, as deep
+/// as the file. All of it is computed with 16 bits.
+fn decode(file: &Path, shape: Shape, budget: &Budget) -> Result<Values, DataError> {
+    let bytes = read(file)?;
+    let words = |image: DynamicImage| {
+        let color = image.color();
+        let middle = middle(&image, shape);
+        let words: Vec<u16> = match shape.channels {
+            // Luma by the weights of Rec. 709, as `image` has them.
+            Channels::Gray => DynamicImage::from(middle).into_luma16().into_raw(),
+            Channels::Rgb => (0..3)
+                .flat_map(|c| middle.pixels().map(move |p| p.0[c]))
+                .collect(),
+        };
+        (words, color.bytes_per_pixel() > color.channel_count())
     };
+    let (words, is_deep) =
+        open(bytes, shape, budget, words).map_err(|reason| DataError::format(file, reason))?;
     if is_deep {
         return Ok(Values::Words(words));
     }
@@ -175,37 +150,78 @@ fn decode(file: &Path, side: u32, channels: Channels) -> Result<Values, DataErro
     })
 }
 
-/// Decodes an image within the limits, the right way up.
-fn open(bytes: Vec<u8>) -> ImageResult<DynamicImage> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+/// Decodes an image that is whole, the right way up, and makes something of it, all of it with memory
+/// of the budget.
+fn open<T>(
+    bytes: Vec<u8>,
+    shape: Shape,
+    budget: &Budget,
+    make: impl FnOnce(DynamicImage) -> T,
+) -> Result<T, String> {
+    let said = |error: ImageError| match error {
+        ImageError::Limits(_) => format!("more memory than {budget} is needed to decode it"),
+        error => format!("cannot be decoded: {error}"),
+    };
+    let mut reader = ImageReader::new(Cursor::new(&bytes))
+        .with_guessed_format()
+        .map_err(|error| format!("cannot be decoded: {error}"))?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODED);
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder()?;
-    // The decoder counts what it needs itself, but not the image it fills.
-    limits.reserve(decoder.total_bytes())?;
+    limits.max_alloc = Some(budget.limit());
+    reader.limits(limits);
+    let format = reader.format();
+    let mut decoder = reader.into_decoder().map_err(said)?;
     let (width, height) = decoder.dimensions();
-    let short = u64::from(width.min(height));
-    limits.reserve(SQUARE.saturating_mul(short * short))?;
-    let orientation = decoder.orientation()?;
-    let mut image = DynamicImage::from_decoder(decoder)?;
+    let (_, cut) = part([width, height], shape);
+    let pixels = u64::from(cut[0]) * u64::from(cut[1]);
+    let resized = u64::from(cut[0]) * u64::from(shape.height);
+    let image = decoder.total_bytes();
+    let middle = (MIDDLE.saturating_mul(pixels)).saturating_add(RESIZING.saturating_mul(resized));
+    let needed = DECODING
+        .saturating_mul(image)
+        .max(image.saturating_add(middle));
+    let _held = budget.hold(needed).ok_or_else(|| {
+        format!(
+            "{width}×{height} pixels take {} to decode, and the limit is {budget}: scale it down",
+            budget::Size(needed)
+        )
+    })?;
+    whole::check(format, &bytes).map_err(|reason| format!("is not whole: {reason}"))?;
+    let orientation = decoder.orientation().map_err(said)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(said)?;
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok(make(image))
+}
+
+/// The largest part of an image of `[width, height]` in its middle that has the proportions of `shape`:
+/// its left and upper edge, and its own `[width, height]`.
+fn part([width, height]: [u32; 2], shape: Shape) -> ([u32; 2], [u32; 2]) {
+    let scaled = |n: u32, by: u32, of: u32| {
+        let nearest = (u64::from(n) * u64::from(by) + u64::from(of) / 2) / u64::from(of);
+        u32::try_from(nearest).unwrap_or(u32::MAX).max(1)
+    };
+    let is_wide =
+        u64::from(width) * u64::from(shape.height) > u64::from(height) * u64::from(shape.width);
+    let cut = if is_wide {
+        [scaled(height, shape.width, shape.height).min(width), height]
+    } else {
+        [width, scaled(width, shape.height, shape.width).min(height)]
+    };
+    ([(width - cut[0]) / 2, (height - cut[1]) / 2], cut)
 }
 
 /// Crops before it converts and resizes, so that a strip of a pixel's height costs nothing.
-fn middle_square(image: &DynamicImage, side: u32) -> ImageBuffer<Rgb<u16>, Vec<u16>> {
-    let short = image.width().min(image.height());
-    let (left, top) = ((image.width() - short) / 2, (image.height() - short) / 2);
-    let square = image.crop_imm(left, top, short, short).into_rgba16();
-    let mut on_white = ImageBuffer::new(short, short);
-    for (out, Rgba([r, g, b, alpha])) in on_white.pixels_mut().zip(square.pixels()) {
+fn middle(image: &DynamicImage, shape: Shape) -> ImageBuffer<Rgb<u16>, Vec<u16>> {
+    let ([left, top], [width, height]) = part([image.width(), image.height()], shape);
+    let part = image.crop_imm(left, top, width, height).into_rgba16();
+    let mut on_white = ImageBuffer::new(width, height);
+    for (out, Rgba([r, g, b, alpha])) in on_white.pixels_mut().zip(part.pixels()) {
         let alpha = u32::from(*alpha);
         let over = |c: u16| (u32::from(c) * alpha + WHITE * (WHITE - alpha) + WHITE / 2) / WHITE;
         *out = Rgb([*r, *g, *b].map(|c| u16::try_from(over(c)).unwrap_or(u16::MAX)));
     }
-    if short == side {
+    drop(part);
+    if [width, height] == [shape.width, shape.height] {
         return on_white;
     }
-    resize(&on_white, side, side, FilterType::CatmullRom)
+    resize(&on_white, shape.width, shape.height, FilterType::CatmullRom)
 }

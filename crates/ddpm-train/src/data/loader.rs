@@ -73,6 +73,20 @@ impl Order {
     }
 }
 
+/// The rows `0..len` in an order that follows from a seed: its first n are a random sample without
+/// replacement, for every n.
+///
+/// # Panics
+///
+/// If there are more than 2³² − 1 rows.
+pub fn shuffled(seed: u64, len: usize) -> Vec<u32> {
+    assert!(
+        u32::try_from(len).is_ok(),
+        "{len} rows are too many to count"
+    );
+    permutation(NoiseStream::new(seed, "sample of rows"), 0, len)
+}
+
 /// Fisher and Yates' shuffle of 0..len for one epoch.
 #[allow(clippy::cast_possible_truncation)]
 fn permutation(stream: NoiseStream, epoch: u64, len: usize) -> Vec<u32> {

@@ -4,13 +4,14 @@
 //! asked. A [`Loader`] turns it into an endless, reproducible sequence of batches.
 
 mod cifar10;
+pub mod classes;
 mod digits;
 mod idx;
 mod images;
 mod loader;
 mod toys;
 
-pub use loader::{Batch, Loader};
+pub use loader::{Batch, Loader, shuffled};
 
 use std::path::{Path, PathBuf};
 
@@ -26,22 +27,26 @@ pub enum Source {
         /// The folder or the file of images.
         path: PathBuf,
     },
-    /// CIFAR-10's binary version: the folder of `data_batch_1.bin` to `data_batch_5.bin`.
+    /// CIFAR-10's binary version: the folder of `data_batch_1.bin` to `data_batch_5.bin`, or one file
+    /// of records.
     Cifar10 {
-        /// The folder.
+        /// The folder or the file.
         path: PathBuf,
     },
-    /// A folder of PNG and JPEG files. Subfolders that hold images are the classes, by name.
+    /// A folder of PNG, JPEG, WebP, GIF (the first frame), BMP and TIFF files, at any depth. If all are in
+    /// subfolders, those of the first level are the classes, in natural order of their names.
     ///
     /// Any size, 8 or 16 bits, gray, RGB, palette or transparent: each is turned as its EXIF
-    /// orientation says, composited on white, and its middle square resized (Catmull and Rom's
+    /// orientation says, composited on white, and its middle part resized (Catmull and Rom's
     /// filter, on the values as stored). Rows keep 16 bits if any file has them. Other files and
-    /// hidden ones are ignored; a broken image is an error.
+    /// hidden ones are passed over and counted in [`Dataset::notes`]. A file that is not whole is an
+    /// error, and so is a broken link.
     Images {
         /// The folder.
         path: PathBuf,
-        /// Side in pixels, 1..=4096: the middle square is resized to it.
-        size: usize,
+        /// Height and width in pixels, 1..=4096: the largest part in the middle of an image with these
+        /// proportions is resized to them.
+        size: [usize; 2],
         /// What every image is converted to.
         channels: Channels,
     },
@@ -141,6 +146,7 @@ pub struct Dataset {
     labels: Option<Vec<usize>>,
     class_names: Vec<String>,
     classes: usize,
+    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -151,6 +157,7 @@ impl Dataset {
             labels,
             class_names: Vec::new(),
             classes,
+            notes: Vec::new(),
         }
     }
 
@@ -196,6 +203,21 @@ impl Dataset {
     /// Names of the classes, where the source has them.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
+    }
+
+    /// Rows of each class; empty if the rows are not labelled.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes().unwrap_or(0)];
+        for &label in self.labels.iter().flatten() {
+            counts[label] += 1;
+        }
+        counts
+    }
+
+    /// What a person should know of how the rows were found, such as how many files were passed over: a
+    /// line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Class of row `i`.
@@ -262,7 +284,10 @@ impl Source {
             Self::Digits => Some(vec![1, 8, 8]),
             Self::Idx { .. } => None,
             Self::Cifar10 { .. } => Some(vec![3, 32, 32]),
-            Self::Images { size, channels, .. } => Some(vec![channels.count(), *size, *size]),
+            Self::Images { size, channels, .. } => {
+                let [height, width] = *size;
+                Some(vec![channels.count(), height, width])
+            }
             Self::SwissRoll { .. } | Self::TwoMoons { .. } => Some(vec![2]),
         }
     }

@@ -28,6 +28,10 @@ impl<M: burn::module::Module> Run<'_, M> {
         if self.ranks.leads() {
             let path = self.out.join("config.toml");
             checkpoint::write_file(&path, self.config.as_bytes())?;
+            if !self.dataset.class_names().is_empty() {
+                let names = self.dataset.class_names().join("\n") + "\n";
+                checkpoint::write_file(&self.out.join("classes.txt"), names.as_bytes())?;
+            }
             // What an earlier life came to is no longer so.
             let _ = std::fs::remove_file(self.out.join("diverged.json"));
         }

@@ -10,6 +10,7 @@ use super::record::{Record, plot_loss};
 use super::saver::{Saver, Troubles};
 use super::{Metrics, Run};
 use crate::checkpoint::Pruner;
+use crate::data::classes;
 use crate::interrupt::Stop;
 use crate::metrics;
 use crate::network::Network;
@@ -37,6 +38,11 @@ impl Output {
             run.ranks.size(),
             &run.out,
         );
+        if run.dataset.classes().is_some() {
+            let counts = run.dataset.class_counts();
+            say(classes::describe(run.dataset.class_names(), &counts));
+        }
+        run.dataset.notes().iter().for_each(say);
         let (record, bad) = Record::open(&run.out, run.step)?;
         if bad > 0 {
             let path = run.out.join(metrics::NAME);

@@ -10,6 +10,7 @@ use super::Order;
 use crate::checkpoint::module_bytes;
 use crate::config::PrecisionKind;
 use crate::plan::SamplingPlan;
+use crate::sample::Classes;
 use crate::shard::{self, Set};
 
 /// What a set of samples says that it is.
@@ -19,6 +20,7 @@ pub(super) const SAMPLES: &str = "samples";
 pub(super) fn set<N: Module>(
     order: &Order,
     sampling: &SamplingPlan,
+    classes: Option<Classes>,
     init_noise: Option<String>,
     shape: &[usize],
     network: &N,
@@ -28,9 +30,10 @@ pub(super) fn set<N: Module>(
     let clip = sampling
         .clip
         .map_or("none".to_owned(), |clip| clip.to_string());
-    let class = order
-        .class
-        .map_or("all".to_owned(), |class| class.to_string());
+    let class = match classes {
+        Some(Classes::Only(class)) => class.to_string(),
+        Some(Classes::InTurn(_)) | None => "all".to_owned(),
+    };
     let precision = match order.precision {
         PrecisionKind::F32 => "f32",
         PrecisionKind::Bf16 => "bf16",

@@ -10,6 +10,7 @@ use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
 use super::Order;
 use crate::checkpoint::{self, load_module};
 use crate::config::{Config, SamplerKind};
+use crate::data::classes;
 use crate::diffusers::{self, scheduler::Scheduler};
 use crate::network::{AnyNetwork, build};
 use crate::plan::{Plan, SamplingPlan, check_variance, sampler};
@@ -29,6 +30,7 @@ pub(super) struct Trained {
     /// A file that spaces the steps in its own way.
     scheduler: Option<Scheduler>,
     classes: Option<usize>,
+    class_names: Vec<String>,
     pub(super) null_class: Option<usize>,
 }
 
@@ -86,14 +88,11 @@ impl Trained {
             order.guidance == 1.0 || self.null_class.is_some(),
             "--guidance: none of the network's classes is known to mean none"
         );
-        let Some(class) = order.class else {
+        let Some(class) = &order.class else {
             return Ok(Some(Classes::InTurn(n)));
         };
-        ensure!(
-            class < n,
-            "--class {class}: the network knows 0 to {}",
-            n - 1
-        );
+        let class = classes::find(class, &self.class_names, n)
+            .map_err(|reason| anyhow::anyhow!("--class {reason}"))?;
         Ok(Some(Classes::Only(class)))
     }
 }
@@ -113,6 +112,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
     Ok(Trained {
         network,
         classes: plan.classes(),
+        class_names: checkpoint::class_names(&path)?,
         null_class: plan.null_class(),
         learned_variance,
         sampler: plan.sampling.sampler,
@@ -159,6 +159,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
         scheduler: Some(scheduler),
         shape,
         classes: pretrained.config.num_classes,
+        class_names: Vec::new(),
         null_class: pretrained.config.null_class(),
     })
 }

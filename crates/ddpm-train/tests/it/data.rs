@@ -1,9 +1,12 @@
 //! The data sets: what they hold, and what a broken file is told.
 
 mod cifar10;
+mod folders;
 mod idx;
 mod images;
+mod keys;
 mod loader;
+mod whole;
 
 use ddpm_train::data::{Dataset, Source, load};
 

@@ -3,7 +3,7 @@
 //! Each row runs the program on inputs that it makes itself. `DDPM_WRITE_PAGES=1 cargo test -p
 //! ddpm-train --test it field` writes the page anew; without it, the tests compare.
 
-mod data;
+pub(crate) mod data;
 mod interop;
 mod output;
 mod runs;

@@ -8,7 +8,7 @@ use ddpm_model::Masks;
 use ddpm_process::NoiseStream;
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Timestep, Weighting};
 use ddpm_train::data::{self, Dataset, Source};
-use ddpm_train::evaluate::{Question, Report, nll};
+use ddpm_train::evaluate::{Question, Report, measure, nll};
 use ddpm_train::network::Network;
 
 const IMAGES: u16 = 400;
@@ -228,4 +228,52 @@ fn questions_without_an_answer_are_refused() {
         );
         assert!(answer.unwrap_err().to_string().contains("--num"));
     }
+}
+
+/// The images are drawn by the seed: the first rows of a folder would be of one class. More of them are the
+/// same and others.
+#[test]
+fn images_are_drawn_by_the_seed() {
+    let objective = Objective::new(schedule(), Parametrization::X0, Weighting::Simple).unwrap();
+    let network = Ideal {
+        mean: MEAN,
+        variance: VARIANCE,
+        learned: false,
+    };
+    let images = gaussian_images();
+    let measured = |count: usize, seed: u64| {
+        let question = Question {
+            images: count,
+            times: Some(2),
+            flow: None,
+            seed,
+        };
+        let (data, device) = (&images, &Device::flex());
+        let measured = measure(
+            &network,
+            &objective,
+            None,
+            data,
+            &question,
+            0..count,
+            device,
+        );
+        let measured = measured.unwrap();
+        let width = measured.width();
+        measured
+            .rows()
+            .chunks(width)
+            .map(<[f64]>::to_vec)
+            .collect::<Vec<_>>()
+    };
+    let (few, more) = (measured(20, 1), measured(50, 1));
+    assert_eq!(few, more[..20]);
+    assert_ne!(few, measured(20, 2));
+    let drawn = data::shuffled(1, images.len());
+    let first = drawn[..20].iter().filter(|&&row| row < 20).count();
+    // Of 20 rows of 400, one on average.
+    assert!(first < 8, "{first}");
+    let mut sorted = drawn;
+    sorted.sort_unstable();
+    assert!(sorted.iter().zip(0..).all(|(row, i)| *row == i));
 }

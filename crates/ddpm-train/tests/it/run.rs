@@ -68,7 +68,9 @@ fn every_recipe_is_complete() {
     for (name, text) in RECIPES {
         let mut config = Config::parse(text, name).unwrap();
         assert_eq!(config.name, name);
-        config.data.path.get_or_insert_with(|| "data".into());
+        if config.data.kind.has_path() {
+            config.data.path = Some("data".into());
+        }
         Plan::new(config, name).unwrap();
     }
 }

@@ -63,7 +63,7 @@ fn the_archives_folder_may_be_inside() {
     cifar(&inner);
     fs::remove_file(inner.join("batches.meta.txt")).unwrap();
     let data = load(&source(&folder)).unwrap();
-    assert_eq!((data.len(), data.class_names().len()), (15, 0));
+    assert_eq!((data.len(), data.class_names()[9].as_str()), (15, "truck"));
 }
 
 #[test]
@@ -104,4 +104,15 @@ fn a_missing_batch_is_named() {
     cifar(folder.path());
     fs::remove_file(folder.path().join("data_batch_5.bin")).unwrap();
     assert_refused(&source(&folder), &["data_batch_5.bin"]);
+}
+
+#[test]
+fn one_file_is_a_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    cifar(folder.path());
+    let path = folder.path().join("test_batch.bin");
+    fs::write(&path, record(8).repeat(7)).unwrap();
+    let data = load(&Source::Cifar10 { path }).unwrap();
+    assert_eq!((data.len(), data.label(6)), (7, Some(8)));
+    assert_eq!(data.class_names()[8], "ship");
 }

@@ -1,4 +1,4 @@
-//! Folders of images: every kind of PNG and JPEG, and what is refused.
+//! Images: every kind of PNG and JPEG, and what is refused.
 
 use std::fs;
 use std::io::Cursor;
@@ -17,17 +17,17 @@ macro_rules! picture {
     };
 }
 
-fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+pub(super) fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-fn png(image: &DynamicImage) -> Vec<u8> {
+pub(super) fn png(image: &DynamicImage) -> Vec<u8> {
     encoded(image, ImageFormat::Png)
 }
 
-fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+pub(super) fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         let path = folder.path().join(name);
@@ -37,19 +37,19 @@ fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     folder
 }
 
-fn source(path: &Path, size: usize, channels: Channels) -> Source {
+pub(super) fn source(path: &Path, size: usize, channels: Channels) -> Source {
     Source::Images {
         path: path.to_owned(),
-        size,
+        size: [size, size],
         channels,
     }
 }
 
-fn loaded(files: &[(&str, Vec<u8>)], size: usize, channels: Channels) -> Dataset {
+pub(super) fn loaded(files: &[(&str, Vec<u8>)], size: usize, channels: Channels) -> Dataset {
     load(&source(folder(files).path(), size, channels)).unwrap()
 }
 
-fn refused(files: &[(&str, Vec<u8>)], parts: &[&str]) {
+pub(super) fn refused(files: &[(&str, Vec<u8>)], parts: &[&str]) {
     assert_refused(&source(folder(files).path(), 2, Channels::Rgb), parts);
 }
 
@@ -61,7 +61,7 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
-fn gray(value: u8) -> DynamicImage {
+pub(super) fn gray(value: u8) -> DynamicImage {
     picture!((2, 2), |_, _| Luma([value]))
 }
 
@@ -270,8 +270,9 @@ fn folders_are_classes_and_files_are_sorted() {
         ("license.txt", vec![]),
     ];
     let data = loaded(&files, 2, Channels::Gray);
-    assert_eq!((data.len(), data.classes()), (3, Some(2)));
-    assert_eq!(data.class_names(), ["a", "b"]);
+    // A folder without an image is a class too, so that its number does not depend on what others hold.
+    assert_eq!((data.len(), data.classes()), (3, Some(3)));
+    assert_eq!(data.class_names(), ["a", "b", "notes"]);
     assert_eq!(
         [0, 1, 2].map(|i| data.label(i)),
         [Some(0), Some(1), Some(1)]
@@ -308,16 +309,27 @@ fn broken_images_are_named() {
     );
     refused(
         &[("cut.png", good[..good.len() / 2].to_vec())],
-        &["cut.png", "decoded"],
+        &["cut.png"],
     );
     refused(
         &[("text.jpg", b"not a picture".to_vec())],
         &["text.jpg", "decoded"],
     );
-    refused(&[("z.txt", good.clone())], &["expected .png", "found none"]);
+    refused(
+        &[("z.txt", good.clone())],
+        &[
+            "expected image files (.png,",
+            "found none; passed over: 1 file: 1 .txt",
+        ],
+    );
     refused(
         &[("a/1.png", good.clone()), ("lost.png", good)],
-        &["lost.png", "like a"],
+        &[
+            "lost.png",
+            "beside folders of images such as",
+            "a/1.png",
+            "one folder",
+        ],
     );
     assert_refused(
         &source(Path::new("/no/such/folder"), 2, Channels::Rgb),
@@ -327,16 +339,18 @@ fn broken_images_are_named() {
 
 #[test]
 fn a_header_cannot_ask_for_the_moon() {
-    // Another width and height of a good PNG, with its checksum made anew. The second image fits in
-    // memory, but not with the 16-bit copies of its middle square.
-    for (width, height) in [(1 << 30, 1 << 20), (10_000, 10_000)] {
+    // Another width and height of a good PNG, with its checksum made anew. The second would be 48 TiB.
+    for (width, height) in [(1 << 30, 1 << 20), (4_000_000, 4_000_000)] {
         let mut huge = png(&picture!((2, 2), |_, _| Rgb([0_u8; 3])));
         huge[16..20].copy_from_slice(&u32::to_be_bytes(width));
         huge[20..24].copy_from_slice(&u32::to_be_bytes(height));
         let mut crc = flate2::Crc::new();
         crc.update(&huge[12..29]);
         huge[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        refused(&[("huge.png", huge)], &["huge.png", "limit"]);
+        refused(
+            &[("huge.png", huge)],
+            &["huge.png", "GiB, half of this machine's memory"],
+        );
     }
 }
 

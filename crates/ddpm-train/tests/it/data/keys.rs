@@ -1,0 +1,145 @@
+//! Keys and options that mean nothing to the kind of data, network or sampler are refused by name.
+
+use ddpm_train::config::{Config, recipe};
+use ddpm_train::data::Source;
+use ddpm_train::plan::Plan;
+
+use crate::field::data::{config, png, write};
+use crate::run::{ok, refused, tiny};
+
+/// The plan of a recipe with a line added to a table, or why there is none.
+fn planned(name: &str, table: &str, line: &str) -> Result<Plan, String> {
+    let table = format!("[{table}]\n");
+    let text = recipe(name).unwrap();
+    let key = line.split(' ').next().unwrap();
+    let kept = text
+        .lines()
+        .filter(|kept| !kept.starts_with(&format!("{key} =")));
+    let text = kept.map(|kept| format!("{kept}\n")).collect::<String>();
+    assert!(text.contains(&table), "{table}");
+    let text = text.replacen(&table, &format!("{table}{line}\n"), 1);
+    let config = Config::parse(&text, "f.toml").map_err(|e| e.to_string())?;
+    Plan::new(config, "f.toml").map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_key_without_effect_is_refused_by_name() {
+    for (name, table, line, key) in [
+        ("digits", "data", "path = \"photos\"", "data.path"),
+        ("digits", "data", "size = 8", "data.size"),
+        ("digits", "data", "channels = 1", "data.channels"),
+        ("digits", "data", "points = 8", "data.points"),
+        ("swiss-roll", "data", "path = \"photos\"", "data.path"),
+        ("swiss-roll", "data", "size = [8, 8]", "data.size"),
+        ("swiss-roll", "data", "channels = 3", "data.channels"),
+        ("swiss-roll", "data", "flip = true", "data.flip"),
+        ("swiss-roll", "sampling", "eta = 0.5", "sampling.eta"),
+        (
+            "swiss-roll",
+            "objective",
+            "class_dropout = 0.1",
+            "objective.class_dropout",
+        ),
+        (
+            "images",
+            "objective",
+            "class_dropout = 0.1",
+            "objective.class_dropout",
+        ),
+        ("images", "data", "points = 8", "data.points"),
+    ] {
+        let refusal = planned(name, table, line).map(|_| ()).unwrap_err();
+        let words = format!("f.toml: {key}: it means nothing to ");
+        assert!(refusal.starts_with(&words), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn the_size_of_images_is_a_side_or_two() {
+    let size = |value: &str| planned("images", "data", &format!("size = {value}\npath = \"p\""));
+    for (value, expected) in [("8", [8, 8]), ("[16, 8]", [16, 8])] {
+        let plan = size(value).unwrap();
+        assert!(matches!(plan.source, Source::Images { size, .. } if size == expected));
+        // What a run writes down is what it read.
+        let text = toml::to_string(&plan.config).unwrap();
+        assert_eq!(Config::parse(&text, "run").unwrap(), plan.config);
+    }
+    for (value, words) in [
+        ("0", "data.size: 0×0 must be in 1..=4096"),
+        ("[8, 4097]", "data.size: 8×4097 must be in 1..=4096"),
+        ("\"large\"", "expected a side or [height, width] in pixels"),
+        ("[8, 8, 8]", "expected a side or [height, width] in pixels"),
+    ] {
+        let refusal = size(value).map(|_| ()).unwrap_err();
+        assert!(refusal.contains(words), "{refusal}");
+    }
+}
+
+#[test]
+fn data_that_would_not_be_used_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let way_out = "--recipe images --data photos";
+    for command in [
+        "train --data photos --out r",
+        "train --recipe swiss-roll --data photos --out r",
+    ] {
+        refused(
+            folder,
+            command,
+            1,
+            &["error: --data photos: recipe ", way_out],
+        );
+    }
+    assert!(!folder.join("r").exists());
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run");
+    let words = [
+        "error: --data photos: ",
+        "data.kind = \"digits\"",
+        "without --data",
+    ];
+    refused(folder, "eval nll --from run --data photos", 1, &words);
+    refused(
+        folder,
+        "eval nll --from run --out bits",
+        2,
+        &["--out", "--shard", "--merge"],
+    );
+}
+
+/// The data of an evaluation has the classes of the training, of its kind of files.
+#[test]
+fn an_evaluation_of_other_classes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    config(folder, "num_classes = 2\nnull_class = false");
+    for name in [
+        "d/cat/0.png",
+        "d/dog/0.png",
+        "e/cat/0.png",
+        "e/owl/0.png",
+        "f/cat/0.png",
+        "g/0.png",
+    ] {
+        write(folder, name, &png());
+    }
+    write(folder, "test_batch.bin", &[0; 3073]);
+    ok(folder, "train --config c.toml --out run");
+    let eval = "eval nll --from run --num 2 --times 2";
+    ok(folder, &format!("{eval} --data d"));
+    for (data, words) in [
+        (
+            "e",
+            "class 1 of the run is \"dog\", but that of the data is \"owl\"",
+        ),
+        ("f", "model.num_classes is 2, but the data has 1 classes"),
+        ("g", "model.num_classes is 2, but the data has no labels"),
+        (
+            "test_batch.bin",
+            "data of the run's kind, \"images\": test_batch.bin: expected a folder",
+        ),
+    ] {
+        refused(folder, &format!("{eval} --data {data}"), 1, &[words]);
+    }
+}
