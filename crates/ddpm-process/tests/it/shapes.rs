@@ -245,12 +245,13 @@ fn coefficients_beyond_the_dtype_are_refused() {
     assert_refused("beyond the range of F32", || {
         transition(ones([2, 3]), ones([2, 3]), step)
     });
+    // ln 10⁴⁰ = 92 is rounded to 2⁻⁴⁷, which is then relative.
     let double = || ones::<2>([2, 3]).cast(DType::F64);
     let x: Vec<f64> = diffuse(double(), double(), &walk, &t)
         .into_data()
         .iter()
         .collect();
-    assert!(x.iter().all(|x| (x / 1e40 - 1.0).abs() < 1e-15), "{x:?}");
+    assert!(x.iter().all(|x| (x / 1e40 - 1.0).abs() < 1e-14), "{x:?}");
     for p in [1.0, -0.1, f64::NAN] {
         assert_refused("is outside [0, 1)", || {
             NoiseStream::new(0, "test")
