@@ -86,7 +86,8 @@ impl Pruner {
             keep(found.keys().rev().copied().collect(), last);
         }
         if let Some(best) = self.keep.best {
-            let losses = self.mean_losses(found.keys().copied().collect())?;
+            let steps: Vec<_> = found.keys().copied().collect();
+            let losses = self.mean_losses(&steps)?;
             let mut steps: Vec<_> = losses.keys().copied().collect();
             steps.sort_by(|a, b| losses[a].total_cmp(&losses[b]));
             keep(steps, best);
@@ -95,13 +96,13 @@ impl Pruner {
         if let Some(every) = self.keep.every {
             kept.extend(found.keys().filter(|step| step.is_multiple_of(every.get())));
         }
-        let unkept = found.iter().filter(|(step, _)| !kept.contains(step));
-        unkept.map(|(_, path)| remove(path)).collect()
+        let mut unkept = found.iter().filter(|(step, _)| !kept.contains(step));
+        unkept.try_for_each(|(_, path)| remove(path))
     }
 
     /// The mean loss over the window of steps up to each of `steps`, from the run's metrics; without
     /// those of which nothing is known.
-    fn mean_losses(&self, steps: Vec<u64>) -> Result<BTreeMap<u64, f64>, CheckpointError> {
+    fn mean_losses(&self, steps: &[u64]) -> Result<BTreeMap<u64, f64>, CheckpointError> {
         let path = self.run.join(metrics::NAME);
         let mut sums = BTreeMap::<u64, (f64, f64)>::new();
         let bytes = metrics::read(&self.run).map_err(io(&path))?;
