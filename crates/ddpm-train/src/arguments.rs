@@ -115,6 +115,7 @@ Of a folder of diffusers (config.json, or unet/config.json) the U-Net is taken
 with its scheduler: the noise levels, what is predicted, the spacing of steps.
 
 Sample k depends on the seed and k alone, not on how many are drawn with it.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Sample {
     /// A run's folder, one of its checkpoints, or a folder of diffusers.
     #[arg(long, value_name = "DIR", required_unless_present = "merge")]

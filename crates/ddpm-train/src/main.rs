@@ -284,9 +284,12 @@ fn sample(args: Sample) -> Result<()> {
             generate(&order, &device, &stop)
         }
     };
-    let count = drawn.map_err(|error| match error.is::<Interrupted>() {
-        true => error.context(format!("go on with: {}", resuming())),
-        false => error,
+    let count = drawn.map_err(|error| {
+        if error.is::<Interrupted>() {
+            error.context(format!("go on with: {}", resuming()))
+        } else {
+            error
+        }
     })?;
     say(format_args!("{count} samples in {}", out.display()));
     Ok(())
@@ -297,9 +300,12 @@ fn resuming() -> String {
     let given = std::env::args().skip(1);
     let given = given.filter(|arg| !["--resume", "--overwrite"].contains(&arg.as_str()));
     let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quoted = given.map(|arg| match !arg.is_empty() && arg.chars().all(plain) {
-        true => arg,
-        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    let quoted = given.map(|arg| {
+        if !arg.is_empty() && arg.chars().all(plain) {
+            arg
+        } else {
+            format!("'{}'", arg.replace('\'', "'\\''"))
+        }
     });
     let words = quoted.chain(["--resume".to_owned()]);
     format!("ddpm {}", words.collect::<Vec<_>>().join(" "))
@@ -336,9 +342,12 @@ fn nll(args: Nll) -> Result<()> {
             seed: args.seed,
         },
     };
-    let kept = |error: anyhow::Error| match error.is::<Interrupted>() {
-        true => error.context("nothing is kept of it; with --shard it is done in parts"),
-        false => error,
+    let kept = |error: anyhow::Error| {
+        if error.is::<Interrupted>() {
+            error.context("nothing is kept of it; with --shard it is done in parts")
+        } else {
+            error
+        }
     };
     if let Some(shard) = args.shard {
         let path = examine_shard(&examination, shard, &out, &device, &stop).map_err(kept)?;

@@ -123,7 +123,7 @@ impl Tally {
     /// Progress of `total` things called `what`, of which `done` are done already.
     pub fn new(what: &'static str, done: usize, total: usize) -> Self {
         Self {
-            bar: bar("{bar:20} {msg}", 0, PARTS),
+            bar: bar("{bar:10} {msg}", 0, PARTS),
             what,
             total,
             before: done as f64,
@@ -154,7 +154,7 @@ impl Tally {
     fn text(&self, done: f64, detail: &str, elapsed: Duration) -> String {
         let (what, total) = (self.what, self.total);
         let rate = (done - self.before) / elapsed.as_secs_f64();
-        let mut text = format!("{:.0}/{total} {what}{detail}", done.floor());
+        let text = format!("{:.0}/{total} {what}{detail}", done.floor());
         let left = Duration::try_from_secs_f64((total as f64 - done) / rate);
         if let (true, Ok(left)) = (rate > 0.0, left) {
             let rate = match rate {
@@ -163,7 +163,7 @@ impl Tally {
                 slow => format!("{slow:.3}"),
             };
             let left = FormattedDuration(Duration::from_secs(left.as_secs()));
-            text += &format!(" {rate} {what}/s eta {left}");
+            return format!("{text} {rate} {what}/s eta {left}");
         }
         text
     }
@@ -199,10 +199,8 @@ mod tests {
         assert_eq!(text(10.0, 3), "10/64 samples, step 5/10");
         assert_eq!(text(10.0, 0), "10/64 samples, step 5/10");
         // Half of a sample in so long a time: the rest takes longer than a duration holds.
-        let forever = Tally {
-            total: usize::MAX,
-            ..tally
-        };
+        let mut forever = tally;
+        forever.total = usize::MAX;
         assert!(
             forever
                 .text(10.5, "", Duration::from_secs(u64::MAX))

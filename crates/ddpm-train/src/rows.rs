@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -222,23 +222,25 @@ impl Reader {
     /// As [`open`](Self::open).
     pub fn unfinished(path: &Path, name: &str) -> Result<Option<Self>> {
         let aside = checkpoint::aside(path);
-        match fs::metadata(&aside) {
-            Ok(metadata) if metadata.len() > 0 => {
-                let opened = Self::begun(&aside, name, false);
-                Ok(Some(opened.with_context(|| aside.display().to_string())?))
-            }
-            _ => Ok(None),
+        let context = || aside.display().to_string();
+        let mut file = match File::open(&aside) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.with_context(context)?,
+        };
+        // Whoever was killed in the header has written no row.
+        if header_size(&mut file).with_context(context)?.is_none() {
+            return Ok(None);
         }
+        Ok(Some(
+            Self::begun(&aside, name, false).with_context(context)?,
+        ))
     }
 
     fn begun(path: &Path, name: &str, whole: bool) -> Result<Self> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        let mut size = [0; 8];
         let short = "is cut in its header";
-        file.read_exact(&mut size).context(short)?;
-        let size = u64::from_le_bytes(size);
-        ensure!(size <= LONGEST_HEADER.min(length.saturating_sub(8)), short);
+        let size = header_size(&mut file)?.context(short)?;
         let mut json = vec![0; usize::try_from(size)?];
         file.read_exact(&mut json).context(short)?;
         let metadata: Metadata = serde_json::from_slice(&json).context("is no safetensors file")?;
@@ -297,6 +299,18 @@ impl Reader {
         let hash = hash(&mut self.file, self.start, length);
         hash.with_context(|| self.path.display().to_string())
     }
+}
+
+/// Bytes of the header of a safetensors file, which follows; `None` if the file ends before it does.
+fn header_size(file: &mut File) -> std::io::Result<Option<u64>> {
+    let rest = file.metadata()?.len().checked_sub(8);
+    let Some(rest) = rest else {
+        return Ok(None);
+    };
+    let mut size = [0; 8];
+    file.read_exact(&mut size)?;
+    let size = u64::from_le_bytes(size);
+    Ok((size <= LONGEST_HEADER.min(rest)).then_some(size))
 }
 
 /// The SHA-256 of so many bytes of a file from `start` on.

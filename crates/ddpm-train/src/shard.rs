@@ -303,7 +303,7 @@ impl Parts {
                 bail!("{shown} holds shards of different sets: {differs}");
             }
         }
-        check_all_there(folder, first.shard.of.get(), found.keys())?;
+        check_all_there(folder, first.shard.of.get(), &found)?;
         let set = Set {
             dtype: example.header.dtype,
             shape: example.header.shape.clone(),
@@ -346,15 +346,11 @@ impl Parts {
     }
 }
 
-fn check_all_there<'a>(
-    folder: &Path,
-    of: usize,
-    found: impl ExactSizeIterator<Item = &'a Shard> + Clone,
-) -> Result<()> {
+fn check_all_there<T>(folder: &Path, of: usize, found: &BTreeMap<Shard, T>) -> Result<()> {
     if found.len() >= of {
         return Ok(());
     }
-    let missing = (1..=of).filter(|index| found.clone().all(|shard| shard.index.get() != *index));
+    let missing = (1..=of).filter(|index| found.keys().all(|shard| shard.index.get() != *index));
     // However many shards a file claims there are.
     let missing: Vec<_> = missing.map(|index| index.to_string()).take(20).collect();
     bail!(

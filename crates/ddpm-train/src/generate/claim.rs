@@ -34,6 +34,9 @@ pub(super) enum Purpose {
 /// What says which samples a folder holds.
 pub(super) const RECORD: &str = "samples.json";
 
+/// What the hidden file that is locked for another one is called beside that one's name.
+const LOCK: &str = ".lock";
+
 /// A folder for samples, as long as this process has it. Folders that were made for it and are still
 /// empty go with it.
 pub(super) struct Claim {
@@ -113,14 +116,18 @@ impl Claim {
         Ok(claim)
     }
 
-    /// The names in the folder, but for those of locks.
+    /// The names in the folder, but for those of locks, and of a record that was not finished:
+    /// whoever was killed there had made nothing else.
     fn names(&self) -> Result<Vec<String>> {
         let context = || self.out.display().to_string();
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.out).with_context(context)? {
             let name = entry.with_context(context)?.file_name();
             let name = name.to_string_lossy().into_owned();
-            if !(name.starts_with('.') && name.ends_with(".lock")) {
+            let hidden = name.strip_prefix('.');
+            let locks = hidden.is_some_and(|name| name.strip_suffix(LOCK).is_some());
+            let unfinished = Path::new(&name) == checkpoint::aside(Path::new(RECORD));
+            if !locks && !unfinished {
                 names.push(name);
             }
         }
@@ -169,17 +176,13 @@ impl Claim {
         let path = shard.path(&self.out);
         let (own, finished) = (path.display(), path.exists());
         let begun = finished || checkpoint::aside(&path).exists();
-        match self.existing {
-            Existing::Refuse if begun => bail!(
-                "{own} was {} already: go on with --resume, replace it with --overwrite, or choose \
-                 another --out",
-                if finished { "drawn" } else { "begun" }
-            ),
-            Existing::Resume if !begun => {
-                bail!("--resume: {own} was not begun, so there is nothing to go on with")
-            }
-            _ => Ok(()),
-        }
+        ensure!(
+            self.existing != Existing::Refuse || !begun,
+            "{own} was {} already: go on with --resume, replace it with --overwrite, or choose \
+             another --out",
+            if finished { "drawn" } else { "begun" }
+        );
+        Ok(())
     }
 }
 
@@ -189,7 +192,7 @@ fn lock(out: &Path, purpose: Purpose) -> Result<(PathBuf, File)> {
         Purpose::Samples | Purpose::Merged => RECORD.to_owned(),
         Purpose::Shard(shard) => shard.path(Path::new("")).display().to_string(),
     };
-    let path = out.join(format!(".{name}.lock"));
+    let path = out.join(format!(".{name}{LOCK}"));
     let file = File::create(&path).with_context(|| format!("--out {}", out.display()))?;
     match file.try_lock() {
         Ok(()) => {}

@@ -80,6 +80,38 @@ fn a_killed_order_goes_on() {
     }
 }
 
+/// Killed before anything was drawn: the folder is one that any order may begin in.
+#[test]
+fn an_order_killed_at_its_start_is_no_obstacle() {
+    let folder = trained();
+    let folder = folder.path();
+    let out = folder.join("s");
+    for option in ["", "--resume", "--overwrite"] {
+        for left in [".samples.json.tmp", ".samples.json.lock"] {
+            fs::create_dir(&out).unwrap();
+            fs::write(out.join(left), "{").unwrap();
+            ok(
+                folder,
+                &format!("sample --from run --num 2 --out s {option}"),
+            );
+            fs::remove_dir_all(&out).unwrap();
+        }
+    }
+    // A shard that was cut in its header is begun again.
+    let draw = "sample --from run --num 2 --shard 1/1 --out s";
+    ok(folder, draw);
+    let shard = out.join("shard-1-of-1.safetensors");
+    let whole = fs::read(&shard).unwrap();
+    for length in [0, 7, 20] {
+        fs::remove_file(&shard).unwrap();
+        let aside = out.join(".shard-1-of-1.safetensors.tmp");
+        fs::write(aside, &whole[..length]).unwrap();
+        refused(folder, draw, 1, &["was begun already", "--resume"]);
+        ok(folder, &format!("{draw} --resume"));
+        assert!(fs::read(&shard).unwrap() == whole, "{length}");
+    }
+}
+
 /// A limit on the size of files is what a quota looks like: the values exceed it in their third batch.
 #[test]
 fn a_full_disk_leaves_whole_batches() {
