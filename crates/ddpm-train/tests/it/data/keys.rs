@@ -9,15 +9,17 @@ use crate::run::{ok, refused, tiny};
 
 /// The plan of a recipe with a line added to a table, or why there is none.
 fn planned(name: &str, table: &str, line: &str) -> Result<Plan, String> {
-    let table = format!("[{table}]\n");
-    let text = recipe(name).unwrap();
-    let key = line.split(' ').next().unwrap();
-    let kept = text
-        .lines()
-        .filter(|kept| !kept.starts_with(&format!("{key} =")));
-    let text = kept.map(|kept| format!("{kept}\n")).collect::<String>();
-    assert!(text.contains(&table), "{table}");
-    let text = text.replacen(&table, &format!("{table}{line}\n"), 1);
+    let (before, rest) = recipe(name)
+        .unwrap()
+        .split_once(&format!("[{table}]\n"))
+        .unwrap();
+    // The key may be there already.
+    let key = format!("\n{} = ", line.split(' ').next().unwrap());
+    let rest = match rest.find("\n[") {
+        Some(end) => rest[..end].replacen(&key, "\n# ", 1) + &rest[end..],
+        None => rest.replacen(&key, "\n# ", 1),
+    };
+    let text = format!("{before}[{table}]\n{line}\n{rest}");
     let config = Config::parse(&text, "f.toml").map_err(|e| e.to_string())?;
     Plan::new(config, "f.toml").map_err(|e| e.to_string())
 }
@@ -114,7 +116,14 @@ fn an_evaluation_of_other_classes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     config(folder, "num_classes = 2\nnull_class = false");
-    for name in ["d/cat/0.png", "d/dog/0.png", "e/cat/0.png", "e/owl/0.png", "f/cat/0.png", "g/0.png"] {
+    for name in [
+        "d/cat/0.png",
+        "d/dog/0.png",
+        "e/cat/0.png",
+        "e/owl/0.png",
+        "f/cat/0.png",
+        "g/0.png",
+    ] {
         write(folder, name, &png());
     }
     write(folder, "test_batch.bin", &[0; 3073]);
@@ -122,10 +131,16 @@ fn an_evaluation_of_other_classes_is_refused() {
     let eval = "eval nll --from run --num 2 --times 2";
     ok(folder, &format!("{eval} --data d"));
     for (data, words) in [
-        ("e", "class 1 of the run is \"dog\", but that of the data is \"owl\""),
+        (
+            "e",
+            "class 1 of the run is \"dog\", but that of the data is \"owl\"",
+        ),
         ("f", "model.num_classes is 2, but the data has 1 classes"),
         ("g", "model.num_classes is 2, but the data has no labels"),
-        ("test_batch.bin", "data of the run's kind, \"images\": test_batch.bin: expected a folder"),
+        (
+            "test_batch.bin",
+            "data of the run's kind, \"images\": test_batch.bin: expected a folder",
+        ),
     ] {
         refused(folder, &format!("{eval} --data {data}"), 1, &[words]);
     }
