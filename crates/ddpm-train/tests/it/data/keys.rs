@@ -9,15 +9,17 @@ use crate::run::{ok, refused, tiny};
 
 /// The plan of a recipe with a line added to a table, or why there is none.
 fn planned(name: &str, table: &str, line: &str) -> Result<Plan, String> {
-    let table = format!("[{table}]\n");
-    let text = recipe(name).unwrap();
-    let key = line.split(' ').next().unwrap();
-    let kept = text
-        .lines()
-        .filter(|kept| !kept.starts_with(&format!("{key} =")));
-    let text = kept.map(|kept| format!("{kept}\n")).collect::<String>();
-    assert!(text.contains(&table), "{table}");
-    let text = text.replacen(&table, &format!("{table}{line}\n"), 1);
+    let (before, rest) = recipe(name)
+        .unwrap()
+        .split_once(&format!("[{table}]\n"))
+        .unwrap();
+    // The key may be there already.
+    let key = format!("\n{} = ", line.split(' ').next().unwrap());
+    let rest = match rest.find("\n[") {
+        Some(end) => rest[..end].replacen(&key, "\n# ", 1) + &rest[end..],
+        None => rest.replacen(&key, "\n# ", 1),
+    };
+    let text = format!("{before}[{table}]\n{line}\n{rest}");
     let config = Config::parse(&text, "f.toml").map_err(|e| e.to_string())?;
     Plan::new(config, "f.toml").map_err(|e| e.to_string())
 }
