@@ -4,18 +4,19 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
 use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{self, check_writable, load_module, module_bytes};
 use crate::config::Config;
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, classes};
 use crate::diffusers;
 use crate::evaluate::{Evaluation, Measured, Question, Report};
 use crate::fit;
 use crate::interrupt::Stop;
+use crate::memory;
 use crate::network::{AnyNetwork, Network, build};
 use crate::plan::Plan;
 use crate::sample::BATCH;
@@ -149,6 +150,7 @@ fn some(
         data.shape()
     );
     check_classes(&plan, &data, &checkpoint::class_names(&path)?)?;
+    memory::check_forward(&plan.network, &shape, BATCH, data.bytes() as f64, device)?;
     let weights = path.join("ema.safetensors");
     let learned = plan.config.objective.learned_variance;
     match build(&plan.network, learned, &shape, 0, device)? {
@@ -193,12 +195,9 @@ fn check_classes(plan: &Plan, data: &Dataset, names: &[String]) -> Result<()> {
         return Ok(());
     }
     fit::check_classes(plan, data)?;
-    let pairs = names.iter().zip(data.class_names()).enumerate();
-    for (class, (known, found)) in pairs {
-        ensure!(
-            plan.classes().is_none() || known == found,
-            "class {class} of the run is {known:?}, but that of the data is {found:?}"
-        );
+    let renamed = classes::renamed(names, data.class_names());
+    if let (Some(renamed), Some(_)) = (renamed, plan.classes()) {
+        bail!("the classes are not those of the run: {renamed}");
     }
     Ok(())
 }

@@ -18,7 +18,6 @@ use ddpm_kernels::keep_packed_weights;
 use safetensors::tensor::Dtype;
 
 use crate::config::{PrecisionKind, SamplerKind};
-use crate::device::is_host;
 use crate::interrupt::{Interrupted, Stop};
 use crate::memory;
 use crate::network::{AnyNetwork, Network};
@@ -113,7 +112,7 @@ fn draw<const D: usize, N: Network<D>>(
     let shape = &trained.shape;
     let plan = trained.plan(order)?;
     let classes = trained.classes(order)?;
-    check_memory(order, shape, device)?;
+    memory::check_forward(&trained.plan, shape, order.batch_size, 0.0, device)?;
     let rows = (order.shard).map_or(0..order.num, |shard| {
         shard.rows(order.num, order.batch_size)
     });
@@ -331,23 +330,6 @@ impl<'a> Work<'a> {
 
 /// Bytes of a number.
 const FLOAT: f64 = 4.0;
-
-/// Whether the memory holds a batch: its state, x̂₀, the network's output, and noise.
-fn check_memory(order: &Order, shape: &[usize], device: &Device) -> Result<()> {
-    let row: f64 = shape.iter().map(|&n| n as f64).product();
-    let needed = 4.0 * FLOAT * order.batch_size as f64 * row;
-    let Some(available) = memory::total().filter(|_| is_host(device)) else {
-        return Ok(());
-    };
-    ensure!(
-        needed <= available,
-        "--batch-size {}: takes {} at least, and this machine has {}",
-        order.batch_size,
-        memory::shown(needed),
-        memory::shown(available)
-    );
-    Ok(())
-}
 
 /// Whether the file system of the folder has room for so many samples: an image takes about a quarter
 /// of its pixels' bytes, in whole blocks.

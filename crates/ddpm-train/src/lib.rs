@@ -22,6 +22,7 @@ pub mod generate;
 pub mod interrupt;
 pub mod memory;
 pub mod metrics;
+pub mod missing;
 pub mod network;
 pub mod optim;
 pub mod params;

@@ -18,6 +18,7 @@ use ddpm_train::evaluate::{self, Question, Report};
 use ddpm_train::examine::{self, Examination, examine, examine_shard};
 use ddpm_train::generate::{Existing, Order, generate, merge};
 use ddpm_train::interrupt::{Interrupted, Stop};
+use ddpm_train::missing::must_exist;
 use ddpm_train::plan;
 use ddpm_train::terminal::{OutputError, say, show};
 use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
@@ -238,6 +239,7 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn check(args: &Check) -> Result<()> {
+    must_exist("RUN", &args.run)?;
     let report = check::check(&args.run)?;
     if args.hash {
         if !report.is_whole() {
@@ -262,6 +264,10 @@ fn sample(args: Sample) -> Result<()> {
     let drawn = match args.from {
         None => merge(&out, existing, args.raw, &stop),
         Some(from) => {
+            must_exist("--from", &from)?;
+            if let Some(noise) = &args.init_noise {
+                must_exist("--init-noise", noise)?;
+            }
             let device = args.backend.parse::<Backend>()?.device()?;
             let order = Order {
                 from,
@@ -312,6 +318,7 @@ fn resuming() -> String {
 }
 
 fn export(args: &Export) -> Result<()> {
+    must_exist("--from", &args.from)?;
     let device = args.backend.parse::<Backend>()?.device()?;
     match args.format {
         Library::Diffusers => {
@@ -330,6 +337,7 @@ fn nll(args: Nll) -> Result<()> {
     let Some(from) = args.from else {
         return answer(&examine::merge(&out)?, args.json.as_deref());
     };
+    must_exist("--from", &from)?;
     let stop = Stop::on_signals().context("signals")?;
     let device = args.backend.parse::<Backend>()?.device()?;
     let examination = Examination {

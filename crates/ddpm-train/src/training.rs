@@ -12,6 +12,7 @@ use ddpm_train::diffusers::{self, Pretrained};
 use ddpm_train::fit::{self, Start, Weights};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::memory::Spread;
+use ddpm_train::missing::must_exist;
 use ddpm_train::plan::Plan;
 use ddpm_train::ranks::{Ranks, on_devices};
 use ddpm_train::terminal::say;
@@ -89,6 +90,9 @@ enum Origin {
 
 impl Job {
     fn new(args: Train) -> Result<Self> {
+        if let Some(folder) = &args.init_from {
+            must_exist("--init-from", folder)?;
+        }
         let origin = match &args.init_from {
             None if args.resume => Origin::Checkpoint,
             None => Origin::Nothing,
@@ -154,6 +158,7 @@ impl Job {
 fn configuration(args: &Train, origin: &Origin) -> Result<(Config, String)> {
     let read = |path: &Path| Ok((Config::read(path)?, path.display().to_string()));
     if let Some(path) = &args.config {
+        must_exist("--config", path)?;
         return read(path);
     }
     let recipe = |name: &str| {

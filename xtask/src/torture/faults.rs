@@ -169,7 +169,10 @@ impl<'a> Bench<'a> {
         outcome
             .ends_with(1)
             .with_context(|| format!("ddpm {arguments}"))?;
-        Ok(outcome.first_line())
+        // A message may name the folder that relative paths start at, which is another elsewhere.
+        let folder = fs::canonicalize(&self.folder)?;
+        let folder = folder.display().to_string();
+        Ok(outcome.first_line().replace(&folder, "FOLDER"))
     }
 
     fn hash(&self, run: &str) -> anyhow::Result<String> {

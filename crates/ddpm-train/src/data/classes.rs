@@ -46,6 +46,15 @@ fn shown(name: &str) -> String {
     format!("{}{dots}", name[..cut].escape_debug())
 }
 
+/// The first class that has another name here than there, in words.
+pub fn renamed(here: &[String], there: &[String]) -> Option<String> {
+    let mut pairs = here.iter().zip(there).enumerate();
+    pairs.find_map(|(class, (here, there))| {
+        let (one, other) = (shown(here), shown(there));
+        (here != there).then(|| format!("class {class} was {one}, and in the data is {other}"))
+    })
+}
+
 /// The number of the class that a person means: the one of this name, and if none has it, the one of this
 /// number.
 ///

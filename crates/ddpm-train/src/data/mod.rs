@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::missing::{Missing, must_exist};
+
 /// Where the rows come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -87,6 +89,9 @@ impl Channels {
 /// Why data could not be loaded. Every message names the file and the numbers.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
+    /// The path of the data leads nowhere.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// A file or folder cannot be read.
     #[error("{}: {error}", path.display())]
     Io {
@@ -278,6 +283,14 @@ impl Dataset {
 }
 
 impl Source {
+    /// The file or folder of its rows; none of what is made here.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Idx { path } | Self::Cifar10 { path } | Self::Images { path, .. } => Some(path),
+            Self::Digits | Self::SwissRoll { .. } | Self::TwoMoons { .. } => None,
+        }
+    }
+
     /// The shape of its rows, where that is known before they are loaded.
     pub fn shape(&self) -> Option<Vec<usize>> {
         match self {
@@ -299,6 +312,9 @@ impl Source {
 ///
 /// If a file is missing, unreadable or not what its format says; nothing is skipped silently.
 pub fn load(source: &Source) -> Result<Dataset, DataError> {
+    if let Some(path) = source.path() {
+        must_exist("data.path", path)?;
+    }
     match source {
         Source::Digits => digits::load(),
         Source::Idx { path } => idx::load(path),

@@ -20,7 +20,7 @@ impl<M: burn::module::Module> Run<'_, M> {
             Start::Resumed => self = self.resume()?,
             Start::Pretrained(_) => self.save_first()?,
             Start::Weights(weights) => {
-                self.say(weights.story(self.plan)?);
+                self.say(weights.story(self.plan, &self.dataset)?);
                 self.save_first()?;
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use crate::config::{Config, Model, ScheduleKind};
+use crate::config::{Config, ImageSize, Model, ScheduleKind};
 use crate::plan;
 
 /// The keys, and tables of keys, that a resumed run may change. Any other is part of what the run is,
@@ -100,6 +100,8 @@ fn collect(table: Table, prefix: &str, leaves: &mut BTreeMap<String, Value>) {
 fn resolved(mut config: Config) -> Config {
     config.data.points.get_or_insert(10_000);
     config.data.channels.get_or_insert(3);
+    let size = config.data.size;
+    config.data.size = size.map(|size| ImageSize::Sides(size.sides()));
     let (start, end) = plan::beta_ends(&config.schedule);
     config.schedule.beta_start = Some(start);
     config.schedule.beta_end = Some(end);

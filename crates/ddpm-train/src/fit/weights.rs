@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use super::identity::{Difference, differences, is_in};
 use crate::checkpoint;
 use crate::config::Config;
+use crate::data::{Dataset, classes};
 use crate::network::{AnyNetwork, build};
 use crate::plan::Plan;
 
@@ -85,9 +86,11 @@ impl Weights {
     }
 
     /// Where they are from, and what the plan has otherwise than the run they are from.
-    pub(super) fn story(&self, plan: &Plan) -> Result<String> {
+    pub(super) fn story(&self, plan: &Plan, dataset: &Dataset) -> Result<String> {
         let differences = differences(&self.config, &plan.config, &super::identity::FREE)?;
-        let differences: Vec<_> = differences.iter().map(Difference::to_string).collect();
+        let mut differences: Vec<_> = differences.iter().map(Difference::to_string).collect();
+        let names = checkpoint::class_names(&self.checkpoint)?;
+        differences.extend(classes::renamed(&names, dataset.class_names()));
         let but = match differences.as_slice() {
             [] => String::new(),
             differences => format!("; {}", differences.join("; ")),

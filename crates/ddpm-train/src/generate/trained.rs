@@ -13,13 +13,15 @@ use crate::config::{Config, SamplerKind};
 use crate::data::classes;
 use crate::diffusers::{self, scheduler::Scheduler};
 use crate::network::{AnyNetwork, build};
-use crate::plan::{Plan, SamplingPlan, check_variance, sampler};
+use crate::plan::{NetworkPlan, Plan, SamplingPlan, check_variance, sampler};
 use crate::sample::Classes;
 use crate::terminal::say;
 
 /// A network to sample from, and what it was trained with.
 pub(super) struct Trained {
     pub(super) network: AnyNetwork,
+    /// What the network is.
+    pub(super) plan: NetworkPlan,
     pub(super) objective: Objective,
     learned_variance: bool,
     pub(super) shape: Vec<usize>,
@@ -113,6 +115,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         network,
         classes: plan.classes(),
         class_names: checkpoint::class_names(&path)?,
+        plan: plan.network,
         null_class: plan.null_class(),
         learned_variance,
         sampler: plan.sampling.sampler,
@@ -160,6 +163,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
         shape,
         classes: pretrained.config.num_classes,
         class_names: Vec::new(),
+        plan: NetworkPlan::UNet(pretrained.config.clone()),
         null_class: pretrained.config.null_class(),
     })
 }

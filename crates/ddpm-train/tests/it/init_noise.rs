@@ -102,7 +102,7 @@ fn noise_that_does_not_fit_is_refused() {
             "a refused order writes nothing"
         );
     };
-    refused(&["No such file"]);
+    refused(&["--init-noise", "no such file"]);
     for shape in [
         &[COUNT, LEN][..],
         &[1, COUNT, 8, 8],

@@ -133,7 +133,7 @@ fn an_evaluation_of_other_classes_is_refused() {
     for (data, words) in [
         (
             "e",
-            "class 1 of the run is \"dog\", but that of the data is \"owl\"",
+            "the classes are not those of the run: class 1 was dog, and in the data is owl",
         ),
         ("f", "model.num_classes is 2, but the data has 1 classes"),
         ("g", "model.num_classes is 2, but the data has no labels"),
