@@ -249,10 +249,22 @@ fn images_are_drawn_by_the_seed() {
             seed,
         };
         let (data, device) = (&images, &Device::flex());
-        let measured = measure(&network, &objective, None, data, &question, 0..count, device);
+        let measured = measure(
+            &network,
+            &objective,
+            None,
+            data,
+            &question,
+            0..count,
+            device,
+        );
         let measured = measured.unwrap();
         let width = measured.width();
-        measured.rows().chunks(width).map(<[f64]>::to_vec).collect::<Vec<_>>()
+        measured
+            .rows()
+            .chunks(width)
+            .map(<[f64]>::to_vec)
+            .collect::<Vec<_>>()
     };
     let (few, more) = (measured(20, 1), measured(50, 1));
     assert_eq!(few, more[..20]);
