@@ -148,7 +148,7 @@ fn what_cannot_be_done_is_said() {
         folder,
         "train --recipe mnist",
         1,
-        &["mnist", "digits, fashion-mnist"],
+        &["mnist", "digits, images, fashion-mnist"],
     );
     refused(
         folder,
