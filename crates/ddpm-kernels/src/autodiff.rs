@@ -15,14 +15,15 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 
-use crate::cpu::conv::{Algorithm, shift_gradient};
+use crate::NormOptions;
+use crate::cpu::conv::{Algorithm, Conv, shift_gradient};
 use crate::cpu::norm::Moments;
 use crate::cpu::scratch::{Scratch, unwritten};
 use crate::cpu::{Isa, attention};
 use crate::host::Host;
 use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source, dims};
 use crate::ops::{KernelOps, Present};
-use crate::{ConvOptions, NormOptions};
+use crate::switches::{self, Switches};
 
 impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
     fn conv(
@@ -38,7 +39,8 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
         residual: FloatTensor<Self>,
         present: Present,
         norm: Option<NormOptions>,
-        options: ConvOptions,
+        conv: Conv,
+        switches: Switches,
     ) -> FloatTensor<Self> {
         let of_norm = [norm_weight, norm_bias, scale_shift];
         let of_conv = [x, x2, weight, bias, shift, residual];
@@ -52,11 +54,12 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
             present.mask.then_some(mask.into_primitive()),
         ];
         let source = Source::<B>::new([x, norm_weight, norm_bias], optional, norm);
-        let mut inputs = ConvInputs::new(source, weight, options);
+        let mut inputs = ConvInputs::new(source, weight, conv, switches.precision);
         let y = inputs.forward(
             present.bias.then_some(bias),
             present.shift.then_some(shift),
             present.residual.then_some(residual),
+            &switches,
         );
         let nodes = [c0, c1, n0, n1, n2, c2, c3, c4, c5];
         match ConvGradient.prepare::<C>(nodes).compute_bound().stateful() {
@@ -125,6 +128,7 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let _switches = switches::apart();
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, present) = ops.state;
         let [
@@ -245,6 +249,7 @@ impl<B: Host> Backward<B, 5> for NormGradient {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let _switches = switches::apart();
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, moments) = ops.state;
         let parents = ops.parents.map(|parent| parent.map(|node| node.id));
@@ -265,6 +270,7 @@ impl<B: Host> Backward<B, 3> for AttentionGradient {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let _switches = switches::apart();
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, y, log_sums) = ops.state;
         let shape = dims::<B, 3>(&dy);

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::covers;
 use crate::cpu::Isa;
 use crate::cpu::adamw::{self, AdamW};
+use crate::{operands, switches};
 
 /// A parameter and what gradient descent keeps of it, all `[n]`.
 #[derive(Clone, Debug)]
@@ -27,11 +27,25 @@ pub struct Parameter {
 ///
 /// # Panics
 ///
-/// If the tensors differ in length.
+/// If the tensors differ in length or type.
 pub fn adamw(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Parameter {
-    if !covers(&parameter.value) {
-        return composite(parameter, gradient, step);
+    let others = [
+        ("the gradient", &gradient),
+        ("the mean of the gradients", &parameter.exp_avg),
+        ("the mean of their squares", &parameter.exp_avg_sq),
+        ("the moving average", &parameter.ema),
+    ];
+    operands::adamw(&parameter.value, others);
+    let switches = switches::apart();
+    if switches.cover(&parameter.value) {
+        kernel(parameter, gradient, step)
+    } else {
+        composite(parameter, gradient, step)
     }
+}
+
+/// By one pass over the memory.
+fn kernel(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Parameter {
     let device = parameter.value.device();
     let Parameter {
         value,

@@ -6,14 +6,15 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
+use crate::NormOptions;
 use crate::cpu::attention::{self, Attention};
-use crate::cpu::conv::{Conv, Epilogue, Shape};
+use crate::cpu::conv::{Conv, Epilogue};
 use crate::cpu::norm::{self, GroupNorm, Images, Moments};
 use crate::cpu::scratch::{Scratch, unwritten};
 use crate::cpu::{Isa, Precision};
 use crate::host::Host;
 use crate::kept;
-use crate::{ConvOptions, NormOptions, PRECISION};
+use crate::switches::Switches;
 
 /// Sizes of a tensor of known rank.
 pub(crate) fn dims<B: Host, const D: usize>(tensor: &FloatTensor<B>) -> [usize; D] {
@@ -76,23 +77,12 @@ pub(crate) struct ConvInputs<B: Host> {
 }
 
 impl<B: Host> ConvInputs<B> {
-    pub(crate) fn new(source: Source<B>, weight: FloatTensor<B>, options: ConvOptions) -> Self {
-        let channels = |x: &FloatTensor<B>| dims::<B, 4>(x)[3];
-        let (x, in_channels) = match &source {
-            Source::Images { x, x2 } => (x, [channels(x), x2.as_ref().map_or(0, channels)]),
-            Source::Norm { inputs, .. } => (&inputs.x, [dims::<B, 1>(&inputs.weight)[0], 0]),
-        };
-        let [_, height, width, _] = dims::<B, 4>(x);
-        let [out_channels, _, rows, cols] = dims::<B, 4>(&weight);
-        let shape = Shape {
-            size: [height, width],
-            in_channels,
-            out_channels,
-            kernel: [rows, cols],
-            stride: options.stride,
-            padding: options.padding,
-            upsample: options.upsample,
-        };
+    pub(crate) fn new(
+        source: Source<B>,
+        weight: FloatTensor<B>,
+        conv: Conv,
+        precision: Precision,
+    ) -> Self {
         let source = match source {
             Source::Images { x, x2 } => Source::Images {
                 x: B::contiguous(x),
@@ -103,8 +93,8 @@ impl<B: Host> ConvInputs<B> {
         Self {
             source,
             weight: B::contiguous(weight),
-            conv: Conv::new(shape).unwrap_or_else(|error| panic!("{error}")),
-            precision: PRECISION.get(),
+            conv,
+            precision,
         }
     }
 
@@ -113,6 +103,7 @@ impl<B: Host> ConvInputs<B> {
         bias: Option<FloatTensor<B>>,
         shift: Option<FloatTensor<B>>,
         residual: Option<FloatTensor<B>>,
+        switches: &Switches,
     ) -> FloatTensor<B> {
         let [bias, shift, residual] = [bias, shift, residual].map(|t| t.map(B::contiguous));
         let epilogue = Epilogue {
@@ -130,7 +121,7 @@ impl<B: Host> ConvInputs<B> {
         #[allow(unsafe_code, reason = "the output is written once")]
         // SAFETY: a convolution writes all of its output.
         let mut y = unsafe { unwritten(shape.iter().product()) };
-        let weight = kept::packed::<B>(&self.conv, self.precision, &self.weight);
+        let weight = kept::packed::<B>(&self.conv, &self.weight, switches);
         match &mut self.source {
             Source::Images { x, x2 } => {
                 let x2 = floats::<B>(x2.as_ref()).unwrap_or(&[]);

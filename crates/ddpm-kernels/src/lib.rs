@@ -28,18 +28,22 @@ mod descent;
 mod host;
 mod inputs;
 mod kept;
+mod operands;
 pub mod ops;
-
-use std::cell::Cell;
+mod switches;
 
 use burn::backend::{Dispatch, DispatchTensor};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 pub use crate::cpu::Precision;
 pub use crate::cpu::adamw::AdamW;
 pub use crate::descent::{Parameter, adamw};
 pub use crate::kept::{PackedWeights, keep_packed_weights};
+pub use crate::switches::{Autocast, autocast, enable};
+
+use crate::cpu::conv::Conv;
 use crate::ops::{KernelOps, Present};
+use crate::switches::Switches;
 
 /// How a convolution moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,51 +150,11 @@ impl<T: Into<Images>> From<T> for Input {
     }
 }
 
-thread_local! {
-    static ENABLED: Cell<bool> =
-        Cell::new(std::env::var_os("DDPM_KERNELS").is_none_or(|value| value != "off"));
-}
-
-/// Whether the operations called from this thread use the kernels where there are any; for
-/// comparisons. They do by default, unless the environment says `DDPM_KERNELS=off`. A gradient is
-/// computed the way its operation was.
-pub fn enable(kernels: bool) {
-    ENABLED.set(kernels);
-}
-
-thread_local! {
-    static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
-}
-
-/// While it lives, the convolutions called from its thread multiply in another precision: see
-/// [`autocast`].
-#[derive(Debug)]
-#[must_use = "the precision lasts until it is dropped"]
-pub struct Autocast {
-    /// That of a guard that still lives.
-    outer: Precision,
-}
-
-/// From here until the guard is dropped, the convolutions called from this thread multiply in
-/// `precision` where there are kernels, and in f32 elsewhere. A gradient is computed in the
-/// precision of its operation. Tensors, weights and all that is no convolution stay f32.
-pub fn autocast(precision: Precision) -> Autocast {
-    Autocast {
-        outer: PRECISION.replace(precision),
-    }
-}
-
-impl Drop for Autocast {
-    fn drop(&mut self) {
-        PRECISION.set(self.outer);
-    }
-}
-
 /// Whether a device computes in a precision as fast as in f32 or faster: in bf16 one with kernels,
 /// [`enable`]d, on a processor with AVX512-BF16.
 pub fn is_fast(precision: Precision, device: &Device) -> bool {
     let bf16 = || cpu::Isa::detect() == cpu::Isa::Avx512Bf16;
-    precision == Precision::F32 || ENABLED.get() && serves(device) && bf16()
+    precision == Precision::F32 || switches::current().enabled && serves(device) && bf16()
 }
 
 /// Whether this build has kernels for a device, with autodiff or without.
@@ -203,11 +167,6 @@ pub fn serves(device: &Device) -> bool {
         #[allow(unreachable_patterns, reason = "the two may be all there are")]
         _ => false,
     }
-}
-
-/// Whether the kernels compute with this tensor.
-fn covers<const D: usize>(x: &Tensor<D>) -> bool {
-    ENABLED.get() && x.dtype() == DType::F32 && serves(&x.device())
 }
 
 /// The tensor, or in its place the one that stands for an absent input.
@@ -223,21 +182,35 @@ fn or<const D: usize>(tensor: Option<Tensor<D>>, absent: &DispatchTensor) -> Dis
 ///
 /// # Panics
 ///
-/// If shapes disagree, a size is zero, or the kernel is larger than the padded image.
+/// If shapes or types disagree, a size is zero, the groups of a norm do not divide the channels, or the
+/// kernel is larger than the padded image.
 pub fn conv(
     input: impl Into<Input>,
     weight: Tensor<4>,
     terms: Terms,
     options: ConvOptions,
 ) -> Tensor<4> {
-    let Input { images, norm } = input.into();
-    if !covers(&images.x) {
-        let images = match norm {
-            Some(norm) => composite::group_norm(images, norm).into(),
-            None => images,
-        };
-        return composite::conv(images, weight, terms, options);
+    let input = input.into();
+    let conv = operands::conv(&input, &weight, &terms, options);
+    let switches = switches::apart();
+    if switches.cover(&input.images.x) {
+        return conv_by_kernels(input, weight, terms, conv, &switches);
     }
+    let Input { images, norm } = input;
+    let images = match norm {
+        Some(norm) => composite::group_norm(images, norm).into(),
+        None => images,
+    };
+    composite::conv(images, weight, terms, options)
+}
+
+fn conv_by_kernels(
+    Input { images, norm }: Input,
+    weight: Tensor<4>,
+    terms: Terms,
+    conv: Conv,
+    switches: &Switches,
+) -> Tensor<4> {
     let of_norm = |has: fn(&Norm) -> bool| norm.as_ref().is_some_and(has);
     let present = Present {
         skip: images.skip.is_some(),
@@ -271,7 +244,8 @@ pub fn conv(
         or(terms.residual, &x),
         present,
         norm_options,
-        options,
+        conv,
+        switches.clone(),
     ))
 }
 
@@ -282,10 +256,12 @@ pub fn conv(
 ///
 /// # Panics
 ///
-/// If shapes disagree or the groups do not divide the channels.
+/// If shapes or types disagree, or the groups do not divide the channels.
 pub fn group_norm(images: impl Into<Images>, norm: Norm) -> Tensor<4> {
     let images = images.into();
-    if !covers(&images.x) {
+    operands::group_norm(&images, &norm);
+    let switches = switches::apart();
+    if !switches.cover(&images.x) {
         return composite::group_norm(images, norm);
     }
     let present = Present {
@@ -314,22 +290,21 @@ pub fn group_norm(images: impl Into<Images>, norm: Norm) -> Tensor<4> {
 ///
 /// # Panics
 ///
-/// If shapes disagree or the heads do not divide the channels.
+/// If shapes or types disagree, or the heads do not divide the channels.
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
-    if !covers(&q) {
+    operands::attention(&q, &k, &v, heads);
+    let switches = switches::apart();
+    if !switches.cover(&q) {
         return composite::attention(q, k, v, heads);
     }
-    Tensor::from_dispatch(<Dispatch as KernelOps>::attention(
-        q.into_dispatch(),
-        k.into_dispatch(),
-        v.into_dispatch(),
-        heads,
-    ))
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as KernelOps>::attention(q, k, v, heads))
 }
 
 /// Σx², `[1]`, of a tensor outside autodiff.
 pub fn square_sum(x: Tensor<1>) -> Tensor<1> {
-    if !covers(&x) {
+    let switches = switches::apart();
+    if !switches.cover(&x) {
         return x.square().sum();
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::square_sum(x.into_dispatch()))

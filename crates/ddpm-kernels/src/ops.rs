@@ -13,12 +13,14 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
+use crate::NormOptions;
 use crate::cpu::Isa;
 use crate::cpu::adamw;
+use crate::cpu::conv::Conv;
 use crate::cpu::vector::rounded;
 use crate::host::Host;
 use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source};
-use crate::{ConvOptions, NormOptions};
+use crate::switches::Switches;
 
 /// Which of an operation's optional inputs there are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +41,7 @@ pub struct Present {
 /// The U-Net's operations, of images `[batch, height, width, channels]`.
 ///
 /// What each computes stands at the function of the same name in the crate's root, which is how
-/// they are called. A backend extension cannot take an `Option` of a tensor: where an input is
+/// they are called, and where the operands are checked. A backend extension cannot take an `Option` of a tensor: where an input is
 /// absent, x is given in its place and `present` says so.
 #[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
 pub trait KernelOps: Backend {
@@ -57,7 +59,8 @@ pub trait KernelOps: Backend {
         residual: FloatTensor<Self>,
         present: Present,
         norm: Option<NormOptions>,
-        options: ConvOptions,
+        conv: Conv,
+        switches: Switches,
     ) -> FloatTensor<Self>;
 
     /// See [`group_norm`](crate::group_norm).
@@ -98,7 +101,8 @@ impl<B: Host> KernelOps for B {
         residual: FloatTensor<Self>,
         present: Present,
         norm: Option<NormOptions>,
-        options: ConvOptions,
+        conv: Conv,
+        switches: Switches,
     ) -> FloatTensor<Self> {
         let optional = [
             present.skip.then_some(x2),
@@ -106,10 +110,11 @@ impl<B: Host> KernelOps for B {
             present.mask.then_some(mask),
         ];
         let source = Source::<Self>::new([x, norm_weight, norm_bias], optional, norm);
-        ConvInputs::new(source, weight, options).forward(
+        ConvInputs::new(source, weight, conv, switches.precision).forward(
             present.bias.then_some(bias),
             present.shift.then_some(shift),
             present.residual.then_some(residual),
+            &switches,
         )
     }
 

@@ -69,11 +69,20 @@ pub struct Parameter<'a> {
 )]
 pub fn update(isa: Isa, adamw: &AdamW, parameter: Parameter<'_>) {
     let coefficients = Coefficients::new(adamw);
+    let len = parameter.value.len();
+    for (name, other) in [
+        ("gradient", parameter.gradient.len()),
+        ("mean of the gradients", parameter.exp_avg.len()),
+        ("mean of their squares", parameter.exp_avg_sq.len()),
+        ("moving average", parameter.ema.len()),
+    ] {
+        assert_eq!(other, len, "AdamW: length of the {name}");
+    }
     (parameter.value.par_chunks_mut(TASK))
-        .zip_eq(parameter.gradient.par_chunks(TASK))
-        .zip_eq(parameter.exp_avg.par_chunks_mut(TASK))
-        .zip_eq(parameter.exp_avg_sq.par_chunks_mut(TASK))
-        .zip_eq(parameter.ema.par_chunks_mut(TASK))
+        .zip(parameter.gradient.par_chunks(TASK))
+        .zip(parameter.exp_avg.par_chunks_mut(TASK))
+        .zip(parameter.exp_avg_sq.par_chunks_mut(TASK))
+        .zip(parameter.ema.par_chunks_mut(TASK))
         .for_each(|((((value, gradient), exp_avg), exp_avg_sq), ema)| {
             let parameter = Parameter {
                 value,
@@ -139,11 +148,12 @@ impl WithSimd for Update<'_> {
         let Self(c, parameter) = self;
         let (p, g) = (parameter.value, parameter.gradient);
         let (m, v, ema) = (parameter.exp_avg, parameter.exp_avg_sq, parameter.ema);
-        vector::zip!(S, simd, [g], [p, m, v, ema], |[g], [p, m, v, ema]| {
+        let state = [p, m, v, ema];
+        vector::zip!(S, simd, [g], over state, into [], |[g], [p, m, v, ema]| {
             let [p, m, v] = step(simd, c, [g, p, m, v]);
             let toward = simd.sub_f32s(p, ema);
             let ema = simd.mul_add_e_f32s(toward, simd.splat_f32s(c.ema), ema);
-            [p, m, v, ema]
+            ([p, m, v, ema], [])
         });
     }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::Isa;
 use super::gemm::{Matrix, Out, left_len, multiply, pack_left, pack_right, right_len};
 use super::scratch::Scratch;
+use super::tensor_len;
 use super::vector::{self, rounded};
 
 mod backward;
@@ -65,13 +66,21 @@ impl Attention {
     }
 
     fn check(&self, tensors: &[usize], lse: usize) {
-        let len = self.batch * self.size();
+        let Self {
+            batch,
+            tokens,
+            heads,
+            dim,
+        } = *self;
         assert!(
-            self.tokens > 0 && self.heads > 0 && self.dim > 0,
+            tokens > 0 && heads > 0 && dim > 0,
             "attention: {self:?} has a size of 0"
         );
+        // Of one sequence as well: there may be none, and its sizes are multiplied all the same.
+        tensor_len("attention", &[tokens, heads, dim]);
+        let len = tensor_len("attention", &[batch, tokens, heads, dim]);
         assert!(
-            tensors.iter().all(|&t| t == len) && lse == self.batch * self.tokens * self.heads,
+            tensors.iter().all(|&t| t == len) && lse == batch * tokens * heads,
             "attention: tensors of {tensors:?} and {lse} log-sum-exps instead of {len} for {self:?}"
         );
     }
@@ -203,9 +212,9 @@ impl WithSimd for Strip<'_> {
             multiply(simd, [rows, dim, tokens], &left, values, &mut out);
             for (out, sum) in self.out.chunks_exact_mut(width).zip(&sums) {
                 let factor = simd.splat_f32s(sum.recip());
-                let none: [&[f32]; 0] = [];
-                vector::zip!(S, simd, none, [&mut out[h * dim..][..dim]], |[], [x]| {
-                    [simd.mul_f32s(x, factor)]
+                let out = [&mut out[h * dim..][..dim]];
+                vector::zip!(S, simd, [], over out, into [], |[], [x]| {
+                    ([simd.mul_f32s(x, factor)], [])
                 });
             }
         }

@@ -43,7 +43,7 @@ impl Isa {
             .collect()
     }
 
-    fn is_available(self) -> bool {
+    pub(super) fn is_available(self) -> bool {
         struct Nothing;
         impl WithSimd for Nothing {
             type Output = ();

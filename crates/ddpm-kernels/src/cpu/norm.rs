@@ -14,8 +14,8 @@
 
 use rayon::prelude::*;
 
-use super::Isa;
 use super::vector::rounded;
+use super::{Isa, tensor_len};
 use chunk::{Affine, Rows, Sums};
 
 mod backward;
@@ -87,6 +87,11 @@ pub struct Gradients<'a> {
     pub scale_shift: Option<&'a mut [f32]>,
 }
 
+/// Floats of a tensor.
+fn len_of(sizes: &[usize]) -> usize {
+    tensor_len("GroupNorm", sizes)
+}
+
 /// One image's share of a tensor: channels `first..first + channels`.
 struct Part<'a> {
     x: &'a [f32],
@@ -113,13 +118,21 @@ impl GroupNorm<'_> {
         self.weight.len()
     }
 
+    /// Floats of all images.
+    fn len(&self) -> usize {
+        len_of(&[self.batch, self.pixels, self.channels()])
+    }
+
     /// Channels of x, the first of the two tensors.
     fn split(&self, images: &Images<'_>) -> usize {
         images.x.len() / (self.batch * self.pixels).max(1)
     }
 
     fn check(&self, images: &Images<'_>, others: &[(&str, Option<usize>, usize)]) {
-        let (c, area) = (self.channels(), self.batch * self.pixels);
+        let (c, batch) = (self.channels(), self.batch);
+        // Of one image as well: there may be none, and its sizes are multiplied all the same.
+        len_of(&[self.pixels, c]);
+        let (all, area) = (self.len(), len_of(&[batch, self.pixels]));
         assert!(
             self.groups > 0 && c.is_multiple_of(self.groups),
             "GroupNorm: {} groups do not divide {c} channels",
@@ -128,7 +141,7 @@ impl GroupNorm<'_> {
         let len = images.x.len() + images.x2.map_or(0, <[f32]>::len);
         let second = images.x2.map_or(0, <[f32]>::len);
         assert!(
-            len == area * c && (area == 0 || second.is_multiple_of(area)),
+            len == all && (area == 0 || second.is_multiple_of(area)),
             "GroupNorm: {len} elements of x for {area} pixels of {c} channels"
         );
         let own = [
@@ -136,12 +149,12 @@ impl GroupNorm<'_> {
             (
                 "pre_shift",
                 self.pre_shift.map(<[f32]>::len),
-                self.batch * c,
+                len_of(&[batch, c]),
             ),
             (
                 "scale_shift",
                 self.scale_shift.map(<[f32]>::len),
-                2 * self.batch * c,
+                len_of(&[batch, 2, c]),
             ),
         ];
         for &(name, len, expected) in own.iter().chain(others) {
@@ -154,8 +167,8 @@ impl GroupNorm<'_> {
 
     fn check_all(&self, images: &Images<'_>, y: usize, moments: usize) {
         let others = [
-            ("y", Some(y), self.batch * self.pixels * self.channels()),
-            ("moments", Some(moments), self.batch * self.groups),
+            ("y", Some(y), self.len()),
+            ("moments", Some(moments), len_of(&[self.batch, self.groups])),
         ];
         self.check(images, &others);
     }

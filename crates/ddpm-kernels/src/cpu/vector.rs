@@ -111,6 +111,24 @@ pub(crate) fn silu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_add_e_f32s(rest, sigma, sigma)
 }
 
+/// The length of all the slices.
+///
+/// # Panics
+///
+/// If they differ in it.
+#[inline(always)]
+pub(crate) fn common_len<const X: usize, const Y: usize, const Z: usize>(
+    x: &[&[f32]; X],
+    y: &[&mut [f32]; Y],
+    z: &[&mut [f32]; Z],
+) -> usize {
+    let len = (y.iter().chain(z).next()).map_or(0, |first| first.len());
+    assert!(x.iter().all(|x| x.len() == len));
+    assert!(y.iter().all(|y| y.len() == len));
+    assert!(z.iter().all(|z| z.len() == len));
+    len
+}
+
 /// Vector `v` of each slice.
 #[inline(always)]
 pub(crate) fn load<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N], v: usize) -> [S::f32s; N] {
@@ -180,26 +198,35 @@ pub(crate) fn store_tail<S: Simd, const N: usize>(
     }
 }
 
-/// `zip!(S, simd, [x, …], [out, …], |[x, …], [old, …]| [new, …])`: for slices of one length,
-/// each vector of the outputs becomes the expression of the inputs' and its own old one.
+/// `zip!(S, simd, [x, …], over [y, …], into [z, …], |[x, …], [y, …]| ([y, …], [z, …]))`: for slices
+/// of one length, each vector of y and z becomes the expression of those of x and y. What was in z
+/// is not read, because an output may be memory that nobody has written.
 ///
 /// A macro, because a closure large enough is not inlined, and then runs without the
 /// instruction set's features.
 macro_rules! zip {
-    ($S:ident, $simd:expr, $x:expr, $out:expr, |$in:pat_param, $old:pat_param| $new:expr $(,)?) => {{
-        let (simd, x, mut out) = ($simd, $x, $out);
-        let len = out[0].len();
-        assert!(x.iter().all(|x: &&[f32]| x.len() == len));
-        assert!(out.iter().all(|out: &&mut [f32]| out.len() == len));
+    (
+        $S:ident, $simd:expr, $x:expr, over $y:expr, into $z:expr,
+        |$in:pat_param, $old:pat_param| $new:expr $(,)?
+    ) => {{
+        let simd = $simd;
+        let x: [&[f32]; _] = $x;
+        let mut y: [&mut [f32]; _] = $y;
+        let mut z: [&mut [f32]; _] = $z;
+        let len = $crate::cpu::vector::common_len(&x, &y, &z);
         for v in 0..len / $S::F32_LANES {
             let $in = $crate::cpu::vector::load(simd, &x, v);
-            let $old = $crate::cpu::vector::load_mut(simd, &out, v);
-            $crate::cpu::vector::store(simd, &mut out, v, $new);
+            let $old = $crate::cpu::vector::load_mut(simd, &y, v);
+            let (over, into) = $new;
+            $crate::cpu::vector::store(simd, &mut y, v, over);
+            $crate::cpu::vector::store(simd, &mut z, v, into);
         }
         if !len.is_multiple_of($S::F32_LANES) {
             let $in = $crate::cpu::vector::load_tail(simd, &x);
-            let $old = $crate::cpu::vector::load_tail_mut(simd, &out);
-            $crate::cpu::vector::store_tail(simd, &mut out, $new);
+            let $old = $crate::cpu::vector::load_tail_mut(simd, &y);
+            let (over, into) = $new;
+            $crate::cpu::vector::store_tail(simd, &mut y, over);
+            $crate::cpu::vector::store_tail(simd, &mut z, into);
         }
     }};
 }

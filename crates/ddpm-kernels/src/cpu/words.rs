@@ -26,9 +26,10 @@ pub enum Precision {
 impl Precision {
     /// The instruction set that computes in this precision if `isa` was asked for.
     pub(crate) fn on(self, isa: Isa) -> Isa {
-        match (self, isa) {
-            (Self::F32, isa) | (Self::Bf16, isa @ Isa::Avx512Bf16) => isa,
-            (Self::Bf16, _) => Isa::Portable,
+        match self {
+            Self::F32 => isa,
+            Self::Bf16 if isa == Isa::Avx512Bf16 && isa.is_available() => isa,
+            Self::Bf16 => Isa::Portable,
         }
     }
 

@@ -139,6 +139,21 @@ fn large_scores_neither_overflow_nor_vanish() {
     assert_exact(&case, 2e-4);
 }
 
+/// 274177·67280421310721 = 2⁶⁴ + 1: one float would pass for so many.
+#[test]
+#[should_panic = "attention: memory cannot hold a tensor of [274177, 67280421310721, 1, 1]"]
+fn sizes_that_wrap_are_refused() {
+    let attention = Attention {
+        batch: 274_177,
+        tokens: 67_280_421_310_721,
+        heads: 1,
+        dim: 1,
+    };
+    let x = [1.0];
+    let (mut out, mut lse) = ([0.0], [0.0]);
+    forward(Isa::Portable, &attention, [&x; 3], &mut out, &mut lse);
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
     let case = Case::new(2, [3, 150, 2, 24]);

@@ -3,8 +3,10 @@
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions as BurnConv, PadMode};
-use burn::tensor::{Device, Distribution, Gradients, Tensor};
+use burn::tensor::{Device, Distribution, Gradients, Tensor, TensorData};
 use ddpm_kernels::{ConvOptions, Images, Norm, NormOptions, Terms, attention, conv, group_norm};
+
+use crate::reference::Data;
 
 /// Of the largest value: both sides sum at most a few thousand f32 products, each rounded to 6e-8.
 const TOLERANCE: f64 = 2e-5;
@@ -15,7 +17,7 @@ fn devices() -> [Device; 2] {
 }
 
 /// Calls `check` on every device with the kernels and without.
-fn everywhere(check: impl Fn(&Device, &str)) {
+pub(crate) fn everywhere(check: impl Fn(&Device, &str)) {
     for device in devices() {
         // Without the features, this would compare Burn with itself.
         assert!(ddpm_kernels::serves(&device), "--features flex,ndarray");
@@ -314,6 +316,69 @@ fn a_norm_is_the_same_in_parts() {
         })
     };
     assert!(bits(1) == bits(4));
+}
+
+/// What Miri can bear. Without debug assertions an output is memory that nobody has written, until a
+/// kernel does: here each number of each output is read.
+#[test]
+fn tiny() {
+    fn tensor<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
+        Tensor::from_data(data, device).require_grad()
+    }
+    fn read<const D: usize>(tensor: Tensor<D>) {
+        let values = tensor.into_data().try_into_vec::<f32>().unwrap();
+        assert!(values.iter().all(|x| x.is_finite()), "{values:?}");
+    }
+    let device = &Device::flex().autodiff();
+    let mut data = Data::new(1);
+    let mut next =
+        |shape: &[usize]| TensorData::new(data.values(shape.iter().product()), shape.to_vec());
+    let images = Images {
+        x: tensor(next(&[1, 2, 2, 2]), device),
+        skip: Some(tensor(next(&[1, 2, 2, 1]), device)),
+    };
+    let norm = Norm {
+        weight: tensor(next(&[3]), device),
+        bias: tensor(next(&[3]), device),
+        scale_shift: Some(tensor(next(&[1, 6]), device)),
+        mask: Some(tensor(next(&[1, 2, 2, 3]), device)),
+        options: NormOptions {
+            groups: 1,
+            eps: 1e-5,
+            silu: true,
+        },
+    };
+    let weight: Tensor<4> = tensor(next(&[2, 3, 3, 3]), device);
+    let terms = Terms {
+        bias: Some(tensor(next(&[2]), device)),
+        shift: Some(tensor(next(&[1, 2]), device)),
+        residual: Some(tensor(next(&[1, 2, 2, 2]), device)),
+    };
+    let same = ConvOptions::same(3);
+    let _packed = ddpm_kernels::keep_packed_weights();
+    let of_norm = images.clone().normed(norm.clone());
+    let y = conv(of_norm, weight.clone(), terms.clone(), same);
+    let plain = conv(images.clone(), weight.clone(), Terms::default(), same);
+    let normal = group_norm(images.clone(), norm.clone());
+    let tokens = y.clone().reshape([1, 4, 2]);
+    let attended = attention(tokens.clone(), tokens.clone(), tokens, 1);
+    let loss = attended.sum() + plain.sum() + normal.sum() + y.clone().sum();
+    let gradients = loss.backward();
+    read(y);
+    for image in [
+        Some(&images.x),
+        images.skip.as_ref(),
+        terms.residual.as_ref(),
+    ] {
+        read(image.unwrap().grad(&gradients).unwrap());
+    }
+    for row in [&norm.weight, &norm.bias, terms.bias.as_ref().unwrap()] {
+        read(row.grad(&gradients).unwrap());
+    }
+    for rows in [norm.scale_shift.as_ref(), terms.shift.as_ref()] {
+        read(rows.unwrap().grad(&gradients).unwrap());
+    }
+    read(weight.grad(&gradients).unwrap());
 }
 
 #[test]

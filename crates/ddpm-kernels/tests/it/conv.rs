@@ -1,9 +1,10 @@
 //! Convolutions and their gradients against the definition in f64.
 
-use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, ShapeError, shift_gradient};
+use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, shift_gradient};
 use ddpm_kernels::cpu::{Isa, Precision};
 
 mod bf16;
+mod bounds;
 mod winograd;
 
 /// A linear congruential generator: numbers for tests, the same on every machine.
@@ -365,33 +366,6 @@ fn the_number_of_threads_changes_no_bit() {
         let one = run(1);
         assert!(run(2) == one && run(3) == one, "{shape:?}");
     }
-}
-
-#[test]
-fn an_empty_batch_gives_empty_results() {
-    let case = Case::new(plain([4, 4], 3, 5, 3), 0, 0);
-    let results = case.run(Isa::detect(), Algorithm::Fastest);
-    assert!(results.y.is_empty());
-    assert!(results.dw.iter().all(|&dw| dw == 0.0));
-}
-
-#[test]
-fn shapes_that_are_none_do_not_construct() {
-    let shape = plain([4, 4], 3, 5, 3);
-    let refused = |shape| Conv::new(shape).unwrap_err();
-    assert_eq!(
-        refused(Shape { stride: 0, ..shape }),
-        ShapeError::Zero("stride")
-    );
-    let large = Shape {
-        kernel: [3, 7],
-        ..shape
-    };
-    assert_eq!(refused(large), ShapeError::KernelTooLarge(1));
-    assert_eq!(
-        ShapeError::KernelTooLarge(1).to_string(),
-        "the kernel has more columns than the padded input"
-    );
 }
 
 #[test]

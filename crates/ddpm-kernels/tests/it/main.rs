@@ -6,4 +6,6 @@ mod attention;
 mod burn;
 mod conv;
 mod norm;
+mod operands;
 mod reference;
+mod switches;

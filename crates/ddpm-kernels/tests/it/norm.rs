@@ -331,6 +331,27 @@ fn a_large_mean_costs_no_accuracy() {
     }
 }
 
+/// 274177·67280421310721 = 2⁶⁴ + 1: one float would pass for so many.
+#[test]
+#[should_panic = "GroupNorm: memory cannot hold a tensor of [274177, 67280421310721, 2]"]
+fn sizes_that_wrap_are_refused() {
+    let (x, weight) = ([1.0; 2], [1.0; 2]);
+    let norm = GroupNorm {
+        batch: 274_177,
+        pixels: 67_280_421_310_721,
+        groups: 1,
+        eps: EPS,
+        weight: &weight,
+        bias: &weight,
+        pre_shift: None,
+        scale_shift: None,
+        silu: false,
+    };
+    let images = Images { x: &x, x2: None };
+    let mut moments = vec![Moments::default(); 274_177];
+    forward(Isa::Portable, &norm, images, &mut [0.0; 2], &mut moments);
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
     let case = Case::new(5, [2, 1500, 24, 40, 8], [true, true, true]);

@@ -179,11 +179,10 @@ fn weights<S: Simd>(
     let delta = simd.splat_f32s(dot(simd, out, dout));
     let lse = simd.splat_f32s(-seen.lse[row * attention.heads + h]);
     let scale = simd.splat_f32s(attention.scale());
-    let none: [&[f32]; 0] = [];
-    vector::zip!(S, simd, none, [p, ds], |[], [s, dp]| {
+    vector::zip!(S, simd, [], over [p, ds], into [], |[], [s, dp]| {
         let p = vector::exp(simd, simd.mul_add_e_f32s(s, scale, lse));
         let ds = simd.mul_f32s(simd.mul_f32s(p, scale), simd.sub_f32s(dp, delta));
-        [p, ds]
+        ([p, ds], [])
     });
 }
 

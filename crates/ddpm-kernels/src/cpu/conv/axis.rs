@@ -30,6 +30,9 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// The axis of a convolution, or `None` where the kernel is longer than the padded input.
+    ///
+    /// A stride that leaves the input at its first step becomes the shortest one that does, and
+    /// phases after the last output are left out: the padded input bounds every number here.
     pub(crate) fn new(
         source: usize,
         kernel: usize,
@@ -38,8 +41,10 @@ impl Axis {
         upsample: usize,
     ) -> Option<Self> {
         let padded = source * upsample + padding[0] + padding[1];
-        let output = padded.checked_sub(kernel)? / stride + 1;
-        let phases = (0..upsample)
+        let last = padded.checked_sub(kernel)?;
+        let stride = stride.min(last + 1);
+        let output = last / stride + 1;
+        let phases = (0..upsample.min(output))
             .map(|a| {
                 let mut taps: Vec<Tap> = Vec::new();
                 for t in 0..kernel {
@@ -116,12 +121,12 @@ mod tests {
     fn axes() -> impl Iterator<Item = Axis> {
         (1..6)
             .flat_map(|source| [1, 3, 5].map(|kernel| (source, kernel)))
-            .flat_map(|(source, kernel)| [1, 2, 3].map(|stride| (source, kernel, stride)))
+            .flat_map(|(source, kernel)| [1, 2, 3, 9].map(|stride| (source, kernel, stride)))
             .flat_map(|(source, kernel, stride)| {
                 [[0, 0], [0, 1], [1, 1], [2, 3]].map(|padding| (source, kernel, stride, padding))
             })
             .flat_map(|(source, kernel, stride, padding)| {
-                [1, 2, 3].map(|f| Axis::new(source, kernel, stride, padding, f))
+                [1, 2, 3, 8].map(|f| Axis::new(source, kernel, stride, padding, f))
             })
             .flatten()
     }
@@ -163,6 +168,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A stride or an upsampling beyond the image leaves one output, which is the definition's.
+    #[test]
+    fn beyond_the_image_there_is_nothing() {
+        let axis = Axis::new(5, 3, usize::MAX, [1, 1], 1).unwrap();
+        assert_eq!((axis.output, axis.step), (1, 5));
+        assert_eq!(axis.transpose().phases.len(), 5);
+        let axis = Axis::new(1, 3, 7, [1, 1], 7).unwrap();
+        assert_eq!((axis.output, axis.phases.len()), (1, 1));
+        let offsets: Vec<_> = axis.phases[0].iter().map(|tap| tap.offset).collect();
+        assert_eq!(offsets, [-1, 0]);
+        assert_eq!(axis.phases[0][1].kernel, [1, 2]);
     }
 
     /// Nearest 2× upsampling before a 3-wide kernel: two taps a phase instead of three.

@@ -6,7 +6,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::axis::{Axis, Tap};
-use super::pack::{Block, Matrix, taps};
+use super::pack::{Block, Matrix, cover, taps};
 use super::tile::{max_rows, rows_times_matrix, with_rows};
 use crate::cpu::Precision;
 use crate::cpu::disjoint::Disjoint;
@@ -73,6 +73,12 @@ pub(crate) fn gather(
     output: &mut [f32],
     channels: usize,
 ) {
+    assert_eq!(
+        output.len(),
+        batch * axes[0].output * axes[1].output * channels,
+        "length of the output"
+    );
+    assert!(cover(&weights.blocks, channels), "weights of all channels");
     let pixels = batch * axes[0].source * axes[1].source;
     for (images, channels) in std::iter::zip(source.images, source.channels) {
         assert_eq!(images.len(), pixels * channels, "length of a source");
@@ -308,7 +314,7 @@ impl Task<'_> {
                     .add(simd, sum, site.image, channels, first, at, width);
                 #[allow(unsafe_code, reason = "tasks share the output")]
                 // SAFETY: phase, image and place within the phase determine a pixel uniquely,
-                // and every pixel and block belong to one task.
+                // every pixel and block belong to one task, and the blocks cover the channels.
                 let to = unsafe { self.map.output.range(at..at + width) };
                 store(simd, to, sum);
             }

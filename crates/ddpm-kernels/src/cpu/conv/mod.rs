@@ -7,12 +7,12 @@
 mod axis;
 mod gather;
 mod pack;
+mod shape;
 mod sums;
 mod tile;
 mod weight;
 mod winograd;
 
-use std::fmt;
 use std::ops::Range;
 
 use axis::Axis;
@@ -20,53 +20,11 @@ pub use gather::Epilogue;
 use gather::{Source, gather};
 pub(crate) use gather::{load, store};
 use pack::{Matrix, Strides};
+pub use shape::{Shape, ShapeError};
 pub use sums::shift_gradient;
 use winograd::{Filters, Tile};
 
-use crate::cpu::{Isa, Precision};
-
-/// The sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Shape {
-    /// Rows and columns of the input, before upsampling.
-    pub size: [usize; 2],
-    /// Channels of the first input and of the second (0: there is none).
-    pub in_channels: [usize; 2],
-    /// Channels of the output.
-    pub out_channels: usize,
-    /// Rows and columns of the kernel.
-    pub kernel: [usize; 2],
-    /// Pixels of the (upsampled) input from one output to the next.
-    pub stride: usize,
-    /// Zeros before and after the rows, before and after the columns.
-    pub padding: [[usize; 2]; 2],
-    /// How often nearest upsampling repeats each row and column of the input; 1: none.
-    pub upsample: usize,
-}
-
-/// What is wrong with a [`Shape`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ShapeError {
-    /// The named size is 0.
-    Zero(&'static str),
-    /// The kernel is larger than the padded input along this axis (0: rows, 1: columns).
-    KernelTooLarge(usize),
-}
-
-impl fmt::Display for ShapeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero(name) => write!(f, "a convolution's {name} must be at least 1, got 0"),
-            Self::KernelTooLarge(axis) => {
-                let axis = ["rows", "columns"][*axis];
-                write!(f, "the kernel has more {axis} than the padded input")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ShapeError {}
+use crate::cpu::{Isa, Precision, tensor_len};
 
 /// A convolution of images `[batch, height, width, channels]`.
 ///
@@ -105,11 +63,17 @@ pub enum Algorithm {
 
 /// A convolution's weights, packed for its output.
 #[derive(Debug)]
-pub struct Packed(Weights);
+pub struct Packed {
+    shape: Shape,
+    weights: Weights,
+}
 
 /// A convolution's weights, packed for its input gradients.
 #[derive(Debug)]
-pub struct PackedTranspose([Option<Weights>; 2]);
+pub struct PackedTranspose {
+    shape: Shape,
+    weights: [Option<Weights>; 2],
+}
 
 /// Weights as one of the algorithms reads them.
 #[derive(Debug)]
@@ -145,26 +109,7 @@ impl Conv {
     /// # Errors
     /// If the shape is none of a convolution.
     pub fn new(shape: Shape) -> Result<Self, ShapeError> {
-        for (size, name) in [
-            (shape.size[0], "input height"),
-            (shape.size[1], "input width"),
-            (shape.in_channels[0], "number of input channels"),
-            (shape.out_channels, "number of output channels"),
-            (shape.kernel[0], "kernel height"),
-            (shape.kernel[1], "kernel width"),
-            (shape.stride, "stride"),
-            (shape.upsample, "upsampling factor"),
-        ] {
-            if size == 0 {
-                return Err(ShapeError::Zero(name));
-            }
-        }
-        let axis = |k: usize| {
-            let (size, kernel, padding) = (shape.size[k], shape.kernel[k], shape.padding[k]);
-            Axis::new(size, kernel, shape.stride, padding, shape.upsample)
-                .ok_or(ShapeError::KernelTooLarge(k))
-        };
-        let axes = [axis(0)?, axis(1)?];
+        let axes = shape.axes()?;
         let transposed = axes.each_ref().map(Axis::transpose);
         Ok(Self {
             shape,
@@ -212,9 +157,10 @@ impl Conv {
         let tile = tile(isa, precision, algorithm, axes, channels);
         let summed = self.shape.in_channels;
         let kept = 0..outputs;
-        Packed(pack(
-            isa, precision, tile, axes, weights, strides, summed, kept,
-        ))
+        Packed {
+            shape: self.shape,
+            weights: pack(isa, precision, tile, axes, weights, strides, summed, kept),
+        }
     }
 
     /// Packs `weights` (`[out, in, kernel height, kernel width]`) for [`Conv::input_gradient`].
@@ -238,13 +184,17 @@ impl Conv {
         };
         let outputs = self.shape.out_channels;
         let [first, second] = self.shape.in_channels;
-        PackedTranspose([0..first, first..first + second].map(|kept| {
+        let weights = [0..first, first..first + second].map(|kept| {
             let axes = &self.transposed;
             let tile = tile(isa, precision, algorithm, axes, [outputs, 0, kept.len()]);
             let summed = [outputs, 0];
             (!kept.is_empty())
                 .then(|| pack(isa, precision, tile, axes, weights, strides, summed, kept))
-        }))
+        });
+        PackedTranspose {
+            shape: self.shape,
+            weights,
+        }
     }
 
     /// y = conv(x, x2) + bias + shift + residual.
@@ -253,7 +203,7 @@ impl Conv {
     /// [`Conv::output_size`].
     ///
     /// # Panics
-    /// If a slice has another length than that.
+    /// If a slice has another length than that, or the weights were packed for another shape.
     pub fn forward(
         &self,
         weights: &Packed,
@@ -261,6 +211,7 @@ impl Conv {
         epilogue: Epilogue,
         y: &mut [f32],
     ) {
+        self.check_packed(&weights.shape);
         let batch = self.batch(y.len());
         self.check_inputs(batch, inputs.map(<[f32]>::len));
         let channels = self.shape.out_channels;
@@ -278,32 +229,33 @@ impl Conv {
             channels: self.shape.in_channels,
         };
         let axes = &self.axes;
-        weights.0.gather(axes, batch, source, epilogue, y, channels);
+        (weights.weights).gather(axes, batch, source, epilogue, y, channels);
     }
 
     /// The gradients of the inputs x and x2, from `dy`, that of the output; `None` where it is
     /// not wanted.
     ///
     /// # Panics
-    /// If a slice has another length than its image's.
+    /// If a slice has another length than its image's, or the weights were packed for another shape.
     pub fn input_gradient(
         &self,
         weights: &PackedTranspose,
         dy: &[f32],
         gradients: [Option<&mut [f32]>; 2],
     ) {
+        self.check_packed(&weights.shape);
         let batch = self.batch(dy.len());
         let source = Source {
             images: [dy, &[]],
             channels: [self.shape.out_channels, 0],
         };
-        let size = self.shape.size[0] * self.shape.size[1];
-        for (k, (gradient, weights)) in gradients.into_iter().zip(&weights.0).enumerate() {
-            let channels = self.shape.in_channels[k];
-            if let (Some(gradient), Some(weights)) = (gradient, weights) {
-                assert_eq!(gradient.len(), batch * size * channels, "length of dx[{k}]");
+        let lens = self.input_lens(batch);
+        for (k, (gradient, weights)) in gradients.into_iter().zip(&weights.weights).enumerate() {
+            let Some(gradient) = gradient else { continue };
+            assert_eq!(gradient.len(), lens[k], "length of dx[{k}]");
+            if let Some(weights) = weights {
                 let nothing = Epilogue::default();
-                let axes = &self.transposed;
+                let (axes, channels) = (&self.transposed, self.shape.in_channels[k]);
                 weights.gather(axes, batch, source, nothing, gradient, channels);
             }
         }
@@ -367,13 +319,24 @@ impl Conv {
         len / image
     }
 
+    /// Floats of both inputs.
+    fn input_lens(&self, batch: usize) -> [usize; 2] {
+        let [height, width] = self.shape.size;
+        let len = |channels| tensor_len("convolution", &[batch, height, width, channels]);
+        self.shape.in_channels.map(len)
+    }
+
     fn check_inputs(&self, batch: usize, lens: [usize; 2]) {
-        let size = self.shape.size[0] * self.shape.size[1];
-        let expected = self
-            .shape
-            .in_channels
-            .map(|channels| batch * size * channels);
-        assert_eq!(lens, expected, "lengths of the inputs");
+        assert_eq!(lens, self.input_lens(batch), "lengths of the inputs");
+    }
+
+    /// What lies where in packed weights follows from the shape: with those of another one, two tasks
+    /// would write the same pixel.
+    fn check_packed(&self, shape: &Shape) {
+        assert_eq!(
+            shape, &self.shape,
+            "the weights were packed for another convolution"
+        );
     }
 
     fn check_weights(&self, weights: &[f32]) {

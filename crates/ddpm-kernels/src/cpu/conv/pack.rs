@@ -38,6 +38,14 @@ pub(crate) fn blocks(isa: Isa, channels: usize) -> Vec<Block> {
     blocks
 }
 
+/// Whether the blocks hold each of so many channels once.
+pub(crate) fn cover(blocks: &[Block], channels: usize) -> bool {
+    let end = blocks.iter().try_fold(0, |end, block| {
+        (block.first == end).then_some(end + block.width)
+    });
+    end == Some(channels)
+}
+
 /// How many floats a vector of `isa` holds.
 pub(crate) fn lanes(isa: Isa) -> usize {
     struct Lanes;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::chunk::{self, Affine, Seen, Slopes};
-use super::{Gradients, GroupNorm, Images, Moments};
+use super::{Gradients, GroupNorm, Images, Moments, len_of};
 use crate::cpu::Isa;
 use crate::cpu::vector::rounded;
 
@@ -20,13 +20,16 @@ pub fn backward(
     dy: &[f32],
     out: Gradients<'_>,
 ) {
-    let (c, batch, area) = (norm.channels(), norm.batch, norm.batch * norm.pixels);
-    let split = norm.split(&images);
+    let (c, batch) = (norm.channels(), norm.batch);
     norm.check(
         &images,
         &[
-            ("dy", Some(dy.len()), area * c),
-            ("moments", Some(moments.len()), batch * norm.groups),
+            ("dy", Some(dy.len()), norm.len()),
+            (
+                "moments",
+                Some(moments.len()),
+                len_of(&[batch, norm.groups]),
+            ),
             ("dx", Some(out.x.len()), images.x.len()),
             (
                 "dx2",
@@ -38,12 +41,12 @@ pub fn backward(
             (
                 "dpre_shift",
                 out.pre_shift.as_ref().map(|d| d.len()),
-                batch * c,
+                len_of(&[batch, c]),
             ),
             (
                 "dscale_shift",
                 out.scale_shift.as_ref().map(|d| d.len()),
-                2 * batch * c,
+                len_of(&[batch, 2, c]),
             ),
         ],
     );
@@ -52,6 +55,7 @@ pub fn backward(
         images.x2.is_some(),
         "GroupNorm: x2 and dx2"
     );
+    let split = norm.split(&images);
     let mut tasks: Vec<ImageGradient<'_>> = (0..batch).map(ImageGradient::new).collect();
     hand_out(&mut tasks, Some(out.x), norm.pixels * split, |t| &mut t.x);
     hand_out(&mut tasks, out.x2, norm.pixels * (c - split), |t| &mut t.x2);

@@ -73,8 +73,9 @@ pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Ve
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
             let mut mean = vec![0.0; self.width];
             for x in self.x.chunks(self.width) {
-                vector::zip!(S, simd, [x], [&mut mean[..x.len()]], |[x], [sum]| {
-                    [simd.add_f32s(sum, x)]
+                let sums = [&mut mean[..x.len()]];
+                vector::zip!(S, simd, [x], over sums, into [], |[x], [sum]| {
+                    ([simd.add_f32s(sum, x)], [])
                 });
             }
             for (lane, mean) in mean.iter_mut().enumerate() {
@@ -83,17 +84,13 @@ pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Ve
             // The mean is rounded: what it misses is the sum of the distances from it.
             let (mut missed, mut squares) = (vec![0.0; self.width], vec![0.0; self.width]);
             for x in self.x.chunks(self.width) {
-                let out = [&mut missed[..x.len()], &mut squares[..x.len()]];
-                vector::zip!(
-                    S,
-                    simd,
-                    [x, &mean[..x.len()]],
-                    out,
-                    |[x, mean], [sum, squares]| {
-                        let d = simd.sub_f32s(x, mean);
-                        [simd.add_f32s(sum, d), simd.mul_add_e_f32s(d, d, squares)]
-                    },
-                );
+                let inputs = [x, &mean[..x.len()]];
+                let sums = [&mut missed[..x.len()], &mut squares[..x.len()]];
+                vector::zip!(S, simd, inputs, over sums, into [], |[x, mean], [sum, squares]| {
+                    let d = simd.sub_f32s(x, mean);
+                    let squares = simd.mul_add_e_f32s(d, d, squares);
+                    ([simd.add_f32s(sum, d), squares], [])
+                });
             }
             [mean, missed, squares]
         }
@@ -139,16 +136,11 @@ pub(super) fn apply(isa: Isa, x: &[f32], affine: &Affine, silu: bool, y: &mut [f
                     &affine.factor[..n],
                     &affine.term[..n],
                 ];
-                vector::zip!(
-                    S,
-                    simd,
-                    inputs,
-                    [&mut y[rows.first..][..n]],
-                    |[x, m, a, b], _| {
-                        let z = simd.mul_add_e_f32s(simd.sub_f32s(x, m), a, b);
-                        [if SILU { vector::silu(simd, z) } else { z }]
-                    },
-                );
+                let y = [&mut y[rows.first..][..n]];
+                vector::zip!(S, simd, inputs, over [], into y, |[x, m, a, b], []| {
+                    let z = simd.mul_add_e_f32s(simd.sub_f32s(x, m), a, b);
+                    ([], [if SILU { vector::silu(simd, z) } else { z }])
+                });
             }
         }
     }
@@ -229,8 +221,8 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) 
             for (inputs, dz) in seen.iter().zip(dz.chunks_mut(width)) {
                 let n = dz.len();
                 let [s, sd, sum] = &mut sums;
-                let out = [dz, &mut s[..n], &mut sd[..n], &mut sum[..n]];
-                vector::zip!(S, simd, inputs, out, |[x, dy, m, a, b], [_, s, sd, sum]| {
+                let sums = [&mut s[..n], &mut sd[..n], &mut sum[..n]];
+                vector::zip!(S, simd, inputs, over sums, into [dz], |[x, dy, m, a, b], [s, sd, sum]| {
                     let d = simd.sub_f32s(x, m);
                     let z = simd.mul_add_e_f32s(d, a, b);
                     let dz = if SILU {
@@ -238,12 +230,9 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) 
                     } else {
                         dy
                     };
-                    [
-                        dz,
-                        simd.add_f32s(s, dz),
-                        simd.mul_add_e_f32s(dz, d, sd),
-                        simd.add_f32s(sum, d),
-                    ]
+                    let s = simd.add_f32s(s, dz);
+                    let sd = simd.mul_add_e_f32s(dz, d, sd);
+                    ([s, sd, simd.add_f32s(sum, d)], [dz])
                 });
             }
             sums
@@ -288,9 +277,9 @@ pub(super) fn gradient(
             for (x, dx) in x.chunks(width).zip(dx.chunks_mut(width)) {
                 let n = x.len();
                 let inputs = [x, &m[..n], &a[..n], &k[..n], &c[..n]];
-                vector::zip!(S, simd, inputs, [dx], |[x, m, a, k, c], [dz]| {
+                vector::zip!(S, simd, inputs, over [dx], into [], |[x, m, a, k, c], [dz]| {
                     let rest = simd.mul_add_e_f32s(k, simd.sub_f32s(x, m), c);
-                    [simd.mul_add_e_f32s(a, dz, rest)]
+                    ([simd.mul_add_e_f32s(a, dz, rest)], [])
                 });
             }
         }

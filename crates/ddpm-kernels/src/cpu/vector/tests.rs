@@ -13,11 +13,10 @@ impl WithSimd for Functions<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> [Vec<f32>; 3] {
         let [mut exp, mut silu, mut slope] = [(); 3].map(|()| vec![7.0; self.0.len()]);
         let out = [&mut exp[..], &mut silu, &mut slope];
-        vector::zip!(S, simd, [self.0], out, |[x], _| [
-            vector::exp(simd, x),
-            vector::silu(simd, x),
-            vector::silu_slope(simd, x)
-        ]);
+        vector::zip!(S, simd, [self.0], over [], into out, |[x], []| {
+            let exp = vector::exp(simd, x);
+            ([], [exp, vector::silu(simd, x), vector::silu_slope(simd, x)])
+        });
         [exp, silu, slope]
     }
 }

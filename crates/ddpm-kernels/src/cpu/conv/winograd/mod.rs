@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use super::axis::Axis;
 use super::gather::{Epilogue, Source, load, store};
+use super::pack::cover;
 use super::tile::{max_rows, rows_times_matrix, with_rows};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::scratch::Scratch;
@@ -45,6 +46,12 @@ pub(crate) fn gather(
     output: &mut [f32],
     channels: usize,
 ) {
+    assert_eq!(
+        output.len(),
+        batch * axes[0].output * axes[1].output * channels,
+        "length of the output"
+    );
+    assert!(cover(&filters.blocks, channels), "filters of all channels");
     let m = filters.tile.outputs();
     let n = filters.tile.inputs();
     let grid = [axes[0].output.div_ceil(m), axes[1].output.div_ceil(m)];
@@ -54,8 +61,8 @@ pub(crate) fn gather(
     let rows = filters.isa.dispatch(Rows);
     // Twice the registers' rows at least: the filters are read once for every such pair.
     let most = (HELD / (n * n * inputs * 4)).max(2 * rows);
-    let tasks = tiles.div_ceil(most).next_multiple_of(4);
-    let size = tiles.div_ceil(tasks).next_multiple_of(rows).max(1);
+    let tasks = tiles.div_ceil(most).max(1).next_multiple_of(4);
+    let size = tiles.div_ceil(tasks).max(1).next_multiple_of(rows);
     let zeros = vec![0.0; source.channels[0].max(source.channels[1])];
     let output = Disjoint::new(output);
     let map = Map {
@@ -195,7 +202,8 @@ impl Task<'_> {
                     .epilogue
                     .add(simd, y, image, channels, first, at, width);
                 #[allow(unsafe_code, reason = "tasks share the output")]
-                // SAFETY: every pixel lies in one tile, every tile in one task.
+                // SAFETY: every pixel lies in one tile, every tile in one task, and the blocks
+                // cover the channels.
                 let to = unsafe { self.map.output.range(at..at + width) };
                 store(simd, to, y);
             }

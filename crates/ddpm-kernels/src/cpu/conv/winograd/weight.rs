@@ -59,7 +59,8 @@ impl Share<'_> {
         let inputs = self.source.channels[0] + self.source.channels[1];
         let outputs = self.channels;
         let most = (HELD / (points * (inputs + outputs) * 4)).max(TILES);
-        let chunk = self.tiles.len().div_ceil(self.tiles.len().div_ceil(most));
+        let chunks = self.tiles.len().div_ceil(most).max(1);
+        let chunk = self.tiles.len().div_ceil(chunks).max(1);
         let mut read = Scratch::take(points * chunk * inputs);
         let mut slopes = Scratch::take(points * chunk * outputs);
         // `[point][block][input channel][lane]`
