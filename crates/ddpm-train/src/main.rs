@@ -264,7 +264,6 @@ fn sample(args: Sample) -> Result<()> {
     let drawn = match args.from {
         None => merge(&out, existing, args.raw, &stop),
         Some(from) => {
-            must_exist("--from", &from)?;
             if let Some(noise) = &args.init_noise {
                 must_exist("--init-noise", noise)?;
             }

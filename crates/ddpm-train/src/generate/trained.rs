@@ -12,6 +12,7 @@ use crate::checkpoint::{self, load_module};
 use crate::config::{Config, SamplerKind};
 use crate::data::classes;
 use crate::diffusers::{self, scheduler::Scheduler};
+use crate::missing::must_exist;
 use crate::network::{AnyNetwork, build};
 use crate::plan::{NetworkPlan, Plan, SamplingPlan, check_variance, sampler};
 use crate::sample::Classes;
@@ -39,6 +40,7 @@ pub(super) struct Trained {
 impl Trained {
     /// The averaged weights of a run, or a network of diffusers.
     pub(super) fn load(from: &Path, device: &Device) -> Result<Self> {
+        must_exist("--from", from)?;
         if diffusers::is_folder(from) {
             pretrained(from, device)
         } else {
