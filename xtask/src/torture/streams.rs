@@ -2,7 +2,7 @@
 
 use super::program::{Outcome, Program, last_line};
 use anyhow::{Context as _, ensure};
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 /// What came of one command with one stream or signal.
 #[derive(Debug, PartialEq)]
@@ -211,7 +211,8 @@ pub(super) fn table(rows: &[Row]) -> String {
             None => said,
         };
         let (command, what) = (&row.command, row.what);
-        text += &format!("| `{command}` | {what} | {code} | {said} |\n");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{command}` | {what} | {code} | {said} |");
     }
     text
 }
