@@ -75,7 +75,7 @@ fn of_a_convolution() {
             },
         ),
         ("skip is [3, 4, 5, 2] of F64", |o| {
-            wide(o.0.skip.as_mut().unwrap())
+            wide(o.0.skip.as_mut().unwrap());
         }),
         (
             "the weight is [9, 7, 3, 3] of F32 instead of [9, 8, 3, 3] of F32",
@@ -91,13 +91,13 @@ fn of_a_convolution() {
             o.2.bias = Some(ones([1], &o.1.device()));
         }),
         ("the bias is [9] of F64", |o| {
-            wide(o.2.bias.as_mut().unwrap())
+            wide(o.2.bias.as_mut().unwrap());
         }),
         ("the shift is [9, 3] of F32 instead of [3, 9] of F32", |o| {
             turned(o.2.shift.as_mut().unwrap());
         }),
         ("the shift is [3, 9] of F64", |o| {
-            wide(o.2.shift.as_mut().unwrap())
+            wide(o.2.shift.as_mut().unwrap());
         }),
         (
             "the residual is [9, 5, 4, 3] of F32 instead of [3, 4, 5, 9] of F32",
@@ -133,7 +133,7 @@ fn of_a_norm() {
     type Operands = (Images, Norm);
     let misfits: [Misfit<Operands>; 10] = [
         ("skip is", |(images, _)| {
-            turned(images.skip.as_mut().unwrap())
+            turned(images.skip.as_mut().unwrap());
         }),
         (
             "the norm's weight is [1] of F32 instead of [8] of F32",
@@ -142,13 +142,13 @@ fn of_a_norm() {
             },
         ),
         ("the norm's weight is [8] of F64", |(_, norm)| {
-            wide(&mut norm.weight)
+            wide(&mut norm.weight);
         }),
         ("the norm's bias is [4]", |(_, norm)| {
             norm.bias = ones([4], &norm.bias.device());
         }),
         ("the norm's bias is [8] of F64", |(_, norm)| {
-            wide(&mut norm.bias)
+            wide(&mut norm.bias);
         }),
         (
             "scale_shift is [16, 3] of F32 instead of [3, 16] of F32",
@@ -166,10 +166,10 @@ fn of_a_norm() {
             },
         ),
         ("the mask is [3, 4, 5, 8] of F64", |(_, norm)| {
-            wide(norm.mask.as_mut().unwrap())
+            wide(norm.mask.as_mut().unwrap());
         }),
         ("3 groups do not divide 8 channels", |(_, norm)| {
-            norm.options.groups = 3
+            norm.options.groups = 3;
         }),
     ];
     everywhere(|device, place| {
@@ -192,11 +192,11 @@ fn of_attention() {
     type Operands = ([Tensor<3>; 3], usize);
     let misfits: [Misfit<Operands>; 5] = [
         ("k is [6, 4, 2] of F32 instead of [2, 4, 6] of F32", |o| {
-            turned(&mut o.0[1])
+            turned(&mut o.0[1]);
         }),
         ("k is [2, 4, 6] of F64", |o| wide(&mut o.0[1])),
         ("v is [6, 4, 2] of F32 instead of [2, 4, 6] of F32", |o| {
-            turned(&mut o.0[2])
+            turned(&mut o.0[2]);
         }),
         ("v is [2, 4, 6] of F64", |o| wide(&mut o.0[2])),
         ("6 channels do not divide into 4 heads", |o| o.1 = 4),
@@ -222,16 +222,16 @@ fn of_a_step_of_adamw() {
         ),
         ("the gradient is [7] of F64", |(_, gradient)| wide(gradient)),
         ("the mean of the gradients is [7] of F64", |(p, _)| {
-            wide(&mut p.exp_avg)
+            wide(&mut p.exp_avg);
         }),
         ("the mean of their squares is [7] of F64", |(p, _)| {
-            wide(&mut p.exp_avg_sq)
+            wide(&mut p.exp_avg_sq);
         }),
         ("the moving average is [7] of F64", |(p, _)| {
-            wide(&mut p.ema)
+            wide(&mut p.ema);
         }),
         ("the moving average is [8] of F32", |(p, _)| {
-            p.ema = ones([8], &p.ema.device())
+            p.ema = ones([8], &p.ema.device());
         }),
     ];
     let step = AdamW {

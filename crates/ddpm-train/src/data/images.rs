@@ -78,7 +78,7 @@ fn decode_all(files: &[PathBuf], shape: Shape) -> Result<Values, DataError> {
     let budget = &Budget::of_this_machine();
     let decode_share = |share: &[PathBuf]| {
         share.iter().try_fold(NONE, |all, file| {
-            Ok(join(all, decode(file, shape, budget)?))
+            Ok::<_, DataError>(join(all, decode(file, shape, budget)?))
         })
     };
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -117,7 +117,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         network,
         classes: plan.classes(),
         class_names: checkpoint::class_names(&path)?,
-        plan: plan.network,
+        plan: plan.network.clone(),
         null_class: plan.null_class(),
         learned_variance,
         sampler: plan.sampling.sampler,
