@@ -36,7 +36,7 @@ fn on_two_threads(tasks: impl FnOnce() + Send) {
 fn a_task_keeps_its_precision() {
     let (x, weight) = (tensor(1, SHAPE), tensor(2, [64, 64, 3, 3]));
     let run = |task: usize| {
-        let _precision = (task % 2 > 0).then(|| autocast(Precision::Bf16));
+        let _precision = (!task.is_multiple_of(2)).then(|| autocast(Precision::Bf16));
         bits(&x, &weight)
     };
     let expected = [run(0), run(1)];
@@ -53,7 +53,7 @@ fn a_task_keeps_its_precision() {
 fn a_task_keeps_its_kernels() {
     let (x, weight) = (tensor(1, SHAPE), tensor(2, [64, 64, 3, 3]));
     let run = |task: usize| {
-        enable(task % 2 > 0);
+        enable(!task.is_multiple_of(2));
         let bits = bits(&x, &weight);
         enable(true);
         bits

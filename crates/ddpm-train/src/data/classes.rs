@@ -5,6 +5,9 @@ use std::fmt::Write;
 /// Columns of a line.
 const WIDTH: usize = 80;
 
+/// Names that a message has.
+const MOST: usize = 12;
+
 /// Lines that classes may take.
 const LINES: usize = 6;
 
@@ -69,8 +72,6 @@ pub fn find(given: &str, names: &[String], count: usize) -> Result<usize, String
     if let Some(class) = given.parse().ok().filter(|class| *class < count) {
         return Ok(class);
     }
-    /// Names that a message has.
-    const MOST: usize = 12;
     let mut known: Vec<_> = names.iter().take(MOST).map(|name| shown(name)).collect();
     if names.len() > MOST {
         known.push(format!("{} more", names.len() - MOST));

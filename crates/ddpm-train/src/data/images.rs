@@ -137,7 +137,7 @@ fn decode(file: &Path, shape: Shape, budget: &Budget) -> Result<Values, DataErro
         (words, color.bytes_per_pixel() > color.channel_count())
     };
     let (words, is_deep) =
-        open(bytes, shape, budget, words).map_err(|reason| DataError::format(file, reason))?;
+        open(&bytes, shape, budget, words).map_err(|reason| DataError::format(file, reason))?;
     if is_deep {
         return Ok(Values::Words(words));
     }
@@ -153,7 +153,7 @@ fn decode(file: &Path, shape: Shape, budget: &Budget) -> Result<Values, DataErro
 /// Decodes an image that is whole, the right way up, and makes something of it, all of it with memory
 /// of the budget.
 fn open<T>(
-    bytes: Vec<u8>,
+    bytes: &[u8],
     shape: Shape,
     budget: &Budget,
     make: impl FnOnce(DynamicImage) -> T,
@@ -162,7 +162,7 @@ fn open<T>(
         ImageError::Limits(_) => format!("more memory than {budget} is needed to decode it"),
         error => format!("cannot be decoded: {error}"),
     };
-    let mut reader = ImageReader::new(Cursor::new(&bytes))
+    let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| format!("cannot be decoded: {error}"))?;
     let mut limits = Limits::default();
@@ -185,7 +185,7 @@ fn open<T>(
             budget::Size(needed)
         )
     })?;
-    whole::check(format, &bytes).map_err(|reason| format!("is not whole: {reason}"))?;
+    whole::check(format, bytes).map_err(|reason| format!("is not whole: {reason}"))?;
     let orientation = decoder.orientation().map_err(said)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(said)?;
     image.apply_orientation(orientation);

@@ -58,7 +58,9 @@ impl<'a> Bits<'a> {
         self.fill();
         let rest = self.count.checked_sub(count);
         self.count = rest.ok_or("its compressed data ends too early")?;
-        Ok((self.buffer >> self.count) as u32 & ((1 << count) - 1))
+        let bits = (self.buffer >> self.count) & ((1 << count) - 1);
+        // There are at most 16 of them.
+        Ok(u32::try_from(bits).unwrap_or(u32::MAX))
     }
 
     /// The symbol of the next code.
