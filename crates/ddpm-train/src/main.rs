@@ -217,7 +217,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(args) => {
             keep_memory();
-            training::train(args)
+            training::train(&args)
         }
         Command::Check(args) => check(&args),
         Command::Sample(args) => sample(args),

@@ -23,7 +23,7 @@ use crate::arguments::Train;
 const DEFAULT: &str = "digits";
 
 /// Trains as the arguments say, on as many ranks as they and `mpirun` say.
-pub(crate) fn train(args: Train) -> Result<()> {
+pub(crate) fn train(args: &Train) -> Result<()> {
     let ranks = Ranks::join()?;
     let stop = Stop::on_signals().context("signals")?;
     let outcome = prepare(args, &ranks).and_then(|(job, devices, data)| {
@@ -46,7 +46,7 @@ pub(crate) fn train(args: Train) -> Result<()> {
 }
 
 /// What is to be trained, on which devices of this process, and the data.
-fn prepare(args: Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<Dataset>)> {
+fn prepare(args: &Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<Dataset>)> {
     let backend = args.backend.parse::<Backend>()?;
     let devices = match args.devices.as_slice() {
         [] => vec![backend.device_at(ranks.local_rank())?],
@@ -83,13 +83,13 @@ struct Job {
 /// What the run begins with.
 enum Origin {
     Nothing,
-    Pretrained(Pretrained),
-    Weights(Weights),
+    Pretrained(Box<Pretrained>),
+    Weights(Box<Weights>),
     Checkpoint,
 }
 
 impl Job {
-    fn new(args: Train) -> Result<Self> {
+    fn new(args: &Train) -> Result<Self> {
         if let Some(folder) = &args.init_from {
             must_exist("--init-from", folder)?;
         }
@@ -97,13 +97,13 @@ impl Job {
             None if args.resume => Origin::Checkpoint,
             None => Origin::Nothing,
             Some(folder) if diffusers::is_folder(folder) => {
-                Origin::Pretrained(diffusers::unet(folder)?)
+                Origin::Pretrained(Box::new(diffusers::unet(folder)?))
             }
-            Some(run) => Origin::Weights(Weights::of(run)?),
+            Some(run) => Origin::Weights(Box::new(Weights::of(run)?)),
         };
-        let (mut config, file) = configuration(&args, &origin)?;
-        let out = folder(&args, &origin, &config.name);
-        let command = command(&args, &out);
+        let (mut config, file) = configuration(args, &origin)?;
+        let out = folder(args, &origin, &config.name);
+        let command = command(args, &out);
         if let Some(path) = &args.data {
             config.set_data(path, &file, || {
                 let path = path.display();

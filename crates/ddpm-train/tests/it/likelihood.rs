@@ -8,7 +8,8 @@ use ddpm_model::Masks;
 use ddpm_process::NoiseStream;
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Timestep, Weighting};
 use ddpm_train::data::{self, Dataset, Source};
-use ddpm_train::evaluate::{Question, Report, measure, nll};
+use ddpm_train::evaluate::{Evaluation, Question, Report, nll};
+use ddpm_train::interrupt::Stop;
 use ddpm_train::network::Network;
 
 const IMAGES: u16 = 400;
@@ -249,15 +250,15 @@ fn images_are_drawn_by_the_seed() {
             seed,
         };
         let (data, device) = (&images, &Device::flex());
-        let measured = measure(
-            &network,
-            &objective,
-            None,
+        let evaluation = Evaluation {
+            network: &network,
+            objective: &objective,
+            classes: None,
             data,
-            &question,
-            0..count,
+            question: &question,
             device,
-        );
+        };
+        let measured = evaluation.measure::<4>(0..count, &Stop::default());
         let measured = measured.unwrap();
         let width = measured.width();
         measured
