@@ -115,11 +115,16 @@ fn no_cut_file_of_any_format_is_accepted() {
 fn a_jpeg_that_lost_data_before_its_end_marker_is_refused() {
     for (name, jpeg) in [("rgb", jpeg(75)), ("fine", jpeg(98)), ("gray", gray_jpeg())] {
         let begin = scan(&jpeg);
-        for kept in [begin, begin + 1, (begin + jpeg.len()) / 2, jpeg.len() - 20] {
+        for kept in [
+            begin,
+            begin + 1,
+            usize::midpoint(begin, jpeg.len()),
+            jpeg.len() - 20,
+        ] {
             let cut = [&jpeg[..kept], b"\xff\xd9"].concat();
             refused("a.jpg", &cut, &format!("{name}: {kept} bytes and an end"));
         }
-        let middle = (begin + jpeg.len()) / 2;
+        let middle = usize::midpoint(begin, jpeg.len());
         let lost = [&jpeg[..middle], &jpeg[middle + 512..]].concat();
         refused("a.jpg", &lost, &format!("{name}: 512 bytes are gone"));
         let mut zeroed = jpeg.clone();
