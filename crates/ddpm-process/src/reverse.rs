@@ -38,7 +38,7 @@ where
     Z: FnMut(u32) -> Tensor<D>,
 {
     /// Starts at `x` of the prior, `[B, …]`: standard normal noise times the
-    /// [`prior_std`](NoiseLevel::prior_std) of the trajectory's first level (1 for DDPM).
+    /// [`prior_std`](ddpm_schedule::NoiseLevel::prior_std) of the trajectory's first level (1 for DDPM).
     ///
     /// `noise(i)` gives the standard normal z of step i = 1, 2, …, shaped like `x`; it is asked
     /// only when the step's coefficient of z is not 0. Step 0 is left for `x` itself, so one
