@@ -18,7 +18,7 @@ use crate::plan::{NetworkPlan, Plan};
 )]
 pub struct MemoryError {
     /// The work.
-    pub work: &'static str,
+    pub work: String,
     /// What takes less.
     pub way_out: &'static str,
     /// Bytes needed.
@@ -133,7 +133,7 @@ pub fn check_within(
     let data = processes * data;
     let activations = ranks * activations;
     Budget {
-        work: "training",
+        work: "training".to_owned(),
         way_out: "choose a smaller model, batch_size or sampling.count, a larger accumulate, or less \
                   data",
         parameters: needs.parameters,
@@ -175,7 +175,7 @@ fn check_forward_within(
     };
     let activations = FLOAT * rows as f64 * needs.forward;
     Budget {
-        work: "this batch",
+        work: format!("a batch of {rows} rows"),
         way_out: "choose a smaller --batch-size, or less data",
         parameters: needs.parameters,
         activations,
@@ -187,7 +187,7 @@ fn check_forward_within(
 
 /// What some work takes.
 struct Budget {
-    work: &'static str,
+    work: String,
     way_out: &'static str,
     parameters: f64,
     activations: f64,

@@ -13,7 +13,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::run::ddpm;
 
@@ -48,7 +48,7 @@ fn check(section: &str, rows: &[Report]) {
         let (reports, kind, tried) = (row.reports, row.kind, row.tried);
         writeln!(text, "| {reports} | {kind} | {tried} | {happens} |").unwrap();
     }
-    let _one = PAGE.lock().unwrap();
+    let _one = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let page = fs::read_to_string(PATH).unwrap();
     let begin = page
         .find(&format!("## {section}\n"))

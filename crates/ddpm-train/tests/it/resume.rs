@@ -193,7 +193,7 @@ fn a_resumed_run_that_would_be_another_is_refused() {
         (
             "channels = [8, 8]",
             "channels = [8, 12]",
-            "model.channels is [8, 8] there and [8, 12] here",
+            "model.block_out_channels is [8, 8] there and [8, 12] here",
         ),
         (
             "learning_rate = 1e-3",

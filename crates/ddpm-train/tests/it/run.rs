@@ -167,7 +167,7 @@ fn what_cannot_be_done_is_said() {
         folder,
         "train --recipe cifar10 --data nowhere",
         1,
-        &["data_batch_1.bin"],
+        &["data.path nowhere", "no such file"],
     );
     refused(folder, "train --config absent.toml", 1, &["absent.toml"]);
     let config = fs::read_to_string(folder.join("tiny.toml")).unwrap();

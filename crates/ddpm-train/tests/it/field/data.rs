@@ -81,7 +81,7 @@ pub(crate) fn config(folder: &Path, model: &str) {
          [data]\nkind = \"images\"\npath = \"d\"\nsize = 8\n\
          [schedule]\nkind = \"cosine\"\ntimesteps = 20\n\
          [objective]\nparametrization = \"epsilon\"\nweighting = \"simple\"\n\
-         [model]\nkind = \"unet\"\nchannels = [8, 16]\nattention = [false, false]\n\
+         [model]\nkind = \"unet\"\nblock_out_channels = [8, 16]\nattention = [false, false]\n\
          layers_per_block = 1\nnorm_num_groups = 4\n{model}\n\
          [optimizer]\nlearning_rate = 1e-3\n[ema]\ndecay = 0.9\n\
          [sampling]\nsampler = \"ddim\"\nsteps = 2\ncount = 1\nevery = 0\n\
