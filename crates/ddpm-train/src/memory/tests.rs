@@ -7,7 +7,9 @@ use burn::tensor::Device;
 
 fn plan(name: &str, change: impl FnOnce(&mut Config)) -> Plan {
     let mut config = Config::parse(recipe(name).unwrap(), name).unwrap();
-    config.data.path.get_or_insert_with(|| "data".into());
+    if config.data.kind.has_path() {
+        config.data.path = Some("data".into());
+    }
     change(&mut config);
     Plan::new(config, name).unwrap()
 }
