@@ -90,7 +90,10 @@ const RECIPES: [Recipe; 4] = [
                 "steps = 1000\ncount = 64\nevery = 10000",
                 "steps = 2\ncount = 2\nevery = 6",
             ),
-            ("[checkpoint]\nevery = 5000", "[checkpoint]\nevery = 1"),
+            (
+                "[checkpoint]\nevery = 5000\nkeep_last = 3",
+                "[checkpoint]\nevery = 1",
+            ),
         ],
         features: &[("\"ancestral-beta\"", "\"ancestral-learned\"")],
     },
