@@ -64,15 +64,19 @@ impl Signal {
         128 + u8::try_from(self.number()).unwrap_or_default()
     }
 
-    /// Whether the program was started with this signal ignored, where the system says so.
-    fn is_ignored(self) -> bool {
+    /// Whether it is listened to: all are, but for a SIGHUP that the program was started with ignored,
+    /// where the system says so.
+    fn is_heard(self) -> bool {
+        if self.name() != "SIGHUP" {
+            return true;
+        }
         let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-            return false;
+            return true;
         };
         let mut lines = status.lines();
         let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
         let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        mask.is_some_and(|mask| mask >> (self.number() - 1) & 1 == 1)
+        mask.is_none_or(|mask| mask >> (self.number() - 1) & 1 == 0)
     }
 }
 
@@ -85,8 +89,8 @@ pub struct Stop {
 
 impl Stop {
     /// Listens for [every signal](Signal::ALL). The first one asks. The second one, of any kind, ends
-    /// the process at once with its [exit code](Signal::exit_code). A signal that the program was started
-    /// with ignored stays ignored, as `nohup` wants for SIGHUP.
+    /// the process at once with its [exit code](Signal::exit_code). SIGHUP stays ignored where the program
+    /// was started with it ignored, as `nohup` does.
     ///
     /// SIGXFSZ, which the system sends beside a write beyond a limit of file sizes, does nothing: the
     /// write fails with an error that names the file, as it does on a full disk.
@@ -97,7 +101,7 @@ impl Stop {
     pub fn on_signals() -> std::io::Result<Self> {
         let stop = Self::default();
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in Signal::ALL.iter().filter(|signal| !signal.is_ignored()) {
+        for signal in Signal::ALL.iter().filter(|signal| signal.is_heard()) {
             let (number, code) = (signal.number(), signal.exit_code().into());
             // In this order: the first signal finds that nobody has asked before.
             flag::register_conditional_shutdown(number, code, asked.clone())?;

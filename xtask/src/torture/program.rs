@@ -52,6 +52,16 @@ impl Program {
         command
     }
 
+    /// The program, which listens to SIGHUP even where this one was started with it ignored (`nohup`).
+    fn listening(&self) -> Command {
+        if cfg!(not(target_os = "linux")) {
+            return Command::new(&self.path);
+        }
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(&self.path);
+        command
+    }
+
     /// Runs it in `folder` to its end.
     pub(super) fn run(&self, folder: &Path, arguments: &str) -> anyhow::Result<Outcome> {
         finish(self.command(folder, arguments))
@@ -102,7 +112,9 @@ impl Program {
     pub(super) fn start(&self, folder: &Path, arguments: &str) -> anyhow::Result<Job> {
         let said = folder.join("said");
         let file = File::create(&said).with_context(|| said.display().to_string())?;
-        let mut command = self.command(folder, arguments);
+        let mut command = self.listening();
+        command.args(arguments.split_whitespace());
+        command.current_dir(folder).stdin(Stdio::null());
         let child = command.stdout(Stdio::null()).stderr(file).spawn();
         let child = child.with_context(|| format!("cannot start {command:?}"))?;
         Ok(Job { child, said })

@@ -58,11 +58,22 @@ impl DerefMut for Running {
 
 /// Starts the program in the background; what it says goes to the file `said`.
 pub(crate) fn start(folder: &Path, arguments: &str) -> Running {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
+    let mut command = listening();
     command
         .current_dir(folder)
         .args(arguments.split_whitespace());
     start_command(folder, &mut command)
+}
+
+/// The program, which listens to SIGHUP even where the tests were started with it ignored (`nohup`).
+pub(crate) fn listening() -> Command {
+    let program = env!("CARGO_BIN_EXE_ddpm");
+    if cfg!(not(target_os = "linux")) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", program]);
+    command
 }
 
 /// Starts a command that runs in `folder` likewise.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::{Report, check, ends, outcome};
-use crate::faults::{endless, said, send, spawn, start_command, until, until_saved};
+use crate::faults::{endless, listening, said, send, spawn, start_command, until, until_saved};
 use crate::run::{ok, tiny};
 
 const ROWS: &[Report] = &[
@@ -88,7 +88,9 @@ const ROWS: &[Report] = &[
                 let folder = folder.join(signal);
                 fs::create_dir(&folder).unwrap();
                 endless(&folder);
-                let mut command = program(&folder, "train --config endless.toml --out run");
+                let mut command = listening();
+                command.args(["train", "--config", "endless.toml", "--out", "run"]);
+                command.current_dir(&folder);
                 let mut job = spawn(command.stdin(Stdio::null()).stderr(unread()));
                 until_saved(&folder);
                 send(&job, &[signal]);
