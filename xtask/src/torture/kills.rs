@@ -105,9 +105,13 @@ fn live(
     let checkpoints = names(&run.join("checkpoints"))?;
     let images = names(&run.join("images"))?;
     let newest = checkpoints.iter().filter_map(|name| step(name)).max();
-    let whole = newest.is_some() || images.iter().any(|name| !name.starts_with('.'));
-    let mut all = [checkpoints, images, names(&run)?].concat().into_iter();
-    found.unfinished += usize::from(all.any(|name| name.starts_with('.')));
+    let others = names(&run)?;
+    // Values of samples are kept batch by batch in a file that has its name once all are there.
+    let values = |name: &String| name.starts_with(".samples.safetensors");
+    let image = |name: &String| !name.starts_with('.');
+    let whole = newest.is_some() || images.iter().any(image) || others.iter().any(values);
+    let mut all = [checkpoints, images, others].concat().into_iter();
+    found.unfinished += usize::from(all.any(|name| name.ends_with(".tmp") && !values(&name)));
     found.before += usize::from(!whole);
     // The record is written before each checkpoint is begun, and says how far the run had come.
     let record = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
