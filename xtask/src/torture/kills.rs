@@ -111,7 +111,8 @@ fn live(
     let image = |name: &String| !name.starts_with('.');
     let whole = newest.is_some() || images.iter().any(image) || others.iter().any(values);
     let mut all = [checkpoints, images, others].concat().into_iter();
-    found.unfinished += usize::from(all.any(|name| name.ends_with(".tmp") && !values(&name)));
+    found.unfinished +=
+        usize::from(all.any(|name| name.strip_suffix(".tmp").is_some() && !values(&name)));
     found.before += usize::from(!whole);
     // The record is written before each checkpoint is begun, and says how far the run had come.
     let record = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
