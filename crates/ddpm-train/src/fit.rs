@@ -213,11 +213,11 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         if let Some(output) = output.as_mut().filter(|_| self.lacks_picture()) {
             output.picture::<D, M>(&self, stop);
         }
-        // A rank that would begin while another does not, would wait for it for ever.
+        // All ranks begin or none does: a rank that began alone would wait for the others for ever.
         self.hear(0.0, stop)?;
         while self.step < steps && self.asked.is_none() {
             let batch = batches.next().context("the loader ended")?;
-            // Of an error nobody hears before the checkpoint being written is finished, for a rank
+            // An error is reported only after the pending checkpoint has been written, because a rank
             // that ends may end the others.
             let (run, line) = self.advance::<D>(&batch, stop)?;
             self = run;
