@@ -120,7 +120,7 @@ impl<N> Evaluation<'_, N> {
         let timesteps = schedule.timesteps();
         let all = timesteps - 1;
         let times = question.times.map_or(all, |times| times.min(all));
-        // Heun's method makes two calls a step, and one before the first.
+        // Heun's method makes two calls per step, and one before the first.
         let flow = |steps| 2 * flow::times(schedule, steps).len() - 1;
         let calls = times as usize + 1 + question.flow.map_or(0, flow);
         let mut pace = Pace::new(rows.len(), calls, stop);

@@ -76,7 +76,7 @@ impl Attention {
             tokens > 0 && heads > 0 && dim > 0,
             "attention: {self:?} has a size of 0"
         );
-        // Of one sequence as well: there may be none, and its sizes are multiplied all the same.
+        // For one sequence as well: there may be none, and its sizes are multiplied all the same.
         tensor_len("attention", &[tokens, heads, dim]);
         let len = tensor_len("attention", &[batch, tokens, heads, dim]);
         assert!(

@@ -130,7 +130,7 @@ impl GroupNorm<'_> {
 
     fn check(&self, images: &Images<'_>, others: &[(&str, Option<usize>, usize)]) {
         let (c, batch) = (self.channels(), self.batch);
-        // Of one image as well: there may be none, and its sizes are multiplied all the same.
+        // For one image as well: there may be none, and its sizes are multiplied all the same.
         len_of(&[self.pixels, c]);
         let (all, area) = (self.len(), len_of(&[batch, self.pixels]));
         assert!(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::files::read_file;
 use super::{DiffusersError, content};
 
-/// Of UTF-8 and of UTF-16 in both orders. JSON has none.
+/// The marks of UTF-8 and of UTF-16 in both orders. JSON has none.
 const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
 /// The keys of an object that have not been taken yet.

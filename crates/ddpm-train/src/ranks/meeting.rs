@@ -61,7 +61,7 @@ impl<T> Meeting<T> {
         let round = self.changed.wait_while(round, waits);
         let round = round.unwrap_or_else(PoisonError::into_inner);
         match &round.broken {
-            // A round that is complete counts, whoever left after it.
+            // A round that is complete counts, even if a rank left after it.
             Some(error) if round.number == number => Err(error.clone()),
             _ => Ok(round.all.clone()),
         }

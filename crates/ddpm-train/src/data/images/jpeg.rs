@@ -1,7 +1,7 @@
 //! Whether a JPEG is whole.
 //!
 //! Decoders fill in what is missing of a JPEG, for a picture with a gray part serves a viewer better
-//! than none. As training data it serves nobody. This walk over the compressed data (ITU-T T.81) decodes
+//! than none, and useless as training data. This walk over the compressed data (ITU-T T.81) decodes
 //! no pixel; it demands that each scan has exactly the codes of its blocks and that the file has its
 //! end marker.
 

@@ -80,7 +80,7 @@ impl<'a> Bits<'a> {
     /// Where the marker is that follows these bits.
     pub(super) fn end(&mut self) -> Checked<usize> {
         self.fill();
-        // Of the byte last begun, the rest means nothing. Some encoders add zeros up to a whole word.
+        // The rest of the last byte means nothing. Some encoders add zeros up to a whole word.
         let unread = (1_u64 << (self.count / 8 * 8)) - 1;
         let rest = self.bytes[self.at..].iter().take(PADDING);
         self.at += rest.take_while(|&&byte| byte == 0).count();
