@@ -169,6 +169,16 @@ impl NoiseLevel {
         2.0 * (self.ln_a - self.ln_b)
     }
 
+    /// σ = b/a: the noise of x/a. ∞ for pure noise.
+    pub fn sigma(self) -> f64 {
+        (self.ln_b - self.ln_a).exp()
+    }
+
+    /// ½λ = ln a − ln b, what the papers of exponential integrators call λ.
+    pub(crate) fn half_log_snr(self) -> f64 {
+        self.ln_a - self.ln_b
+    }
+
     /// a²/b².
     pub fn snr(self) -> f64 {
         self.log_snr().exp()

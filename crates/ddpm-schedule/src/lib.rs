@@ -11,6 +11,7 @@ mod objective;
 mod parametrization;
 mod sampler;
 mod schedule;
+pub mod solver;
 mod spacing;
 mod trajectory;
 mod visit;

@@ -22,7 +22,9 @@ mod peers;
 mod properties;
 mod range;
 mod samplers;
+mod scalars;
 mod schedules;
+mod solvers;
 mod torch;
 mod trajectories;
 

@@ -49,7 +49,8 @@ impl Torch {
             for j in 0..8 {
                 let radius = (-2.0 * (-block[j]).ln_1p()).sqrt();
                 let (sin, cos) = (std::f64::consts::TAU * block[j + 8]).sin_cos();
-                (block[j], block[j + 8]) = (radius * cos, radius * sin);
+                let round = |x: f64| f64::from(x as f32);
+                (block[j], block[j + 8]) = (round(radius * cos), round(radius * sin));
             }
         }
         x

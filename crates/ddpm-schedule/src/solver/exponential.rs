@@ -1,0 +1,212 @@
+//! Exponential integrators: the linear part of the reverse equation is solved exactly, and what
+//! the network says is interpolated over λ = ln(a/b).
+//!
+//! With h = λ_s − λ_t, σ = b/a and κ the amount of noise (κ = 0 is the probability flow):
+//!
+//! | of | x_s |
+//! |---|---|
+//! | x̂₀ | (b_s/b_t)·e^{−κh}·x_t + a_s·∫₀¹ H·e^{−H(1−τ)}·x̂₀(τ) dτ + b_s·√(1 − e^{−2κh})·z, H = (1+κ)·h |
+//! | ε̂ | (a_s/a_t)·x_t − (1+κ)·b_s·∫₀¹ h·e^{h(1−τ)}·ε̂(τ) dτ + b_s·√(κ·(e^{2h} − 1))·z |
+//!
+//! where τ goes from 0 at t to 1 at s. The two are the same equation (Lu et al. 2022,
+//! "DPM-Solver", prop. 3.1, and "DPM-Solver++", eq. 8 and app. A for the noise); what is
+//! interpolated makes the difference. An integral of τⁱ is i!·H·φ_{i+1}(−H), or i!·h·φ_{i+1}(h).
+
+use super::quadrature::{phi, weights};
+use super::{Position, Row, Solver, Step};
+use crate::NoiseLevel;
+
+/// What a solver interpolates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Of {
+    /// x̂₀ ("data prediction").
+    X0,
+    /// ε̂ ("noise prediction").
+    Epsilon,
+}
+
+/// How the interpolation through several evaluations enters the integral.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weights {
+    /// The slope D₁ has half the weight of the value: exact at the midpoint, to second order
+    /// (Lu et al. 2022, "DPM-Solver++", algorithm 2). At order 3 as [`Taylor`](Self::Taylor).
+    Midpoint,
+    /// D₁ has its exact weight, H·φ₂. At order 3 the second difference D₂ has the weight H·φ₃ of
+    /// the published code, which is half of the exact one (Lu et al. 2022, app. B).
+    Taylor,
+    /// The polynomial through the evaluations is integrated exactly (Zhang & Chen 2022, "DEIS",
+    /// eq. 15): an Adams–Bashforth method with exponential weight.
+    Lagrange,
+}
+
+/// The multistep exponential integrators: DDIM, DPM-Solver, DPM-Solver++ and DEIS.
+///
+/// Evaluations of former steps are used again, so that every step costs one. The first steps are
+/// of lower order, until there are enough; so is a step from or to a level of infinite log-SNR.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Exponential {
+    /// What is interpolated.
+    pub of: Of,
+    /// The number of evaluations interpolated, 1 to 3.
+    pub order: usize,
+    /// How.
+    pub weights: Weights,
+    /// κ ≥ 0: 0 adds no noise, 1 is the reverse stochastic equation of Song et al. 2021.
+    pub noise: f64,
+    /// Whether the order falls to 2 in the step before the last and to 1 in the last.
+    pub lower_order_final: bool,
+}
+
+impl Solver for Exponential {
+    fn step(&self, at: &Position) -> Step {
+        let &Position { t, s, .. } = at;
+        let nodes = nodes(at);
+        let order = self.order_of(at, &nodes);
+        // Where there is no signal at t, ε̂ is x_t, and the step is that of x̂₀.
+        let of = if t.sigma().is_finite() { self.of } else { Of::X0 };
+        let integral = Integral {
+            of,
+            noise: self.noise,
+            t,
+            s,
+        };
+        let m = |k| integral.value(k, nodes[k]);
+        let w = |i| integral.moment(i);
+        let r = |k: usize| {
+            let [newer, older] = [nodes[k - 1], nodes[k]].map(NoiseLevel::half_log_snr);
+            (newer - older) / integral.h()
+        };
+        let sum = match (order, self.weights) {
+            (1, _) => w(0) * m(0),
+            (_, Weights::Lagrange) => integral.interpolated(&nodes[..order]),
+            (2, weights) => {
+                let d1 = (1.0 / r(1)) * (m(0) - m(1));
+                let of_d1 = match weights {
+                    Weights::Midpoint => 0.5 * w(0),
+                    _ => w(1),
+                };
+                w(0) * m(0) + of_d1 * d1
+            }
+            _ => {
+                let (r0, r1) = (r(1), r(2));
+                let d1_0 = (1.0 / r0) * (m(0) - m(1));
+                let d1_1 = (1.0 / r1) * (m(1) - m(2));
+                let change = d1_0.clone() - d1_1;
+                let d1 = d1_0 + r0 / (r0 + r1) * change.clone();
+                let d2 = 1.0 / (r0 + r1) * change;
+                // w(2) is 2·H·φ₃.
+                w(0) * m(0) + w(1) * d1 + 0.5 * w(2) * d2
+            }
+        };
+        step(at, integral.x_s(sum))
+    }
+}
+
+impl Exponential {
+    /// The order that this step can have.
+    fn order_of(&self, at: &Position, nodes: &[NoiseLevel]) -> usize {
+        let finite = |level: &&NoiseLevel| level.half_log_snr().is_finite();
+        let ends = [at.t, at.s];
+        if ends.iter().filter(finite).count() < 2 {
+            return 1;
+        }
+        let known = nodes.iter().take_while(finite).count();
+        let last = match at.left {
+            Some(left) if self.lower_order_final => left + 1,
+            _ => usize::MAX,
+        };
+        self.order.min(known).min(last).max(1)
+    }
+}
+
+/// The levels of the evaluations once the step has asked at t, the newest first.
+pub(super) fn nodes(at: &Position) -> Vec<NoiseLevel> {
+    let fresh = (at.past.first() != Some(&at.t)).then_some(at.t);
+    fresh.into_iter().chain(at.past.iter().copied()).collect()
+}
+
+/// A step that asks at t, unless the step before has done so, and goes on with `last`.
+pub(super) fn step(at: &Position, last: Row) -> Step {
+    if at.past.first() == Some(&at.t) {
+        let asks = Vec::new();
+        Step { asks, last }
+    } else {
+        Step::one(at.t, last)
+    }
+}
+
+/// The integral of one step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Integral {
+    pub(super) of: Of,
+    pub(super) noise: f64,
+    pub(super) t: NoiseLevel,
+    pub(super) s: NoiseLevel,
+}
+
+impl Integral {
+    /// λ_s − λ_t.
+    pub(super) fn h(&self) -> f64 {
+        self.s.half_log_snr() - self.t.half_log_snr()
+    }
+
+    /// The quantity that is interpolated, of evaluation k made at `level`.
+    pub(super) fn value(&self, k: usize, level: NoiseLevel) -> Row {
+        match self.of {
+            Of::X0 => Row::x0(k),
+            Of::Epsilon => Row::eps(k, level),
+        }
+    }
+
+    /// ∫τⁱ with the weight of the exponential.
+    pub(super) fn moment(&self, i: u32) -> f64 {
+        let factorial: f64 = (1..=i).map(f64::from).product();
+        match self.of {
+            Of::X0 => {
+                let h = (1.0 + self.noise) * self.h();
+                if i == 0 {
+                    -(-h).exp_m1()
+                } else {
+                    factorial * h * phi(i + 1, -h)
+                }
+            }
+            // b_s·(eʰ − 1) stands before every weight, and is a_s·σ_t·(1 − e⁻ʰ) for clean s too.
+            Of::Epsilon if i == 0 => 1.0,
+            Of::Epsilon => factorial * phi(i + 1, self.h()) / phi(1, self.h()),
+        }
+    }
+
+    /// τ of a level.
+    pub(super) fn place(&self, level: NoiseLevel) -> f64 {
+        (level.half_log_snr() - self.t.half_log_snr()) / self.h()
+    }
+
+    /// The polynomial through the newest evaluations, made at `nodes`, integrated.
+    pub(super) fn interpolated(&self, nodes: &[NoiseLevel]) -> Row {
+        let places: Vec<f64> = nodes.iter().map(|&node| self.place(node)).collect();
+        let moment = |i: usize| self.moment(u32::try_from(i).expect("a handful of nodes"));
+        let weights = weights(&places, moment);
+        let pairs = weights.into_iter().zip(nodes).enumerate();
+        pairs.map(|(k, (w, &node))| w * self.value(k, node)).sum()
+    }
+
+    /// x_s with `sum` for the integral.
+    pub(super) fn x_s(&self, sum: Row) -> Row {
+        let Self { noise, t, s, .. } = *self;
+        let h = self.h();
+        // 0·∞ would be NaN where a level is clean or without signal.
+        let kappa_h = if noise == 0.0 { 0.0 } else { noise * h };
+        let ratio = (s.ln_b - t.ln_b).exp();
+        match self.of {
+            Of::X0 => {
+                let z = s.noise() * (-(-2.0 * kappa_h).exp_m1()).sqrt();
+                ratio * (-kappa_h).exp() * Row::state() + s.signal() * sum + z * Row::z(0)
+            }
+            Of::Epsilon => {
+                let size = (1.0 + noise) * s.signal() * t.sigma() * -(-h).exp_m1();
+                let z = s.signal() * t.sigma() * (noise * -(-2.0 * h).exp_m1()).sqrt();
+                (s.ln_a - t.ln_a).exp() * Row::state() - size * sum + z * Row::z(0)
+            }
+        }
+    }
+}
