@@ -63,7 +63,11 @@ impl Solver for Exponential {
         let nodes = nodes(at);
         let order = self.order_of(at, &nodes);
         // Where there is no signal at t, ε̂ is x_t, and the step is that of x̂₀.
-        let of = if t.sigma().is_finite() { self.of } else { Of::X0 };
+        let of = if t.sigma().is_finite() {
+            self.of
+        } else {
+            Of::X0
+        };
         let integral = Integral {
             of,
             noise: self.noise,
@@ -173,6 +177,15 @@ impl Integral {
             // b_s·(eʰ − 1) stands before every weight, and is a_s·σ_t·(1 − e⁻ʰ) for clean s too.
             Of::Epsilon if i == 0 => 1.0,
             Of::Epsilon => factorial * phi(i + 1, self.h()) / phi(1, self.h()),
+        }
+    }
+
+    /// What a weight of 1 is multiplied by where [`x_s`](Self::x_s) takes a share of the whole
+    /// integral: 1 of x̂₀, and 1/(eʰ − 1) of ε̂.
+    pub(super) fn unit(&self) -> f64 {
+        match self.of {
+            Of::X0 => 1.0,
+            Of::Epsilon => self.h().exp_m1().recip(),
         }
     }
 

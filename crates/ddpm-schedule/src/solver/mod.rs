@@ -5,11 +5,15 @@
 //! made of. One loop runs all of them (`Reverse` of `ddpm-process`), and a test runs them on
 //! scalars.
 
+mod ancestral;
 mod exponential;
+mod multistep;
 mod quadrature;
 mod row;
 
+pub use ancestral::{Ddim, Ddpm, Variance};
 pub use exponential::{Exponential, Of, Weights};
+pub use multistep::{Bh, SaSolver, UniPc};
 pub use row::{Row, Step, Term};
 
 use crate::NoiseLevel;

@@ -26,6 +26,8 @@ pub(crate) struct Run<'a, M> {
     pub(crate) torch: Torch,
     /// Evaluations made.
     pub(crate) evaluations: usize,
+    /// Whether every step draws one noise, used or not.
+    pub(crate) draws_always: bool,
     past: Vec<(NoiseLevel, Vec<f64>, Vec<f64>)>,
     solver: &'a dyn Solver,
 }
@@ -39,6 +41,7 @@ impl<'a, M: FnMut(f64, NoiseLevel) -> Said> Run<'a, M> {
             denoiser,
             torch,
             evaluations,
+            draws_always: false,
             past,
             solver,
         }
@@ -68,6 +71,9 @@ impl<'a, M: FnMut(f64, NoiseLevel) -> Said> Run<'a, M> {
         };
         let step = self.solver.step(&position);
         let mut z = Vec::new();
+        if self.draws_always {
+            z.push(self.torch.randn(x.len()));
+        }
         for (at, row) in &step.asks {
             let shown = self.row(row, x, &mut z);
             let said: Vec<_> = shown.iter().map(|&x| (self.denoiser)(x, *at)).collect();
