@@ -8,12 +8,14 @@
 mod ancestral;
 mod exponential;
 mod multistep;
+mod plan;
 mod quadrature;
 mod row;
 
 pub use ancestral::{Ddim, Ddpm, Variance};
 pub use exponential::{Exponential, Of, Weights};
 pub use multistep::{Bh, SaSolver, UniPc};
+pub use plan::{SolverError, steps};
 pub use row::{Row, Step, Term};
 
 use crate::NoiseLevel;

@@ -19,7 +19,6 @@ pub(crate) fn sample() -> Vec<f64> {
     (0..768).map(|i| value(i) as f64 / 768.0).collect()
 }
 
-
 /// T = 1000, β from 10⁻⁴ to 0.02.
 pub(crate) fn lin() -> NoiseSchedule {
     NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap()
