@@ -104,6 +104,12 @@ impl UNetConfig {
         self.up_attention.as_ref().unwrap_or(&self.attention)
     }
 
+    /// Whether anything attends: a level on the way down or up, or the bottom.
+    pub fn attends(&self) -> bool {
+        let levels = self.attention.iter().chain(self.up_attention());
+        self.mid_attention || levels.into_iter().any(|&attends| attends)
+    }
+
     /// Residual blocks of the whole network.
     pub fn residual_blocks(&self) -> usize {
         self.block_out_channels.len() * (2 * self.layers_per_block + 1) + 2

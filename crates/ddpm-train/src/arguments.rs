@@ -154,9 +154,9 @@ pub(crate) struct Sample {
     /// Weight of classifier-free guidance; 1 is none.
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     pub(crate) guidance: f64,
-    /// Seed of the noise.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of the noise [default: 0].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// Start from the tensor `noise` of this safetensors file.
     #[arg(long, value_name = "FILE")]
     pub(crate) init_noise: Option<PathBuf>,

@@ -322,7 +322,7 @@ fn check_memory(rows: usize, numbers: usize, device: &Device) -> Result<()> {
     if let Some(available) = memory::total().filter(|_| is_host(device)) {
         ensure!(
             needed <= available,
-            "--rows {rows}: takes {} at least, and this machine has {}",
+            "--rows {rows}: takes {} of memory at least, of {} that there are",
             memory::shown(needed),
             memory::shown(available)
         );

@@ -11,7 +11,7 @@ mod trained;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use ddpm_kernels::allocator::return_memory;
 use ddpm_kernels::keep_packed_weights;
@@ -57,8 +57,8 @@ pub struct Order {
     pub class: Option<String>,
     /// Guidance weight.
     pub guidance: f64,
-    /// Seed of the noise.
-    pub seed: u64,
+    /// Seed of the noise; 0 if `None`.
+    pub seed: Option<u64>,
     /// A safetensors file whose tensor `noise` is started from.
     pub init_noise: Option<PathBuf>,
     /// What the network computes in.
@@ -111,6 +111,14 @@ fn draw<const D: usize, N: Network<D>>(
 ) -> Result<usize> {
     let shape = &trained.shape;
     let plan = trained.plan(order)?;
+    let draws = plan.sampler.adds_noise() && plan.trajectory.len() > 1;
+    if let (Some(seed), Some(noise), false) = (order.seed, &order.init_noise, draws) {
+        bail!(
+            "--seed {seed}: these steps add no noise, and the first is that of --init-noise {}; leave \
+             --seed out",
+            noise.display()
+        );
+    }
     let classes = trained.classes(order)?;
     memory::check_forward(&trained.plan, shape, order.batch_size, 0.0, device)?;
     let rows = (order.shard).map_or(0..order.num, |shard| {
@@ -134,7 +142,7 @@ fn draw<const D: usize, N: Network<D>>(
         objective: &trained.objective,
         plan: &plan,
         request: Request {
-            seed: order.seed,
+            seed: order.seed.unwrap_or_default(),
             classes,
             null_class: trained.null_class,
             guidance: order.guidance,

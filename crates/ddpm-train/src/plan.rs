@@ -132,11 +132,13 @@ impl Plan {
         }
     }
 
-    /// The class that means none.
+    /// The class that means none. Without class dropout nothing trains it, and it means nothing.
     pub fn null_class(&self) -> Option<usize> {
         match &self.network {
-            NetworkPlan::UNet(config) => config.null_class(),
-            NetworkPlan::Mlp(_) => None,
+            NetworkPlan::UNet(config) if self.config.objective.class_dropout > 0.0 => {
+                config.null_class()
+            }
+            _ => None,
         }
     }
 }

@@ -24,7 +24,7 @@ pub const BATCH: usize = 16;
 /// The class of each sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Classes {
-    /// Sample k is of class k mod n.
+    /// Sample k is of class k mod n; n is at least 1.
     InTurn(usize),
     /// All samples are of this class.
     Only(usize),

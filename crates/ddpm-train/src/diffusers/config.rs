@@ -1,6 +1,6 @@
 //! `config.json` of a `UNet2DModel`, in both directions.
 
-use ddpm_model::{Activation, UNetConfig};
+use ddpm_model::{Activation, ModelError, UNetConfig};
 use serde_json::{Value, json};
 
 use super::json::Keys;
@@ -69,7 +69,7 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
     k.only("time_embedding_dim", &[Value::Null, json!(four)])?;
     let scale_shift = scale_shift(k)?;
     let norm_num_groups: usize = k.take("norm_num_groups", 32)?;
-    let config = UNetConfig {
+    let config = without_idle(UNetConfig {
         in_channels: k.take("in_channels", 3)?,
         out_channels: k.take("out_channels", 3)?,
         block_out_channels,
@@ -92,7 +92,7 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
         freq_shift: k.take("freq_shift", 0.0)?,
         num_classes: k.take("num_class_embeds", None)?,
         null_class: false,
-    };
+    });
     let sample_size = sample_size(k)?;
     let note = k.ignore(&OF_AVERAGES, "keys that say how the weights were averaged");
     let path = keys.path().to_owned();
@@ -103,7 +103,37 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
             sample_size,
             note,
         }),
-        Err(error) => Err(DiffusersError::Network { path, error }),
+        Err(error) => {
+            let error = as_named_there(error);
+            Err(DiffusersError::Network { path, error })
+        }
+    }
+}
+
+/// A network in which what has no effect is as by default in `[model]`. diffusers writes every key,
+/// and a run's configuration refuses those that nothing reads.
+fn without_idle(config: UNetConfig) -> UNetConfig {
+    let halves = config.block_out_channels.len() > 1;
+    UNetConfig {
+        mid_attention_norm: config.mid_attention_norm || !config.mid_attention,
+        attention_head_dim: config.attention_head_dim.filter(|_| config.attends()),
+        downsample_padding: if halves { config.downsample_padding } else { 1 },
+        null_class: config.null_class || config.num_classes.is_none(),
+        ..config
+    }
+}
+
+/// An error about the one count that has another name in these files.
+fn as_named_there(error: ModelError) -> ModelError {
+    match error {
+        ModelError::Count {
+            name: "num_classes",
+            value,
+        } => ModelError::Count {
+            name: "num_class_embeds",
+            value,
+        },
+        other => other,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn set<N: Module>(
     let entries = [
         ("what", SAMPLES.to_owned()),
         ("network", shard::hash(&network)),
-        ("seed", order.seed.to_string()),
+        ("seed", order.seed.unwrap_or_default().to_string()),
         ("sampler", sampler.to_owned()),
         ("eta", eta),
         ("steps", sampling.trajectory.len().to_string()),

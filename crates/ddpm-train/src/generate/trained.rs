@@ -90,7 +90,8 @@ impl Trained {
         };
         ensure!(
             order.guidance == 1.0 || self.null_class.is_some(),
-            "--guidance: none of the network's classes is known to mean none"
+            "--guidance: none of the network's classes is known to mean none; a run trains one \
+             where objective.class_dropout is above 0"
         );
         let Some(class) = &order.class else {
             return Ok(Some(Classes::InTurn(n)));

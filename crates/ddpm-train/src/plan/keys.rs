@@ -1,5 +1,7 @@
 //! The keys of a configuration: their ranges, and whether they mean anything beside the others.
 
+use ddpm_model::UNetConfig;
+
 use super::{MOST_WORKERS, Refusal};
 use crate::config::{Config, DataKind, Model, SamplerKind};
 
@@ -109,11 +111,17 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
     let kind = data.kind;
     let is_images = kind == DataKind::Images;
     let of_kind = format!("data.kind = \"{}\"", kind.name());
-    let classes = match &config.model {
-        Model::UNet(unet) => unet.num_classes,
+    // Three channels stand in for the data's.
+    let unet = match &config.model {
+        Model::UNet(unet) => Some(unet.config(3)),
         Model::Mlp(_) => None,
     };
+    let of_network = |is_unused: fn(&UNetConfig) -> bool| unet.as_ref().is_some_and(is_unused);
+    let classes = unet.as_ref().and_then(|unet| unet.num_classes);
     let without_classes = "a network without model.num_classes".to_owned();
+    let without_attention = "a network that attends nowhere".to_owned();
+    let without_mid = "a network of model.mid_attention = false".to_owned();
+    let one_level = "a network of one level, which halves nothing".to_owned();
     let sampler = "a sampler other than \"ddim\"".to_owned();
     let eta = config.sampling.eta != 0.0 && config.sampling.sampler != SamplerKind::Ddim;
     let dropout = config.objective.class_dropout > 0.0 && classes.is_none();
@@ -136,6 +144,26 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
         ),
         ("data.flip", data.flip && kind.is_points(), &of_kind),
         ("objective.class_dropout", dropout, &without_classes),
+        (
+            "model.null_class",
+            of_network(|unet| !unet.null_class && unet.num_classes.is_none()),
+            &without_classes,
+        ),
+        (
+            "model.attention_head_dim",
+            of_network(|unet| unet.attention_head_dim.is_some() && !unet.attends()),
+            &without_attention,
+        ),
+        (
+            "model.mid_attention_norm",
+            of_network(|unet| !unet.mid_attention_norm && !unet.mid_attention),
+            &without_mid,
+        ),
+        (
+            "model.downsample_padding",
+            of_network(|unet| unet.downsample_padding != 1 && unet.block_out_channels.len() == 1),
+            &one_level,
+        ),
         ("sampling.eta", eta, &sampler),
     ];
     match unused.into_iter().find(|(_, is_unused, _)| *is_unused) {

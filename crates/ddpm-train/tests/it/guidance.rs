@@ -11,6 +11,9 @@ use ddpm_train::params;
 use ddpm_train::plan::{SamplingPlan, sampler};
 use ddpm_train::sample::{BATCH, Classes, Drawing, Request};
 
+use crate::resume::changed;
+use crate::run::{ok, refused, tiny};
+
 const CLASSES: usize = 3;
 const SHAPE: [usize; 3] = [1, 4, 4];
 const LEN: usize = 16;
@@ -155,4 +158,32 @@ fn one_step_is_the_guided_prediction() {
     let without = draw(1.0, none);
     assert_eq!(draw(0.0, in_turn), without);
     assert_eq!(draw(2.0, none), without);
+}
+
+/// A row of the embedding that no step has trained is no base to go away from.
+#[test]
+fn a_null_class_that_nothing_trained_guides_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    let plain = [("class_dropout = 0.1\n", "")];
+    changed(folder, "plain.toml", &plain);
+    for (config, run) in [("tiny.toml", "run"), ("plain.toml", "plain")] {
+        ok(
+            folder,
+            &format!("train --config {config} --out {run} --steps 2"),
+        );
+    }
+    let draw = "sample --num 1 --steps 2 --guidance 2";
+    ok(folder, &format!("{draw} --from run --out guided"));
+    let words = [
+        "--guidance",
+        "mean none",
+        "objective.class_dropout is above 0",
+    ];
+    refused(folder, &format!("{draw} --from plain --out x"), 1, &words);
+    ok(
+        folder,
+        "sample --num 1 --steps 2 --from plain --class 3 --out x",
+    );
 }

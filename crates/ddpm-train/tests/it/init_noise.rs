@@ -85,6 +85,36 @@ fn a_file_replaces_the_first_draw_and_nothing_else() {
     }
 }
 
+/// Steps without noise draw nothing from a seed where the first noise is that of a file.
+#[test]
+fn a_seed_without_effect_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    let path = folder.join("own.safetensors");
+    write(&path, "noise", &[COUNT, 1, 8, 8], &drawn(5));
+    let draw = "sample --from run --num 3 --init-noise own.safetensors";
+    for sampler in [
+        "ddim --steps 3",
+        "ddim --eta 0 --steps 3",
+        "dpmpp-2m --steps 3",
+        "ancestral --steps 1",
+    ] {
+        let seeded = format!("{draw} --sampler {sampler} --seed 5 --out s");
+        let words = [
+            "--seed 5: ",
+            "--init-noise own.safetensors",
+            "leave --seed out",
+        ];
+        refused(folder, &seeded, 1, &words);
+        assert!(!folder.join("s").exists());
+    }
+    ok(folder, &format!("{draw} --out unseeded"));
+    let noisy = "--sampler ddim --eta 0.5 --steps 2 --seed 5";
+    ok(folder, &format!("{draw} {noisy} --out seeded"));
+}
+
 #[test]
 fn noise_that_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -305,7 +305,7 @@ fn numbers_beyond_disk_and_memory_are_refused() {
         let draw = format!("sample --from run --out s --batch-size {num}");
         refused(folder, &draw, 1, &["--batch-size", num, "there are"]);
         let forward = format!("forward --rows {num} --out f");
-        refused(folder, &forward, 1, &["--rows", num, "this machine has"]);
+        refused(folder, &forward, 1, &["--rows", num, "that there are"]);
     }
     assert_eq!(names(folder), ["run", "tiny.toml"]);
 }

@@ -56,6 +56,65 @@ fn a_key_without_effect_is_refused_by_name() {
     }
 }
 
+/// Keys of the network without effect in one and with an effect in another.
+#[test]
+fn a_key_of_the_network_without_effect_is_refused_by_name() {
+    let levels = "block_out_channels = [32, 64, 64]\nattention = [false, false, true]";
+    let planned = |network: &str| {
+        let text = recipe("images").unwrap().replace(levels, network);
+        let mut config = Config::parse(&text, "f.toml").map_err(|e| e.to_string())?;
+        config.data.path = Some("photos".into());
+        let plan = Plan::new(config, "f.toml");
+        plan.map(|_| ()).map_err(|e| e.to_string())
+    };
+    let bare = "block_out_channels = [32, 64]\nattention = [false, false]\nmid_attention = false";
+    let one = "block_out_channels = [32]\nattention = [true]";
+    for (key, value, without, to_what, with) in [
+        (
+            "null_class",
+            "false",
+            levels,
+            "a network without model.num_classes",
+            format!("{levels}\nnum_classes = 3"),
+        ),
+        (
+            "attention_head_dim",
+            "8",
+            bare,
+            "a network that attends nowhere",
+            bare.replace("mid_attention = false", "mid_attention = true"),
+        ),
+        (
+            "attention_head_dim",
+            "8",
+            bare,
+            "a network that attends nowhere",
+            format!("{bare}\nup_attention = [true, false]"),
+        ),
+        (
+            "mid_attention_norm",
+            "false",
+            bare,
+            "a network of model.mid_attention = false",
+            format!("{levels}\nscale_shift = true"),
+        ),
+        (
+            "downsample_padding",
+            "0",
+            one,
+            "a network of one level, which halves nothing",
+            levels.to_owned(),
+        ),
+    ] {
+        let line = format!("{key} = {value}");
+        let refusal = planned(&format!("{without}\n{line}")).unwrap_err();
+        let expected = format!("f.toml: model.{key}: it means nothing to {to_what}; leave it out");
+        assert_eq!(refusal, expected);
+        assert_eq!(planned(without), Ok(()));
+        assert_eq!(planned(&format!("{with}\n{line}")), Ok(()));
+    }
+}
+
 #[test]
 fn the_size_of_images_is_a_side_or_two() {
     let size = |value: &str| planned("images", "data", &format!("size = {value}\npath = \"p\""));
@@ -115,7 +174,8 @@ fn data_that_would_not_be_used_is_refused() {
 fn an_evaluation_of_other_classes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    config(folder, "num_classes = 2\nnull_class = false");
+    // Without class dropout nothing trains the null class, which could be that of data without labels.
+    config(folder, "num_classes = 2");
     for name in [
         "d/cat/0.png",
         "d/dog/0.png",

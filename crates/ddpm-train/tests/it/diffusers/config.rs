@@ -43,7 +43,7 @@ fn an_absent_key_is_as_in_diffusers() {
         flip_sin_to_cos: true,
         freq_shift: 0.0,
         num_classes: None,
-        null_class: false,
+        null_class: true,
     };
     assert_eq!((config, sample_size), (expected, None));
 }
@@ -65,7 +65,6 @@ fn the_published_cifar10_network_is_ours() {
     .unwrap();
     let expected = UNetConfig {
         dropout: 0.0,
-        null_class: false,
         ..UNetConfig::cifar10()
     };
     assert_eq!((config, sample_size), (expected, Some([32, 32])));
@@ -82,6 +81,33 @@ fn the_bottoms_norm_is_there_unless_time_scales_and_nothing_is_said() {
     assert!(norm("default", json!(32)));
     assert!(norm("scale_shift", json!(32)));
     assert!(!norm("scale_shift", Value::Null));
+}
+
+/// A run that begins with such a network may not have these keys in its configuration.
+#[test]
+fn what_has_no_effect_is_as_by_default() {
+    let read = |edit: Value| {
+        let mut config = json!({"_class_name": "UNet2DModel", "block_out_channels": [32],
+            "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
+            "add_attention": false, "attention_head_dim": 8, "downsample_padding": 0,
+            "resnet_time_scale_shift": "scale_shift"});
+        let edit = edit.as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(edit);
+        let config = read(&config).unwrap().0;
+        (
+            config.attention_head_dim,
+            config.mid_attention_norm,
+            config.downsample_padding,
+            config.null_class,
+        )
+    };
+    assert_eq!(read(json!({})), (None, true, 1, true));
+    let attends = json!({"add_attention": true});
+    assert_eq!(read(attends), (Some(8), false, 1, true));
+    let levels = json!({"block_out_channels": [32, 32], "num_class_embeds": 3,
+        "down_block_types": ["DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]});
+    assert_eq!(read(levels), (Some(8), true, 0, false));
 }
 
 #[test]
@@ -154,7 +180,11 @@ fn networks_that_cannot_be_are_refused_with_the_number() {
             json!([]),
             "length must be in 1..=1048576, not 0",
         ),
-        ("num_class_embeds", json!(0), "num_classes"),
+        (
+            "num_class_embeds",
+            json!(0),
+            "num_class_embeds must be in 1..=1048576, not 0",
+        ),
         (
             "mid_block_scale_factor",
             json!(0),

@@ -88,7 +88,7 @@ fn too_many(folder: &Path) -> String {
         );
         assert!(shown.contains("samples take about"), "{shown}");
         let shown = ends(folder, &format!("forward --rows {number} --out f"), 1);
-        assert!(shown.contains("this machine has"), "{shown}");
+        assert!(shown.contains("that there are"), "{shown}");
         assert!(!folder.join("s").exists() && !folder.join("f").exists());
     }
     "exit 1 before anything is drawn, with the disk that the samples take and that there is, the \
