@@ -189,7 +189,11 @@ fn unet_operations(model: &UNet) -> f64 {
 fn training_step(bench: &mut Bench, device: &Device) {
     let device = device.clone().autodiff();
     let schedule = NoiseSchedule::cosine(1000, 0.008).expect("a valid schedule");
-    let times: Vec<_> = schedule.iter().step_by(125).collect();
+    let levels: Vec<_> = schedule
+        .iter()
+        .step_by(125)
+        .map(|t| schedule.level(t))
+        .collect();
     let objective =
         Objective::new(schedule, Parametrization::V, Weighting::Simple).expect("a valid objective");
     let mut optim = Optim::new(AdamWSettings {
@@ -208,7 +212,7 @@ fn training_step(bench: &mut Bench, device: &Device) {
     bench.measure("training step", BATCH, operations, || {
         let unet = model.take().expect("put back by every step");
         let network = |x, t| unet.forward(x, t, None, None);
-        let loss = training_loss(network, &objective, x0.clone(), eps.clone(), &times).mean();
+        let loss = training_loss(network, &objective, x0.clone(), eps.clone(), &levels).mean();
         let gradients = params::gradients(&unet, &loss.backward());
         let clip = clip(params::norm(&gradients), Some(1.0));
         model = Some(optim.step(unet, &mut ema, gradients, clip, 1e-4));

@@ -3,13 +3,15 @@
 //! ```text
 //! interop FOLDER
 //! interop sample FOLDER
+//! interop classes
 //! ```
 //!
 //! FOLDER holds `inputs.safetensors`, `theirs/` and, for each loop that samples, the scheduler in
 //! `loops/NAME-STEPS/`; `benches/peers/interop.py` makes them. This adds `ours/`, the same network
 //! with weights drawn here, and for each of the two `WEIGHTS.output` and `WEIGHTS.gradient`,
 //! safetensors files of what we compute with these weights. The other side then computes the same
-//! and compares. `sample` writes the images of `theirs/` alone, as `theirs.output`.
+//! and compares. `sample` writes the images of `theirs/` alone, as `theirs.output`. `classes` prints the
+//! classes of schedulers that are read, one a line.
 
 mod randomised;
 
@@ -20,7 +22,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_model::UNet;
-use ddpm_process::{Clipped, Predictor, Reverse};
+use ddpm_process::{AfterClip, Reverse};
 use ddpm_train::checkpoint::{module_bytes, read_tensor, tensor_bytes, write_file};
 use ddpm_train::device::Backend;
 use ddpm_train::diffusers::scheduler::Scheduler;
@@ -37,13 +39,17 @@ fn main() -> Outcome<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let device = Backend::Flex.device()?;
     match &arguments[..] {
+        [command] if command == Path::new("classes") => {
+            Scheduler::classes().for_each(|class| println!("{class}"));
+            Ok(())
+        }
         [folder] => both(folder, &device),
         [command, folder] if command == Path::new("sample") => {
             let model = diffusers::unet(&folder.join("theirs"))?.build(&device)?;
             let inputs = Inputs::read(folder, &device)?;
             write(folder, "theirs", &inputs.samples(&model, folder)?)
         }
-        _ => Err("usage: interop [sample] FOLDER".into()),
+        _ => Err("usage: interop [sample] FOLDER, or interop classes".into()),
     }
 }
 
@@ -91,14 +97,19 @@ struct Loop {
     steps: u32,
 }
 
-/// The loops of a folder, whose names end in a number of steps.
+/// The loops of a folder, whose names end in a number of steps. A file `use_clipped_model_output` stands for
+/// the argument of DDIM's steps in diffusers, which is no key of a scheduler.
 fn loops(folder: &Path) -> Outcome<Vec<Loop>> {
     let of = |entry: std::fs::DirEntry| -> Outcome<Loop> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let (_, steps) = name.rsplit_once('-').ok_or("a loop without steps")?;
+        let mut scheduler = diffusers::scheduler(&entry.path())?;
+        if entry.path().join("use_clipped_model_output").exists() {
+            scheduler.epsilon = AfterClip::Derived;
+        }
         Ok(Loop {
             steps: steps.parse()?,
-            scheduler: diffusers::scheduler(&entry.path())?,
+            scheduler,
             name,
         })
     };
@@ -157,33 +168,36 @@ impl Inputs {
         Ok((output.inner(), module_bytes(&gradient)?))
     }
 
-    /// The images of each loop.
+    /// The images of each loop, and as `NAME evaluations` how often the network was asked.
     fn samples(&self, model: &UNet, folder: &Path) -> Outcome<Vec<Entry>> {
-        let loops = loops(&folder.join("loops"))?;
-        let sample = |way: &Loop| entry(&way.name, &self.sample(model, &way.scheduler, way.steps)?);
-        loops.iter().map(sample).collect()
+        let mut entries = Vec::new();
+        for way in loops(&folder.join("loops"))? {
+            let sampled = self.sample(model, &way.scheduler, way.steps);
+            let (images, evaluations) = sampled.map_err(|e| format!("{}: {e}", way.name))?;
+            entries.push(entry(&way.name, &images)?);
+            let name = format!("{} evaluations", way.name);
+            entries.push((name, vec![1], vec![f32::from(evaluations)]));
+        }
+        Ok(entries)
     }
 
-    /// The reverse process by a scheduler, from the noise.
-    fn sample(&self, model: &UNet, scheduler: &Scheduler, steps: u32) -> Outcome<Tensor<4>> {
-        let trajectory = scheduler.trajectory(steps)?;
-        let predictor = Predictor {
-            network: |x, t| self.forward(model, x, t),
-            objective: &scheduler.objective,
-        };
-        let denoiser = Clipped {
-            denoiser: predictor,
-            clip: scheduler.clip.ok_or("x₀ is not clipped")?,
-        };
-        let z = |step: u32| {
+    /// The reverse process by a scheduler, from the noise, and its evaluations.
+    fn sample(&self, model: &UNet, scheduler: &Scheduler, steps: u32) -> Outcome<(Tensor<4>, u16)> {
+        let levels = scheduler.levels(steps)?;
+        let clock = scheduler.clock(&levels);
+        let network = |x, t| self.forward(model, x, t);
+        let denoiser = scheduler.bounded(scheduler.denoiser(network, &clock), &clock);
+        let z = |draw: u32| {
             self.z
                 .clone()
-                .narrow(0, step as usize - 1, 1)
+                .narrow(0, draw as usize - 1, 1)
                 .squeeze_dim(0)
         };
-        let x = self.noise.clone();
-        let reverse = Reverse::new(denoiser, scheduler.sampler, &trajectory, x, z)?;
-        Ok(reverse.last().ok_or("no steps")?.x)
+        let x = self.noise.clone() * scheduler.prior_std(levels.start());
+        let rule = scheduler.rule(&levels);
+        let mut reverse = Reverse::new(denoiser, rule, levels.as_slice(), x, z)?;
+        let last = reverse.by_ref().last().ok_or("no steps")?;
+        Ok((last.x, reverse.evaluations().try_into()?))
     }
 }
 

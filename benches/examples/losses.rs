@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             points: thin(&points, POINTS),
         });
     }
-    print!("{}", svg("step", &lines, Scale::Log));
+    print!("{}", svg("step", &lines, [Scale::Linear, Scale::Log]));
     Ok(())
 }
 

@@ -23,10 +23,11 @@ use burn::tensor::{Device, Distribution, Tensor};
 use ddpm_kernels::allocator::{Allocator, keep_memory, return_memory};
 use ddpm_kernels::{Precision, autocast, is_fast, keep_packed_weights};
 use ddpm_model::{UNet, UNetConfig};
-use ddpm_process::{Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss};
-use ddpm_schedule::{
-    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Weighting,
+use ddpm_process::{
+    AfterClip, Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss,
 };
+use ddpm_schedule::solver::{Ddim, Eta};
+use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::checkpoint::{self, Snapshot};
 use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
@@ -145,19 +146,20 @@ impl Race {
 
     /// Standard normal images and noise, and times spread over the schedule.
     fn batch(&self, size: usize, device: &Device) -> Batch {
-        let all: Vec<_> = self.objective.schedule().iter().collect();
+        let schedule = self.objective.schedule().expect("a recipe with timesteps");
+        let all: Vec<_> = schedule.iter().map(|t| schedule.level(t)).collect();
         Batch {
             x0: self.normal("x0", size, device),
             eps: self.normal("eps", size, device),
-            times: (0..size).map(|i| all[i * all.len() / size]).collect(),
+            levels: (0..size).map(|i| all[i * all.len() / size]).collect(),
         }
     }
 
     /// Loss and gradients of a batch.
     fn gradients(&self, model: &UNet, batch: &Batch) -> (f64, Named) {
-        let Batch { x0, eps, times } = batch.clone();
+        let Batch { x0, eps, levels } = batch.clone();
         let network = |x, t| model.forward(x, t, None, None);
-        let loss = training_loss(network, &self.objective, x0, eps, &times).mean();
+        let loss = training_loss(network, &self.objective, x0, eps, &levels).mean();
         let gradients = params::gradients(model, &loss.backward());
         (loss.into_scalar::<f64>(), gradients)
     }
@@ -168,21 +170,21 @@ impl Race {
         model: &'a UNet,
         x: Tensor<4>,
     ) -> Outcome<impl Iterator<Item = Tensor<4>> + 'a> {
-        let schedule = self.objective.schedule();
-        let trajectory = Trajectory::trailing(schedule, 50)?;
+        let levels = Grid::Trailing.levels(self.objective.process(), 50)?;
         let predictor = Predictor {
             network: |x, t| model.forward(x, t, None, None),
             objective: &self.objective,
         };
-        let sampler = Sampler::Ddim { eta: Eta::ZERO };
+        let ddim = Ddim { eta: Eta::ZERO };
         // DDIM with η = 0 asks for no noise.
         let still = x.zeros_like();
         let z = move |_| still.clone();
         let denoiser = Clipped {
             denoiser: predictor,
             clip: Clip::UNIT,
+            epsilon: AfterClip::Derived,
         };
-        let reverse = Reverse::new(denoiser, sampler, &trajectory, x, z)?;
+        let reverse = Reverse::new(denoiser, ddim, levels.as_slice(), x, z)?;
         Ok(reverse.map(|state| state.x))
     }
 
@@ -194,10 +196,11 @@ impl Race {
         let (loss, gradients) = self.gradients(&model, &self.batch(size, &training));
         let norm = params::norm(&gradients);
         let plain = model.valid();
-        let Batch { x0, eps, times } = self.batch(size, &self.device);
-        let x_t = diffuse(x0.clone(), eps.clone(), self.objective.schedule(), &times);
-        let t: Vec<f32> = times.iter().map(|t| t.network_input()).collect();
-        let t = Tensor::from_floats(t.as_slice(), &self.device);
+        let Batch { x0, eps, levels } = self.batch(size, &self.device);
+        let x_t = diffuse(x0.clone(), eps.clone(), &levels);
+        let process = self.objective.process();
+        let t: Vec<f64> = levels.iter().map(|&at| process.time(at)).collect();
+        let t = Tensor::from_data(t.as_slice(), &self.device);
         let output = plain.forward(x_t.clone(), t.clone(), None, None);
         let noise = self.normal("noise", 1, &self.device);
         let sample = self.states(&plain, noise.clone())?.last();
@@ -292,7 +295,7 @@ impl Race {
 struct Batch {
     x0: Tensor<4>,
     eps: Tensor<4>,
-    times: Vec<Timestep>,
+    levels: Vec<NoiseLevel>,
 }
 
 fn optim() -> Optim {

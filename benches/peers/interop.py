@@ -3,6 +3,8 @@
     interop.py list                    the names of the cases, one a line
     interop.py make FOLDER CASE        FOLDER/theirs and FOLDER/inputs.safetensors
     interop.py compare FOLDER          once benches/examples/interop.rs has added FOLDER/ours
+    interop.py schedulers FOLDER       the same as `make`, for a loop of every class of scheduler
+    interop.py follow FOLDER           once `interop sample` has added theirs.output: the loops compared
     interop.py noise FOLDER            FOLDER/inputs.safetensors for FOLDER/theirs, a run's export
     interop.py grids FOLDER IMAGES     once `interop sample` has sampled it: pictures, side by side
     interop.py fixtures FOLDER         the small cases that the tests read
@@ -10,23 +12,51 @@
 
 `compare` prints a JSON line for each of the two sets of weights and each quantity: the largest
 absolute difference, and the same relative to the largest absolute value of this side. So does `grids`.
+`follow` prints one for each loop, relative to the range of this side's images, with the evaluations.
 """
 
 import inspect
 import json
 import sys
+import warnings
+from copy import deepcopy
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from diffusers import (
+    CMStochasticIterativeScheduler,
+    DDIMParallelScheduler,
     DDIMPipeline,
     DDIMScheduler,
+    DDPMParallelScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepInverseScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    FlowMatchLCMScheduler,
+    HeunDiscreteScheduler,
+    IPNDMScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LCMScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    SASolverScheduler,
+    TCDScheduler,
     UNet2DModel,
+    UniPCMultistepScheduler,
+    UnCLIPScheduler,
     logging,
 )
 from diffusers.pipelines.ddim import pipeline_ddim
@@ -154,8 +184,90 @@ LOOPS = {
     "DDPM-50": DDPMScheduler(timestep_spacing="trailing"),
     "DPM++-20": DPMSolverMultistepScheduler(thresholding=True, sample_max_value=1.0),
 }
-# ε follows from the clipped x₀, as in the paper's formula and in ours.
-OPTIONS = {"DDIM-50": dict(use_clipped_model_output=True)}
+# ε follows from the clipped x₀, as in the paper's formula. Our side is told by a file of this name, for no
+# scheduler_config.json says so.
+DERIVED = "use_clipped_model_output"
+OPTIONS = {"DDIM-50": {DERIVED: True}}
+
+# Every class that crates/ddpm-train reads, and what its file says apart from the defaults.
+V = dict(prediction_type="v_prediction")
+CLASSES = [
+    (DDPMScheduler, {}),
+    (DDPMScheduler, V),
+    (DDPMParallelScheduler, V),
+    (DDIMScheduler, {}),
+    (DDIMScheduler, V),
+    (DDIMParallelScheduler, V),
+    (UnCLIPScheduler, {}),
+    (PNDMScheduler, {}),
+    (PNDMScheduler, V),
+    (PNDMScheduler, V | dict(skip_prk_steps=True)),
+    (IPNDMScheduler, {}),
+    (EulerDiscreteScheduler, {}),
+    (EulerDiscreteScheduler, V),
+    (EulerDiscreteScheduler, V | dict(use_karras_sigmas=True)),
+    (EulerAncestralDiscreteScheduler, {}),
+    (EulerAncestralDiscreteScheduler, V),
+    (HeunDiscreteScheduler, {}),
+    (HeunDiscreteScheduler, V),
+    (KDPM2DiscreteScheduler, {}),
+    (KDPM2DiscreteScheduler, V),
+    (KDPM2AncestralDiscreteScheduler, {}),
+    (KDPM2AncestralDiscreteScheduler, V),
+    (LMSDiscreteScheduler, {}),
+    (LMSDiscreteScheduler, V),
+    (DPMSolverMultistepScheduler, {}),
+    (DPMSolverMultistepScheduler, V),
+    (DPMSolverMultistepScheduler, V | dict(solver_order=3)),
+    (DPMSolverMultistepScheduler, V | dict(solver_type="heun")),
+    (DPMSolverMultistepScheduler, V | dict(algorithm_type="sde-dpmsolver++")),
+    (
+        DPMSolverMultistepScheduler,
+        V | dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min"),
+    ),
+    (
+        DPMSolverMultistepScheduler,
+        V | dict(algorithm_type="sde-dpmsolver", final_sigmas_type="sigma_min"),
+    ),
+    (DPMSolverMultistepInverseScheduler, {}),
+    (DPMSolverMultistepInverseScheduler, V),
+    (DPMSolverSinglestepScheduler, {}),
+    (DPMSolverSinglestepScheduler, V),
+    (DPMSolverSinglestepScheduler, V | dict(solver_order=3)),
+    (DPMSolverSinglestepScheduler, V | dict(algorithm_type="sde-dpmsolver++")),
+    (
+        DPMSolverSinglestepScheduler,
+        V | dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min"),
+    ),
+    (DEISMultistepScheduler, {}),
+    (DEISMultistepScheduler, V),
+    (DEISMultistepScheduler, V | dict(solver_order=3)),
+    (UniPCMultistepScheduler, {}),
+    (UniPCMultistepScheduler, V),
+    (UniPCMultistepScheduler, V | dict(solver_order=3)),
+    (SASolverScheduler, {}),
+    (SASolverScheduler, V),
+    (LCMScheduler, {}),
+    (LCMScheduler, V),
+    (TCDScheduler, {}),
+    (TCDScheduler, V),
+    (CMStochasticIterativeScheduler, {}),
+    (EDMEulerScheduler, {}),
+    (EDMDPMSolverMultistepScheduler, {}),
+    (EDMDPMSolverMultistepScheduler, dict(solver_order=3)),
+    (EDMDPMSolverMultistepScheduler, dict(algorithm_type="sde-dpmsolver++")),
+    (FlowMatchEulerDiscreteScheduler, {}),
+    (FlowMatchEulerDiscreteScheduler, dict(stochastic_sampling=True)),
+    (FlowMatchHeunDiscreteScheduler, {}),
+    (FlowMatchLCMScheduler, {}),
+]
+
+
+def schedulers():
+    """Every class as LOOPS has them, each in twenty steps; a name is the class and its keys."""
+    name = lambda scheduler, keys: f"{scheduler.__name__} {json.dumps(keys)}-20"
+    return {name(scheduler, keys): scheduler(**keys) for scheduler, keys in CLASSES}
+
 
 # Of a grid of images.
 ROWS, COLUMNS = 4, 5
@@ -188,7 +300,13 @@ def save(unet, folder, layout):
         unet.save_pretrained(folder, max_shard_size=size // 2)
 
 
-def make(folder, config, options):
+def save_loop(folder, loop, scheduler):
+    scheduler.save_pretrained(folder / "loops" / loop)
+    if OPTIONS.get(loop, {}).get(DERIVED):
+        (folder / "loops" / loop / DERIVED).touch()
+
+
+def make(folder, config, options, loops=LOOPS):
     torch.manual_seed(0)
     dtype = options.get("dtype", torch.float32)
     unet = UNet2DModel(**config).to(dtype)
@@ -202,13 +320,13 @@ def make(folder, config, options):
         target=torch.randn(shape),
         noise=torch.randn(shape),
         # Of each step of the longest loop.
-        z=torch.randn([max(map(steps, LOOPS)), *shape]),
+        z=torch.randn([max(map(steps, loops)), *shape]),
     )
     if config.get("num_class_embeds"):
         inputs["classes"] = torch.tensor([0.0, config["num_class_embeds"] - 1.0])
     save_file(inputs, folder / "inputs.safetensors")
-    for loop, scheduler in LOOPS.items():
-        scheduler.save_pretrained(folder / "loops" / loop)
+    for loop, scheduler in loops.items():
+        save_loop(folder, loop, scheduler)
 
 
 class Network:
@@ -238,15 +356,33 @@ class Network:
         return output.detach().contiguous(), gradient
 
     @torch.no_grad()
-    def sample(self, loop):
-        """One of the loops, from the inputs' noise and with their noise at each step."""
-        scheduler = LOOPS[loop]
-        scheduler.set_timesteps(steps(loop))
-        x = self.inputs["noise"]
-        for t, z in zip(scheduler.timesteps, self.inputs["z"]):
-            with patch.object(scheduling_ddpm, "randn_tensor", lambda *_, z=z, **__: z):
-                x = scheduler.step(self.forward(x, t), t, x, **OPTIONS.get(loop, {})).prev_sample
-        return x.contiguous()
+    def sample(self, scheduler, steps, **options):
+        """The images of a loop from the inputs' noise and with theirs, and the evaluations.
+
+        A draw whose factor is 0 takes none of the noise: it is that which changes nothing.
+        """
+        scheduler = deepcopy(scheduler)
+        scheduler.set_timesteps(steps)
+        x = self.inputs["noise"] * getattr(scheduler, "init_noise_sigma", 1.0)
+        zero, draws = torch.zeros_like(x), 0
+        for t, after in pairwise([*scheduler.timesteps, None]):
+            if "prev_timestep" in inspect.signature(scheduler.step).parameters:
+                options["prev_timestep"] = after
+            scale = getattr(scheduler, "scale_model_input", lambda x, _: x)
+            output = self.forward(scale(x, t), t)
+            z = self.inputs["z"][min(draws, steps - 1)]
+            without = step(deepcopy(scheduler), zero, output, t, x, **options)
+            x = step(scheduler, z, output, t, x, **options)
+            draws += not x.equal(without)
+        assert draws <= steps, draws
+        return x.contiguous(), len(scheduler.timesteps)
+
+
+def step(scheduler, z, *inputs, **options):
+    """A step in which all noise is z."""
+    module = sys.modules[type(scheduler).__module__]
+    with patch.object(module, "randn_tensor", lambda *_, **__: z, create=True):
+        return scheduler.step(*inputs, **options).prev_sample
 
 
 def compare(folder):
@@ -256,8 +392,25 @@ def compare(folder):
         found = load_file(folder / f"{weights}.output")
         report(weights, "forward", {"": output}, {"": found["output"]})
         report(weights, "gradient", gradient, load_file(folder / f"{weights}.gradient"))
-        for loop in LOOPS:
-            report(weights, loop, {"": network.sample(loop)}, {"": found[loop]})
+        for loop, scheduler in LOOPS.items():
+            images, _ = network.sample(scheduler, steps(loop), **OPTIONS.get(loop, {}))
+            report(weights, loop, {"": images}, {"": found[loop]})
+
+
+def follow(folder):
+    network = Network(folder / "theirs", folder / "inputs.safetensors")
+    found = load_file(folder / "theirs.output")
+    for loop, scheduler in schedulers().items():
+        images, evaluations = network.sample(scheduler, steps(loop))
+        absolute = float((images - found[loop]).abs().max())
+        line = dict(
+            loop=loop.removesuffix("-20").translate(dict.fromkeys(map(ord, '{"}'))).strip(),
+            evaluations=evaluations,
+            ours=int(found[f"{loop} evaluations"]),
+            largest=float(images.abs().max()),
+            relative=absolute / float(images.max() - images.min()),
+        )
+        print(json.dumps(line))
 
 
 def report(weights, quantity, expected, found):
@@ -282,17 +435,17 @@ class Same:
 
 
 def pipelines(folder):
-    """The exported run as both of diffusers' pipelines, by loop, and their own options."""
+    """The exported run as both of diffusers' pipelines, by loop."""
     ddpm = DDPMPipeline.from_pretrained(folder / "theirs")
     known = set(inspect.signature(DDIMScheduler).parameters)
     config = {key: value for key, value in ddpm.scheduler.config.items() if key in known}
     ddim = DDIMPipeline(ddpm.unet, DDIMScheduler(**config))
-    return {"DDPM-100": (ddpm, {}), "DDIM-50": (ddim, OPTIONS["DDIM-50"])}
+    return {"DDPM-100": ddpm, "DDIM-50": ddim}
 
 
 def noise(folder):
     loops = pipelines(folder)
-    unet = loops["DDPM-100"][0].unet.config
+    unet = loops["DDPM-100"].unet.config
     shape = [ROWS * COLUMNS, unet.in_channels, unet.sample_size, unet.sample_size]
     torch.manual_seed(0)
     inputs = dict(
@@ -303,14 +456,14 @@ def noise(folder):
         # One class after the other; the last of eleven is none.
         inputs["classes"] = torch.arange(float(shape[0])) % 10
     save_file(inputs, folder / "inputs.safetensors")
-    for loop, (pipeline, _) in loops.items():
-        pipeline.scheduler.save_pretrained(folder / "loops" / loop)
+    for loop, pipeline in loops.items():
+        save_loop(folder, loop, pipeline.scheduler)
 
 
 def grids(folder, images):
     inputs = load_file(folder / "inputs.safetensors")
     found = load_file(folder / "theirs.output")
-    for loop, (pipeline, options) in pipelines(folder).items():
+    for loop, pipeline in pipelines(folder).items():
         if "classes" in inputs:
             # These pipelines have no argument for classes.
             forward = pipeline.unet.forward
@@ -326,7 +479,7 @@ def grids(folder, images):
                 batch_size=ROWS * COLUMNS,
                 num_inference_steps=steps(loop),
                 output_type="np",
-                **options,
+                **OPTIONS.get(loop, {}),
             ).images
         if "classes" in inputs:
             pipeline.unet.forward = forward
@@ -353,7 +506,7 @@ def fixtures(folder):
         make(case, config, options)
         network = Network(case / "theirs", case / "inputs.safetensors")
         output, gradient = network.train()
-        images = network.sample("DDIM-50")
+        images, _ = network.sample(LOOPS["DDIM-50"], 50, **OPTIONS["DDIM-50"])
         save_file(dict(output=output, images=images), case / "outputs.safetensors")
         save_file(gradient, case / "gradient.safetensors")
 
@@ -400,6 +553,8 @@ def fuzz(folder):
 if __name__ == "__main__":
     torch.set_num_threads(2)
     logging.set_verbosity_error()
+    # Of values that are to go from diffusers one day.
+    warnings.simplefilter("ignore", FutureWarning)
     logging.disable_progress_bar()
     match sys.argv[1:]:
         case ["list"]:
@@ -408,6 +563,10 @@ if __name__ == "__main__":
             make(Path(folder), *CASES[case])
         case ["compare", folder]:
             compare(Path(folder))
+        case ["schedulers", folder]:
+            make(Path(folder), SMALL, {}, schedulers())
+        case ["follow", folder]:
+            follow(Path(folder))
         case ["noise", folder]:
             noise(Path(folder))
         case ["grids", folder, images]:

@@ -2,7 +2,8 @@
 //!
 //! `benches/peers/interop.py` makes a network with random weights for each case,
 //! `benches/examples/interop.rs` computes with it and makes one of its own, and the first compares.
-//! With `--grids RUN` both sample a trained run instead, and their pictures stand side by side.
+//! Then both sample with each scheduler of diffusers. With `--grids RUN` both sample a trained run
+//! instead, and their pictures stand side by side.
 
 use crate::{Refusal, cargo_command, peers, race::number, root};
 use anyhow::{Context as _, bail};
@@ -31,6 +32,10 @@ const GRID_LIMITS: [(&str, f64, bool); 2] = [
     ("DDIM-50", 1.0 / 255.0, false),
 ];
 
+/// The largest difference allowed after the loop of a scheduler, as a share of the images' range. It is below
+/// a pixel's step of 1/255, and below the difference between any two solvers of the table.
+const SCHEDULER_LIMIT: f64 = 5e-4;
+
 /// Where the tables are.
 const PAGE: &str = "docs/interop.md";
 
@@ -44,36 +49,59 @@ struct Line {
     relative: f64,
 }
 
-/// Compares every case, or with `--grids RUN` the samples of a run, and puts the table into its
-/// place in `docs/interop.md`.
+/// The loop of a scheduler, compared once.
+#[derive(Debug, PartialEq)]
+struct Followed {
+    /// The class, a space, and the keys that are not its defaults.
+    name: String,
+    /// How often diffusers asks the network, and how often we do.
+    evaluations: [u32; 2],
+    /// The largest absolute value of a pixel.
+    largest: f64,
+    /// The largest difference of a pixel, as a share of the images' range.
+    difference: f64,
+}
+
+/// Compares every case and every scheduler, with `--schedulers` the latter alone, or with
+/// `--grids RUN` the samples of a run, and puts the tables into their places in `docs/interop.md`.
 pub(crate) fn interop(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    let mut run = None;
+    let (mut run, mut cases) = (None, true);
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             lexopt::Arg::Long("grids") => run = Some(PathBuf::from(parser.value()?)),
+            lexopt::Arg::Long("schedulers") => cases = false,
             other => return Err(other.unexpected().into()),
         }
     }
     let sides = Sides::prepare()?;
-    let (lines, limits) = match run {
-        Some(run) => (sides.grids(&run)?, &GRID_LIMITS[..]),
-        None => (sides.cases()?, &LIMITS[..]),
-    };
-    let table = table(&lines, limits);
-    print!("{table}");
-    let path = root().join(PAGE);
-    let page = fs::read_to_string(&path).with_context(|| PAGE)?;
-    let page = with_table(&page, &table).with_context(|| format!("{PAGE}: no such table"))?;
-    fs::write(&path, page).with_context(|| PAGE)?;
-    let wrong: Vec<String> = lines
-        .iter()
-        .filter_map(|line| excess(line, limits))
-        .collect();
-    if wrong.is_empty() && !lines.is_empty() {
+    let mut wrong = Vec::new();
+    if run.is_none() {
+        let loops = sides.schedulers()?;
+        put(&scheduler_table(&loops))?;
+        wrong.extend(loops.iter().filter_map(astray));
+    }
+    if run.is_some() || cases {
+        let (lines, limits) = match run {
+            Some(run) => (sides.grids(&run)?, &GRID_LIMITS[..]),
+            None => (sides.cases()?, &LIMITS[..]),
+        };
+        put(&table(&lines, limits))?;
+        wrong.extend(lines.iter().filter_map(|line| excess(line, limits)));
+    }
+    if wrong.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     bail!("not the same: {}", wrong.join("; "));
+}
+
+/// Prints a table, and puts it into its place on the page.
+fn put(table: &str) -> anyhow::Result<()> {
+    print!("{table}");
+    let path = root().join(PAGE);
+    let page = fs::read_to_string(&path).with_context(|| PAGE)?;
+    let page = with_table(&page, table).with_context(|| format!("{PAGE}: no such table"))?;
+    fs::write(&path, page).with_context(|| PAGE)
 }
 
 /// The two programs, and an empty folder for what they tell each other.
@@ -125,6 +153,28 @@ impl Sides {
             lines.extend(parse_all(case, &compared)?);
         }
         Ok(lines)
+    }
+
+    /// Every scheduler that is read, with one network.
+    fn schedulers(&self) -> anyhow::Result<Vec<Followed>> {
+        let folder = self.folder.join("schedulers");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        output(self.theirs().arg("schedulers").arg(&folder))?;
+        output(self.ours().arg("sample").arg(&folder))?;
+        let compared = output(self.theirs().arg("follow").arg(&folder))?;
+        let line = |line| followed(line).with_context(|| format!("a scheduler: {line}"));
+        let loops: Vec<_> = compared.lines().map(line).collect::<Result<_, _>>()?;
+        let classes = output(self.ours().arg("classes"))?;
+        let has = |class: &str| {
+            loops
+                .iter()
+                .any(|of| of.name.split(' ').next() == Some(class))
+        };
+        let missing: Vec<_> = classes.lines().filter(|class| !has(class)).collect();
+        if missing.is_empty() {
+            return Ok(loops);
+        }
+        bail!("interop.py has no loop of {}", missing.join(", "));
     }
 
     /// A run, exported, sampled by diffusers' pipelines and by us with the same noise.
@@ -188,6 +238,48 @@ fn parse(case: &str, line: &str) -> Option<Line> {
 fn text<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!("\"{key}\": \""))?;
     rest.split('"').next()
+}
+
+fn followed(line: &str) -> Option<Followed> {
+    let count = |key| format!("{}", number(line, key)?).parse().ok();
+    Some(Followed {
+        name: text(line, "loop")?.to_owned(),
+        evaluations: [count("evaluations")?, count("ours")?],
+        largest: number(line, "largest")?,
+        difference: number(line, "relative")?,
+    })
+}
+
+/// What is wrong with a loop, if it is beyond the limit.
+fn astray(of: &Followed) -> Option<String> {
+    let Followed {
+        name, difference, ..
+    } = of;
+    let within = *difference <= SCHEDULER_LIMIT;
+    (!within).then(|| format!("{name}: {difference:e} is over {SCHEDULER_LIMIT:e}"))
+}
+
+/// A row a loop.
+fn scheduler_table(loops: &[Followed]) -> String {
+    let mut text = String::from(
+        "| class | keys | evaluations | largest pixel | difference / range | ≤ 5e-4 |\n\
+         |---|---|--:|--:|--:|---|\n",
+    );
+    for of in loops {
+        let (class, keys) = of.name.split_once(' ').unwrap_or((&of.name, ""));
+        let evaluations = match of.evaluations {
+            [theirs, ours] if theirs == ours => theirs.to_string(),
+            [theirs, ours] => format!("{theirs}, here {ours}"),
+        };
+        let verdict = if astray(of).is_none() { "yes" } else { "no" };
+        let (largest, difference) = (of.largest, of.difference);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{class}` | {keys} | {evaluations} | {largest:.3} | {difference:.1e} | {verdict} |"
+        );
+    }
+    text
 }
 
 /// What is wrong with a line, if it is beyond its limit; a NaN is beyond every limit.
@@ -273,6 +365,33 @@ mod tests {
         assert!(excess(&with(0.0, f64::NAN, "gradient"), &LIMITS).is_some());
         assert_eq!(excess(&with(7e-3, 1.0, "DDIM-50"), &LIMITS), None);
         assert!(excess(&with(8e-3, 0.0, "DDIM-50"), &LIMITS).is_some());
+    }
+
+    const LOOP: &str = "{\"loop\": \"LCMScheduler a: b, c: 3\", \"evaluations\": 20, \"ours\": 20, \
+        \"largest\": 3.75, \"relative\": 4e-07}";
+
+    #[test]
+    fn a_loop_is_a_row() {
+        let of = followed(LOOP).unwrap();
+        assert_eq!(of.evaluations, [20, 20]);
+        assert_eq!(astray(&of), None);
+        let fewer = Followed {
+            name: "PNDMScheduler".to_owned(),
+            evaluations: [29, 28],
+            difference: f64::NAN,
+            ..followed(LOOP).unwrap()
+        };
+        assert!(astray(&fewer).is_some());
+        let text = scheduler_table(&[of, fewer]);
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| `LCMScheduler` | a: b, c: 3 | 20 | 3.750 | 4.0e-7 | yes |",
+                "| `PNDMScheduler` |  | 29, here 28 | 3.750 | NaN | no |",
+            ]
+        );
+        assert_eq!(followed(OUTPUT), None);
     }
 
     #[test]

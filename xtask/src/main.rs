@@ -30,13 +30,14 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND [ARGUMENTS]
 
 Diffusion models; the arguments are the program's own (try `train --help`):
-  train, check, sample, export, eval, forward, schedule, devices, recipe
+  train check sample samplers export eval forward schedule devices recipe
       --backend NAME    flex (default) or ndarray on the CPU, cuda, vulkan
   bench [ARGUMENTS]     benchmarks; --backend as above, the rest to Criterion
   race --speed          PyTorch against us: the same network, the same steps
       --network NAME    mnist or cifar10 alone; also --rounds N, --variant NAME
   scale                 what a step and a checkpoint cost, by size and processes
-  interop [--grids RUN] diffusers and we, by each other's networks, or one run's
+  interop               diffusers and we, by networks and by every scheduler
+      --grids RUN       by the samples of one run; --schedulers by these alone
   book                  the derivations, with mdBook, into target/book
 
 Checks:
@@ -86,8 +87,8 @@ fn main() -> ExitCode {
 /// Carries out one command.
 fn run(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match command {
-        "train" | "check" | "sample" | "export" | "eval" | "forward" | "schedule" | "devices"
-        | "recipe" => launch::ddpm(command, arguments),
+        "train" | "check" | "sample" | "export" | "eval" | "forward" | "schedule" | "samplers"
+        | "devices" | "recipe" => launch::ddpm(command, arguments),
         "bench" => launch::bench(arguments),
         "race" => race::race(arguments),
         "interop" => interop::interop(arguments),

@@ -1,64 +1,73 @@
 //! Denoisers: everything that, shown x_t, says what x₀ it expects.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{NoiseLevel, Objective, Visit};
+use ddpm_schedule::{NoiseLevel, Objective};
 
 use crate::Clip;
 use crate::hybrid::heads;
+use crate::oracle::Mixture;
 use crate::rows::{assert_fits, assert_like, network_time, per_row};
 
 /// The expectation E\[x₀ | x_t\], learned or exact. Samplers of fixed variance need nothing else.
 ///
 /// A closure of (x_t, at) is a denoiser if it returns a [`Prediction`], or a tensor, which is an
-/// x̂₀ that comes without a say in the variance. One around another denoiser passes the
-/// variance on:
+/// x̂₀ and nothing more. `Box<dyn Denoiser<D>>`, `&dyn Denoiser<D>` and references to the denoisers
+/// of this crate are denoisers too. A closure around another denoiser passes on what it does not
+/// change:
 ///
 /// ```
 /// use burn::tensor::Tensor;
 /// use ddpm_process::{Denoiser, Prediction};
-/// use ddpm_schedule::Visit;
+/// use ddpm_schedule::NoiseLevel;
 ///
 /// fn halved(denoiser: impl Denoiser<2>) -> impl Denoiser<2> {
-///     move |x_t: Tensor<2>, at: Visit| {
-///         let Prediction { x0, share } = denoiser.predict(x_t, at);
-///         Prediction { x0: x0 * 0.5, share }
+///     move |x_t: Tensor<2>, at: NoiseLevel| {
+///         let said = denoiser.predict(x_t, at);
+///         Prediction { x0: said.x0 * 0.5, ..said }
 ///     }
 /// }
 /// ```
 pub trait Denoiser<const D: usize> {
-    /// x̂₀ for a batch `x_t: [B, …]` whose rows all have the level of `at`, and what the denoiser
-    /// has to say of the variance. Both have the shape and the dtype of `x_t`.
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D>;
-
-    /// x̂₀ alone.
-    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
-        self.predict(x_t, at).x0
-    }
+    /// What the denoiser says of a batch `x_t: [B, …]` whose rows all have the level `at`. Each
+    /// tensor of it has the shape and the dtype of `x_t`.
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D>;
 }
 
-/// All that a network tells of the step from x_t.
+/// All that a denoiser says of x_t.
 #[derive(Clone, Debug)]
 pub struct Prediction<const D: usize> {
     /// x̂₀, shaped like x_t.
     pub x0: Tensor<D>,
+    /// The ε̂ that a sampler goes on with, shaped like x_t; `None` where it is
+    /// (x_t − a·x̂₀)/b, what x̂₀ leaves of x_t.
+    pub eps: Option<Tensor<D>>,
     /// v, the share of ln β in the step's ln σ² = v·ln β + (1−v)·ln β̃, shaped like x_t and
     /// about in [0, 1] (Nichol & Dhariwal 2021, eq. 15); `None` of a network that does not choose.
     pub share: Option<Tensor<D>>,
 }
 
-/// x̂₀ without a say in the variance.
+impl<const D: usize> Prediction<D> {
+    /// ε̂, derived from x̂₀ where there is none of its own.
+    pub fn epsilon(&self, x_t: &Tensor<D>, at: NoiseLevel) -> Tensor<D> {
+        let derived = || (x_t.clone() - self.x0.clone() * at.signal()) * at.noise().recip();
+        self.eps.clone().unwrap_or_else(derived)
+    }
+}
+
+/// x̂₀ and nothing more.
 impl<const D: usize> From<Tensor<D>> for Prediction<D> {
     fn from(x0: Tensor<D>) -> Self {
-        Self { x0, share: None }
+        let (eps, share) = (None, None);
+        Self { x0, eps, share }
     }
 }
 
 impl<const D: usize, P, F> Denoiser<D> for F
 where
     P: Into<Prediction<D>>,
-    F: Fn(Tensor<D>, Visit) -> P,
+    F: Fn(Tensor<D>, NoiseLevel) -> P,
 {
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
         self(x_t, at).into()
     }
 }
@@ -78,50 +87,63 @@ pub struct Predictor<'a, N> {
 }
 
 impl<N> Predictor<'_, N> {
-    /// x̂₀ and v of each row of `x_t: [B, …]` at its own level, the network told the time that goes
-    /// with it.
+    /// What the network says of each row of `x_t: [B, …]` at its own level:
+    /// x̂₀ = c_skip·x_t + c_out·f(c_in·x_t, time) (Karras et al. 2022, eq. 7), where the time is the
+    /// process's ([`Process::time`](ddpm_schedule::Process::time)).
     ///
     /// # Panics
     ///
-    /// If there are not B visits, or the level of one is not the schedule's and ends the
-    /// parametrization's say ([`Objective::denoise`]). If the output has neither the shape of
-    /// `x_t` nor that with twice the channels, or another dtype.
-    pub fn predict_each<const D: usize>(&self, x_t: Tensor<D>, at: &[Visit]) -> Prediction<D>
+    /// If there are not B levels, or the parametrization has no say at one of them
+    /// ([`Objective::preconditioning`]). If the output has neither the shape of `x_t` nor that
+    /// with twice the channels, or another dtype.
+    pub fn predict_each<const D: usize>(&self, x_t: Tensor<D>, at: &[NoiseLevel]) -> Prediction<D>
     where
         N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
     {
-        assert_eq!(x_t.dims()[0], at.len(), "one visit per row");
-        let time = network_time(at.iter().map(|at| at.t), &x_t);
-        let output = (self.network)(x_t.clone(), time);
+        assert_eq!(x_t.dims()[0], at.len(), "one level per row");
+        let time = network_time(self.objective.process(), at, &x_t);
+        let output = (self.network)(scaled(self.objective, x_t.clone(), at), time);
         let (output, share) = heads(output, &x_t);
-        let levels = at.iter().map(|at| at.level);
-        Prediction {
-            x0: denoised(self.objective, x_t, output, levels),
-            share,
-        }
+        let x0 = denoised(self.objective, x_t, output, at);
+        let eps = None;
+        Prediction { x0, eps, share }
     }
 }
 
-/// x̂₀ of each row from the network's output for it: (q·x_t − b·output)/(a·q − b·p).
+/// c_in·x_t of each row: what the network is shown.
+pub(crate) fn scaled<const D: usize>(
+    objective: &Objective,
+    x_t: Tensor<D>,
+    levels: &[NoiseLevel],
+) -> Tensor<D> {
+    let c_in = levels.iter().map(|&at| objective.preconditioning(at).c_in);
+    if c_in.clone().all(|c_in| c_in == 1.0) {
+        return x_t;
+    }
+    let c_in = per_row(c_in, &x_t);
+    x_t * c_in
+}
+
+/// x̂₀ of each row from the network's output for it: c_skip·x_t + c_out·output.
 pub(crate) fn denoised<const D: usize>(
     objective: &Objective,
     x_t: Tensor<D>,
     output: Tensor<D>,
-    levels: impl Iterator<Item = NoiseLevel> + Clone,
+    levels: &[NoiseLevel],
 ) -> Tensor<D> {
-    let c = levels.map(|level| objective.denoise(level));
-    let of_x_t = per_row(c.clone().map(|c| c.x_t), &x_t);
-    let of_output = per_row(c.map(|c| c.output), &x_t);
-    x_t * of_x_t + output * of_output
+    let c = levels.iter().map(|&at| objective.preconditioning(at));
+    let c_skip = per_row(c.clone().map(|c| c.c_skip), &x_t);
+    let c_out = per_row(c.map(|c| c.c_out), &x_t);
+    x_t * c_skip + output * c_out
 }
 
 impl<const D: usize, N> Denoiser<D> for Predictor<'_, N>
 where
     N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>,
 {
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
-        let visits = vec![at; x_t.dims()[0]];
-        self.predict_each(x_t, &visits)
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
+        let levels = vec![at; x_t.dims()[0]];
+        self.predict_each(x_t, &levels)
     }
 }
 
@@ -132,14 +154,31 @@ pub struct Clipped<M> {
     pub denoiser: M,
     /// How.
     pub clip: Clip,
+    /// What becomes of ε̂.
+    pub epsilon: AfterClip,
+}
+
+/// The ε̂ that a sampler goes on with once x̂₀ is clipped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterClip {
+    /// (x_t − a·x̂₀)/b of the clipped x̂₀: x_t is still a·x̂₀ + b·ε̂ (guided-diffusion).
+    #[default]
+    Derived,
+    /// The network's own, as before the clip (DDIM in diffusers).
+    Kept,
 }
 
 impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Clipped<M> {
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
-        let Prediction { x0, share } = self.denoiser.predict(x_t, at);
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
+        let said = self.denoiser.predict(x_t.clone(), at);
+        let eps = match self.epsilon {
+            AfterClip::Derived => None,
+            AfterClip::Kept => Some(said.epsilon(&x_t, at)),
+        };
         Prediction {
-            x0: self.clip.apply(x0),
-            share,
+            x0: self.clip.apply(said.x0),
+            eps,
+            share: said.share,
         }
     }
 }
@@ -149,7 +188,7 @@ impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Clipped<M> {
 /// `weight` 0 is the base alone, 1 the conditional alone, above 1 exaggerates the difference. It is
 /// the paper's w + 1 (eq. 6, where 0 is the conditional alone), and what other software calls the
 /// guidance scale. x̂₀ is affine in the network's output at fixed x_t, so guiding x̂₀ is guiding ε or
-/// v. The variance is the conditional's.
+/// v. An ε̂ of its own that one of the two gives is guided alike. The variance is the conditional's.
 ///
 /// Predicting panics if `weight` is not finite in the dtype of x_t, or if an x̂₀ has not the shape
 /// and the dtype of x_t.
@@ -160,23 +199,49 @@ pub struct Guided<C, B> {
     /// The denoiser that does not.
     pub base: B,
     /// w: 1 is the conditional alone.
+    #[doc(alias = "guidance_scale")]
     pub weight: f64,
 }
 
 impl<const D: usize, C: Denoiser<D>, B: Denoiser<D>> Denoiser<D> for Guided<C, B> {
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
         assert_fits(self.weight, &x_t);
         // At w = 1 the base cancels; there is no need to ask for it.
         if self.weight == 1.0 {
             return self.conditional.predict(x_t, at);
         }
-        let base = self.base.denoise(x_t.clone(), at);
-        let Prediction { x0, share } = self.conditional.predict(x_t.clone(), at);
-        assert_like("the base's x̂₀", &base, &x_t);
-        assert_like("the conditional's x̂₀", &x0, &x_t);
+        let base = self.base.predict(x_t.clone(), at);
+        let conditional = self.conditional.predict(x_t.clone(), at);
+        assert_like("the base's x̂₀", &base.x0, &x_t);
+        assert_like("the conditional's x̂₀", &conditional.x0, &x_t);
+        let guided = |base: Tensor<D>, to: Tensor<D>| base.clone() + (to - base) * self.weight;
+        let own = base.eps.is_some() || conditional.eps.is_some();
+        let eps = own.then(|| guided(base.epsilon(&x_t, at), conditional.epsilon(&x_t, at)));
         Prediction {
-            x0: base.clone() + (x0 - base) * self.weight,
-            share,
+            x0: guided(base.x0, conditional.x0),
+            eps,
+            share: conditional.share,
         }
     }
+}
+
+/// Closures are denoisers by a blanket implementation, which leaves no room for one of all
+/// references: one could refer to a closure.
+macro_rules! also_by_reference {
+    ($([$($parameter:tt)*] $type:ty)*) => {$(
+        impl<const D: usize, $($parameter)*> Denoiser<D> for $type {
+            fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
+                (**self).predict(x_t, at)
+            }
+        }
+    )*};
+}
+
+also_by_reference! {
+    [] Box<dyn Denoiser<D> + '_>
+    [] &(dyn Denoiser<D> + '_)
+    [N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>] &Predictor<'_, N>
+    [M: Denoiser<D>] &Clipped<M>
+    [C: Denoiser<D>, B: Denoiser<D>] &Guided<C, B>
+    [] &Mixture
 }

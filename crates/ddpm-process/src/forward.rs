@@ -1,32 +1,31 @@
 //! The forward process: from data to noise, in one jump or one step at a time.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{NoiseSchedule, Timestep, Transition};
+use ddpm_schedule::{NoiseLevel, Transition};
 
 use crate::rows::{assert_fits, assert_like, per_row};
 
-/// Draws from the marginal q(x_t | x₀): x_t = a_t·x₀ + b_t·ε, each row at its own time.
+/// Draws from the marginal q(x_t | x₀): x_t = a_t·x₀ + b_t·ε, each row at its own level.
 ///
 /// For DDPM, a_t = √ᾱ_t and b_t = √(1 − ᾱ_t) (Ho et al. 2020, eq. 4). If x₀ has mean μ and
 /// covariance Σ, whatever its distribution, x_t has mean a_t·μ and covariance a_t²·Σ + b_t²·I.
 ///
 /// * `x0`, `eps`: `[B, …]`, `eps` standard normal;
-/// * `t`: B times of `schedule`.
+/// * `levels`: B levels of any process.
 ///
 /// # Panics
 ///
-/// If `x0` and `eps` differ in shape or dtype, or there are not B times. If a_t or b_t is not
-/// finite in that dtype, which no time of an [`Objective`](ddpm_schedule::Objective) is in f32.
-pub fn diffuse<const D: usize>(
-    x0: Tensor<D>,
-    eps: Tensor<D>,
-    schedule: &NoiseSchedule,
-    t: &[Timestep],
-) -> Tensor<D> {
-    assert_eq!(x0.dims()[0], t.len(), "diffuse needs one time per row");
+/// If `x0` and `eps` differ in shape or dtype, or there are not B levels. If a_t or b_t is not
+/// finite in that dtype, which no level of an [`Objective`](ddpm_schedule::Objective) is in f32.
+pub fn diffuse<const D: usize>(x0: Tensor<D>, eps: Tensor<D>, levels: &[NoiseLevel]) -> Tensor<D> {
+    assert_eq!(
+        x0.dims()[0],
+        levels.len(),
+        "diffuse needs one level per row"
+    );
     assert_like("eps", &eps, &x0);
-    let a = per_row(t.iter().map(|&t| schedule.level(t).signal()), &x0);
-    let b = per_row(t.iter().map(|&t| schedule.level(t).noise()), &x0);
+    let a = per_row(levels.iter().map(|at| at.signal()), &x0);
+    let b = per_row(levels.iter().map(|at| at.noise()), &x0);
     x0 * a + eps * b
 }
 

@@ -3,12 +3,12 @@
 use std::f64::consts::{SQRT_2, TAU};
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{NoiseLevel, Objective, Timestep, bound};
+use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Timestep, bound};
 
+use crate::Example;
 use crate::denoiser::denoised;
-use crate::diffuse;
-use crate::loss::{regression, row_mean};
-use crate::rows::{assert_dtype, assert_shape, network_time, per_row};
+use crate::loss::row_mean;
+use crate::rows::{assert_dtype, assert_shape, per_row};
 
 /// The weight of L_vlb in L_hybrid (Nichol & Dhariwal 2021, §3.1).
 const LAMBDA: f64 = 0.001;
@@ -44,8 +44,8 @@ pub enum Decoder {
 /// # Panics
 ///
 /// If `eps` differs from `x0` in shape or dtype, the output's shape is not that of `x_t` with twice
-/// the channels or its dtype another, there are not B times, or the largest value of
-/// [`Decoder::Bins`] is 0.
+/// the channels or its dtype another, there are not B times, the objective's process is not a
+/// discrete schedule, or the largest value of [`Decoder::Bins`] is 0.
 pub fn hybrid_loss<const D: usize>(
     network: impl FnOnce(Tensor<D>, Tensor<1>) -> Tensor<D>,
     objective: &Objective,
@@ -54,17 +54,24 @@ pub fn hybrid_loss<const D: usize>(
     eps: Tensor<D>,
     t: &[Timestep],
 ) -> Tensor<1> {
-    let schedule = objective.schedule();
-    let x_t = diffuse(x0.clone(), eps.clone(), schedule, t);
-    let output = network(x_t.clone(), network_time(t.iter().copied(), &x0));
-    let (output, share) = heads(output, &x_t);
+    let schedule = discrete(objective);
+    let levels: Vec<_> = t.iter().map(|&t| schedule.level(t)).collect();
+    let example = Example::new(objective, x0.clone(), eps, &levels);
+    let output = network(example.input.clone(), example.time.clone());
+    let (output, share) = heads(output, &example.x_t);
     let share = share.expect("the network's output has no second half, the variance's");
 
-    let levels = t.iter().map(|&t| schedule.level(t));
-    let x0_hat = denoised(objective, x_t, output.clone().detach(), levels);
-    let vlb = bound_terms(objective, decoder, x0.clone(), x0_hat, share, t);
+    let x_t = example.x_t.clone();
+    let x0_hat = denoised(objective, x_t, output.clone().detach(), &levels);
+    let vlb = bound_terms(objective, decoder, x0, x0_hat, share, t);
     let timesteps = f64::from(schedule.timesteps());
-    regression(objective, output, x0, eps, t) + vlb * (LAMBDA * timesteps)
+    example.loss(output) + vlb * (LAMBDA * timesteps)
+}
+
+/// The schedule of an objective whose bound has one term per timestep.
+fn discrete(objective: &Objective) -> &NoiseSchedule {
+    let schedule = objective.process().schedule();
+    schedule.expect("the bound's terms are those of a discrete schedule")
 }
 
 /// The two halves of a network's output for `x_t`: the prediction, and v = (o + 1)/2 if there is a
@@ -105,7 +112,7 @@ fn bound_terms<const D: usize>(
     share: Tensor<D>,
     t: &[Timestep],
 ) -> Tensor<1> {
-    let schedule = objective.schedule();
+    let schedule = discrete(objective);
     let is_first = |t: &Timestep| schedule.previous(*t) == NoiseLevel::CLEAN;
     let span = t.iter().map(|&t| schedule.learned_variance(t).span());
     // The weight at t = 1, where s is clean, would be infinite; its row is replaced below. Its

@@ -1,55 +1,105 @@
 //! The simple objective: diffuse, predict, compare.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{Objective, Timestep};
+use ddpm_schedule::{NoiseLevel, Objective};
 
+use crate::denoiser::scaled;
 use crate::diffuse;
 use crate::rows::{assert_like, network_time, per_row};
 
-/// The loss of each row: w_t · mean((target − f(x_t, t))²), shape `[B]`.
+/// What a network is shown, what it is to answer, and how much that counts: one training batch
+/// of an [`Objective`], from which any loss can be made.
 ///
-/// x_t is [`diffuse`]d from `x0` with `eps`; the target is p·x₀ + q·ε with (p, q) of the
-/// objective's parametrization, the weight w_t that of its weighting. With ε-prediction and
-/// [`Weighting::Simple`](ddpm_schedule::Weighting::Simple) this is L_simple (Ho et al. 2020,
-/// eq. 14). A pure function: its mean is what gradient descent is run on.
+/// ```
+/// use burn::tensor::Tensor;
+/// use ddpm_process::Example;
 ///
-/// * `network`: f(x_t, t) with `x_t: [B, …]`, `t: [B]` holding t − 1 (what published checkpoints
-///   are fed) in the dtype of `x_t`, f32 if that has 16 bits; it returns a tensor shaped like
-///   `x_t`;
+/// /// Huber's loss in place of the square (δ = 1).
+/// fn huber(network: impl Fn(Tensor<2>, Tensor<1>) -> Tensor<2>, example: Example<2>) -> Tensor<1> {
+///     let error = (network(example.input, example.time) - example.target).abs();
+///     let large = error.clone() - 0.5;
+///     let small = error.clone().square() * 0.5;
+///     small.mask_where(error.greater_elem(1.0), large).mean()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Example<const D: usize> {
+    /// x_t = a·x₀ + b·ε, `[B, …]`.
+    pub x_t: Tensor<D>,
+    /// What the network is shown: c_in·x_t, which is x_t itself for ε, x₀, v and flow.
+    pub input: Tensor<D>,
+    /// The time that the network is told ([`Process::time`](ddpm_schedule::Process::time)), `[B]`,
+    /// in the dtype of x_t, f32 if that has 16 bits.
+    pub time: Tensor<1>,
+    /// p·x₀ + q·ε with (p, q) of the objective's parametrization, `[B, …]`.
+    pub target: Tensor<D>,
+    /// The weight of each row's loss, `[B]`.
+    pub weight: Tensor<1>,
+}
+
+impl<const D: usize> Example<D> {
+    /// x₀ noised to the level of each row, and all that belongs to it.
+    ///
+    /// * `x0`, `eps`: `[B, …]`, `eps` standard normal;
+    /// * `levels`: B levels of the objective's process.
+    ///
+    /// # Panics
+    ///
+    /// If `eps` differs from `x0` in shape or dtype, or there are not B levels. If the
+    /// parametrization has no say at one of them ([`Objective::preconditioning`]).
+    pub fn new(
+        objective: &Objective,
+        x0: Tensor<D>,
+        eps: Tensor<D>,
+        levels: &[NoiseLevel],
+    ) -> Self {
+        let x_t = diffuse(x0.clone(), eps.clone(), levels);
+        let target = |&at: &NoiseLevel| objective.parametrization().target(at);
+        let p = per_row(levels.iter().map(|at| target(at).x0), &x0);
+        let q = per_row(levels.iter().map(|at| target(at).eps), &x0);
+        Self {
+            input: scaled(objective, x_t.clone(), levels),
+            time: network_time(objective.process(), levels, &x0),
+            weight: per_row(levels.iter().map(|&at| objective.weight(at)), &x0),
+            target: x0 * p + eps * q,
+            x_t,
+        }
+    }
+
+    /// w·mean((target − output)²) of each row, shape `[B]`.
+    ///
+    /// # Panics
+    ///
+    /// If the output differs from x_t in shape or dtype.
+    pub fn loss(&self, output: Tensor<D>) -> Tensor<1> {
+        assert_like("the network's output", &output, &self.target);
+        row_mean((self.target.clone() - output).square()) * self.weight.clone()
+    }
+}
+
+/// The loss of each row: w · mean((target − f(x_t, t))²), shape `[B]`.
+///
+/// With ε-prediction and [`Weighting::Simple`](ddpm_schedule::Weighting::Simple) this is L_simple
+/// (Ho et al. 2020, eq. 14). A pure function: its mean is what gradient descent is run on. The
+/// parts of it are an [`Example`].
+///
+/// * `network`: f(x_t, t) with `x_t: [B, …]`, `t: [B]`; it returns a tensor shaped like `x_t`;
 /// * `x0`, `eps`: `[B, …]`, `eps` standard normal;
-/// * `t`: B times of the objective's schedule.
+/// * `levels`: B levels of the objective's process.
 ///
 /// # Panics
 ///
-/// If `eps` or the network's output differs from `x0` in shape or dtype, or there are not B times.
+/// As [`Example::new`] and [`Example::loss`].
 pub fn training_loss<const D: usize>(
     network: impl FnOnce(Tensor<D>, Tensor<1>) -> Tensor<D>,
     objective: &Objective,
     x0: Tensor<D>,
     eps: Tensor<D>,
-    t: &[Timestep],
+    levels: &[NoiseLevel],
 ) -> Tensor<1> {
-    let x_t = diffuse(x0.clone(), eps.clone(), objective.schedule(), t);
-    let output = network(x_t, network_time(t.iter().copied(), &x0));
-    regression(objective, output, x0, eps, t)
-}
-
-/// w_t · mean((p·x₀ + q·ε − output)²) of each row.
-pub(crate) fn regression<const D: usize>(
-    objective: &Objective,
-    output: Tensor<D>,
-    x0: Tensor<D>,
-    eps: Tensor<D>,
-    t: &[Timestep],
-) -> Tensor<1> {
-    assert_like("the network's output", &output, &x0);
-    let schedule = objective.schedule();
-    let target = |t: &Timestep| objective.parametrization().target(schedule.level(*t));
-    let p = per_row(t.iter().map(|t| target(t).x0), &x0);
-    let q = per_row(t.iter().map(|t| target(t).eps), &x0);
-    let weight = per_row(t.iter().map(|&t| objective.weight(t)), &x0);
-    let error = x0 * p + eps * q - output;
-    row_mean(error.square()) * weight
+    let example = Example::new(objective, x0, eps, levels);
+    let output = network(example.input.clone(), example.time.clone());
+    example.loss(output)
 }
 
 /// The mean of each row: `[B, …]` to `[B]`.

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use burn::tensor::{Tensor, TensorData};
-use ddpm_schedule::{NoiseLevel, Visit};
+use ddpm_schedule::NoiseLevel;
 
 use crate::{Denoiser, Prediction};
 
@@ -267,16 +267,16 @@ fn is_covariance(c: &[f64], d: usize) -> bool {
 
 /// Rows may have any shape of d elements. It computes on the host, in f64, and panics if a row has
 /// another number of them, or where [`posterior_mean`](Mixture::posterior_mean) is an error.
-impl<const D: usize> Denoiser<D> for &Mixture {
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
-        let noisy = self.noisy(at.level).unwrap_or_else(|e| panic!("{e}"));
+impl<const D: usize> Denoiser<D> for Mixture {
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
+        let noisy = self.noisy(at).unwrap_or_else(|e| panic!("{e}"));
         let (shape, device, dtype) = (x_t.dims(), x_t.device(), x_t.dtype());
         let (row, d) = (shape[1..].iter().product::<usize>(), self.dimension());
         assert!(row == d, "a row of x_t has {row} numbers, the mixture {d}");
         let x: Vec<f64> = x_t.into_data().iter().collect();
         let rows = x.chunks_exact(d);
         let x0: Vec<f64> = rows
-            .flat_map(|row| posterior_mean(&noisy, row, at.level.signal()))
+            .flat_map(|row| posterior_mean(&noisy, row, at.signal()))
             .collect();
         // Only the finished expectation is rounded.
         Tensor::from_data(TensorData::new(x0, shape), (&device, dtype)).into()

@@ -1,7 +1,8 @@
-//! The reverse process as an iterator: from noise back to data.
+//! The reverse process: from noise back to data, by any solver, step by step.
 
 use burn::tensor::Tensor;
-use ddpm_schedule::{Sampler, SamplerError, Step, Trajectory, Visit};
+use ddpm_schedule::NoiseLevel;
+use ddpm_schedule::solver::{Position, Row, Solver, SolverError, Step, steps};
 
 use crate::rows::assert_like;
 use crate::{Denoiser, Prediction};
@@ -9,128 +10,284 @@ use crate::{Denoiser, Prediction};
 /// What one reverse step leaves behind.
 #[derive(Clone, Debug)]
 pub struct State<const D: usize> {
-    /// Where the step started from.
-    pub from: Visit,
-    /// The denoiser's answer x̂₀ there.
+    /// The level that the step started from.
+    pub from: NoiseLevel,
+    /// The level that it arrived at.
+    pub to: NoiseLevel,
+    /// The denoiser's newest answer x̂₀.
     pub x0: Tensor<D>,
     /// The state x_s the step arrived at; after the last step, the sample.
     pub x: Tensor<D>,
 }
 
-/// Iterator over the reverse process: each item is one step x_t → x_s of a [`Trajectory`]. Over
-/// a trajectory's [`inverse`](Trajectory::inverse) it goes from data to noise.
+/// The reverse process of a batch.
 ///
-/// Every sampler is the same affine step with coefficients from [`Sampler::steps`], so one loop
-/// serves them all. `.last()` is a sample, `.step_by(k)` a film, `.len()` the steps to come.
-pub struct Reverse<const D: usize, M, Z> {
+/// As an iterator it goes through the levels that it was made with: each item is one step
+/// x_t → x_s, `.last()` is a sample, `.step_by(k)` a film, `.len()` the steps to come. Whoever
+/// chooses the steps as they go calls [`step`](Self::step).
+///
+/// A solver is a table of numbers ([`Solver`]); this loop is the only one that makes tensors of
+/// them.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use ddpm_process::{NoiseStream, Reverse};
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Ddim, Eta};
+///
+/// // The denoiser of data that is 1 and nothing else.
+/// let denoiser = |x_t: Tensor<2>, _: NoiseLevel| x_t.ones_like();
+/// let levels = [0.01, 0.5, 0.99].map(|ᾱ| NoiseLevel::variance_preserving(ᾱ).unwrap());
+/// let levels = [&levels[..], &[NoiseLevel::CLEAN]].concat();
+///
+/// let noise = NoiseStream::new(0, "sample");
+/// # let device = Device::flex();
+/// let z = |n| noise.normal(&[0, 1], n, [2, 3], &device);
+/// let ddim = Ddim { eta: Eta::ZERO };
+/// let reverse = Reverse::new(denoiser, ddim, &levels, z(0), z).unwrap();
+/// let sample = reverse.last().unwrap().x;
+/// # let largest = (sample - 1.0).abs().max().into_scalar::<f32>();
+/// # assert!(largest < 1e-6);
+/// ```
+pub struct Reverse<const D: usize, M, S, Z> {
     denoiser: M,
-    sampler: Sampler,
-    steps: std::vec::IntoIter<(Visit, Step)>,
+    solver: S,
+    steps: std::vec::IntoIter<(NoiseLevel, NoiseLevel, Step)>,
     x: Tensor<D>,
-    x0_prev: Option<Tensor<D>>,
+    /// The newest first, as many as the solver looks back on.
+    past: Vec<Evaluation<D>>,
+    /// The levels of all evaluations, the newest first.
+    asked: Vec<NoiseLevel>,
     noise: Z,
-    step: u32,
+    draws: u32,
+    evaluations: u32,
 }
 
-impl<const D: usize, M, Z> Reverse<D, M, Z>
+/// One answer of the denoiser.
+struct Evaluation<const D: usize> {
+    /// What it was shown; a·x̂₀ + b·ε̂ if it gave an ε̂ of its own.
+    x: Tensor<D>,
+    x0: Tensor<D>,
+    share: Option<Tensor<D>>,
+    /// Whether `x` is the state at the start of the step, so that their factors add.
+    is_state: bool,
+}
+
+impl<const D: usize, M, S, Z> Reverse<D, M, S, Z>
 where
     M: Denoiser<D>,
+    S: Solver,
     Z: FnMut(u32) -> Tensor<D>,
 {
     /// Starts at `x` of the prior, `[B, …]`: standard normal noise times the
-    /// [`prior_std`](ddpm_schedule::NoiseLevel::prior_std) of the trajectory's first level (1 for DDPM).
+    /// [`prior_std`](NoiseLevel::prior_std) of the first of the `levels` (1 for DDPM). The last of
+    /// them is where the process ends.
     ///
-    /// `noise(i)` gives the standard normal z of step i = 1, 2, …, shaped like `x`; it is asked
-    /// only when the step's coefficient of z is not 0. Step 0 is left for `x` itself, so one
-    /// [`NoiseStream`](crate::NoiseStream) serves both.
+    /// `noise(n)` gives the n-th standard normal noise, n = 1, 2, …, shaped like `x`; it is asked
+    /// only for noise whose factor is not 0. Number 0 is left for `x` itself, so that one
+    /// [`NoiseStream`](crate::NoiseStream) serves both. A solver with one noise in a step uses
+    /// number n in step n, unless an earlier step adds none.
     ///
     /// # Errors
     ///
-    /// If the sampler cannot take these steps ([`Sampler::steps`]): it adds noise and the
-    /// trajectory leads from data to noise, or a coefficient is not finite in single precision.
+    /// If the solver cannot take these steps ([`Step::of`]): it adds noise and the levels lead
+    /// from data to noise, or a factor is not finite in single precision.
     ///
     /// # Panics
     ///
     /// If `x` is on an autodiff device: sampling there would record a graph of every step. While
-    /// iterating, if the denoiser's answer or the noise differs from `x` in shape or dtype. At the
-    /// first step, if the sampler is [`Sampler::AncestralLearned`] and the denoiser gives no
+    /// iterating, if the denoiser's answer or the noise differs from `x` in shape or dtype, or if
+    /// the solver needs a variance that the network chooses and the denoiser gives no
     /// [`share`](Prediction::share).
     pub fn new(
         denoiser: M,
-        sampler: Sampler,
-        trajectory: &Trajectory,
+        solver: S,
+        levels: &[NoiseLevel],
         x: Tensor<D>,
         noise: Z,
-    ) -> Result<Self, SamplerError> {
+    ) -> Result<Self, SolverError> {
         assert!(
             !x.device().is_autodiff(),
             "sampling needs a device without autodiff"
         );
-        let visits = trajectory.visits().iter().copied();
-        let steps: Vec<_> = visits.zip(sampler.steps(trajectory)?).collect();
+        let pairs = levels.windows(2).zip(steps(&solver, levels)?);
+        let steps: Vec<_> = pairs.map(|(ts, step)| (ts[0], ts[1], step)).collect();
         Ok(Self {
             denoiser,
-            sampler,
+            solver,
             steps: steps.into_iter(),
             x,
-            x0_prev: None,
+            past: Vec::new(),
+            asked: Vec::new(),
             noise,
-            step: 0,
+            draws: 0,
+            evaluations: 0,
         })
     }
 
-    /// What the denoiser says of x, each tensor of it like x.
-    fn ask(&self, at: Visit) -> Prediction<D> {
-        let prediction = self.denoiser.predict(self.x.clone(), at);
-        assert_like("the denoiser's x̂₀", &prediction.x0, &self.x);
-        if let Some(share) = &prediction.share {
-            assert_like("the denoiser's share of β", share, &self.x);
-        }
-        assert!(
-            self.sampler != Sampler::AncestralLearned || prediction.share.is_some(),
-            "the sampler needs a denoiser that chooses the variance, and this one gives no share"
-        );
-        prediction
+    /// One step from the level `t` of the state to any level `s`, whatever levels the process was
+    /// made with.
+    ///
+    /// # Errors
+    ///
+    /// If the solver cannot take the step ([`Step::of`]).
+    ///
+    /// # Panics
+    ///
+    /// As while iterating.
+    pub fn step(&mut self, t: NoiseLevel, s: NoiseLevel) -> Result<State<D>, SolverError> {
+        let position = Position {
+            past: &self.asked,
+            t,
+            s,
+            left: None,
+        };
+        let step = Step::of(&self.solver, &position)?;
+        Ok(self.take(t, s, &step))
     }
 
-    /// z of this step.
+    /// The state, to look at or to change. [`forget`](Self::forget) the evaluations if the change
+    /// makes them those of another x.
+    pub fn x(&mut self) -> &mut Tensor<D> {
+        &mut self.x
+    }
+
+    /// Forgets the evaluations so far: the next step of a multistep solver is a first step again.
+    /// The steps that are still to come of the levels that the process was made with are not
+    /// changed, and may look back on evaluations; after this, call [`step`](Self::step).
+    pub fn forget(&mut self) {
+        self.past.clear();
+        self.asked.clear();
+    }
+
+    /// What a row comes to with the state and the evaluations as they are; nothing moves.
+    ///
+    /// # Panics
+    ///
+    /// If the row looks back on evaluations that are not there.
+    pub fn value(&mut self, row: &Row) -> Tensor<D> {
+        let (wanted, known) = (row.past.len(), self.past.len());
+        assert!(wanted <= known, "{wanted} evaluations of {known}");
+        self.combine(row, &mut Vec::new())
+    }
+
+    /// How often the denoiser has been asked.
+    pub fn evaluations(&self) -> u32 {
+        self.evaluations
+    }
+
+    /// Asks as the step says, and moves the state.
+    fn take(&mut self, t: NoiseLevel, s: NoiseLevel, step: &Step) -> State<D> {
+        let mut z = Vec::new();
+        for (at, row) in &step.asks {
+            let is_state = *row == Row::state();
+            let x = self.combine(row, &mut z);
+            self.ask(x, *at, is_state);
+        }
+        let x = self.combine(&step.last, &mut z);
+        self.x = x.clone();
+        for past in &mut self.past {
+            past.is_state = false;
+        }
+        let x0 = self.past.first().map_or(&self.x, |newest| &newest.x0);
+        State {
+            from: t,
+            to: s,
+            x0: x0.clone(),
+            x,
+        }
+    }
+
+    /// Keeps what the denoiser says of x, each tensor of it like x.
+    fn ask(&mut self, x: Tensor<D>, at: NoiseLevel, is_state: bool) {
+        let Prediction { x0, eps, share } = self.denoiser.predict(x.clone(), at);
+        self.evaluations += 1;
+        assert_like("the denoiser's x̂₀", &x0, &self.x);
+        if let Some(share) = &share {
+            assert_like("the denoiser's share of β", share, &self.x);
+        }
+        let is_state = is_state && eps.is_none();
+        let x = match eps {
+            None => x,
+            Some(eps) => {
+                assert_like("the denoiser's ε̂", &eps, &self.x);
+                x0.clone() * at.signal() + eps * at.noise()
+            }
+        };
+        let evaluation = Evaluation {
+            x,
+            x0,
+            share,
+            is_state,
+        };
+        self.past.insert(0, evaluation);
+        self.asked.insert(0, at);
+        self.past.truncate(self.solver.memory());
+    }
+
+    /// `state`·x_t + Σ_k (`past[k].x`·x⁽ᵏ⁾ + `past[k].x0`·x̂₀⁽ᵏ⁾) + Σ_j `z[j]`·e^(`z_span`·v)·z_j.
+    fn combine(&mut self, row: &Row, z: &mut Vec<Tensor<D>>) -> Tensor<D> {
+        if *row == Row::state() {
+            return self.x.clone();
+        }
+        let mut terms = Vec::new();
+        let mut of_state = row.state;
+        for (term, past) in row.past.iter().zip(&self.past) {
+            terms.push((term.x0, past.x0.clone()));
+            if past.is_state {
+                of_state += term.x;
+            } else {
+                terms.push((term.x, past.x.clone()));
+            }
+        }
+        terms.push((of_state, self.x.clone()));
+        for (j, &factor) in row.z.iter().enumerate() {
+            if factor == 0.0 {
+                continue;
+            }
+            let span = (row.z_span != 0.0).then(|| (self.share() * row.z_span).exp());
+            while z.len() <= j {
+                z.push(self.draw());
+            }
+            let noise = z[j].clone();
+            terms.push((factor, span.map_or(noise.clone(), |span| noise * span)));
+        }
+        // A factor of 0 drops its term: no tensor is made for it, and no 0·∞ either.
+        let terms = terms.into_iter().filter(|&(factor, _)| factor != 0.0);
+        let terms = terms.map(|(factor, tensor)| tensor * factor);
+        terms
+            .reduce(|sum, term| sum + term)
+            .unwrap_or_else(|| self.x.zeros_like())
+    }
+
+    /// The share of β that the network chose.
+    fn share(&self) -> Tensor<D> {
+        let newest = self.past.first().and_then(|newest| newest.share.clone());
+        newest.expect(
+            "the sampler needs a denoiser that chooses the variance, and this one gives no share",
+        )
+    }
+
+    /// The next noise.
     fn draw(&mut self) -> Tensor<D> {
-        let z = (self.noise)(self.step);
+        self.draws += 1;
+        let z = (self.noise)(self.draws);
         assert_like("the noise z", &z, &self.x);
         z
     }
 }
 
-impl<const D: usize, M, Z> Iterator for Reverse<D, M, Z>
+impl<const D: usize, M, S, Z> Iterator for Reverse<D, M, S, Z>
 where
     M: Denoiser<D>,
+    S: Solver,
     Z: FnMut(u32) -> Tensor<D>,
 {
     type Item = State<D>;
 
     fn next(&mut self) -> Option<State<D>> {
-        let (from, c) = self.steps.next()?;
-        self.step += 1;
-        let Prediction { x0, share } = self.ask(from);
-        let x0_prev = self.x0_prev.replace(x0.clone());
-
-        let mut x = x0.clone() * c.x0;
-        // A coefficient of 0 drops its term: no tensor is made for it, and no 0·∞ either.
-        if c.x_t != 0.0 {
-            x = x + self.x.clone() * c.x_t;
-        }
-        if let Some(x0_prev) = x0_prev.filter(|_| c.x0_prev != 0.0) {
-            x = x + x0_prev * c.x0_prev;
-        }
-        if c.z != 0.0 {
-            let mut z = self.draw() * c.z;
-            if let Some(share) = share.filter(|_| c.z_span != 0.0) {
-                z = z * (share * c.z_span).exp();
-            }
-            x = x + z;
-        }
-        self.x = x.clone();
-        Some(State { from, x0, x })
+        let (t, s, step) = self.steps.next()?;
+        Some(self.take(t, s, &step))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -138,9 +295,10 @@ where
     }
 }
 
-impl<const D: usize, M, Z> ExactSizeIterator for Reverse<D, M, Z>
+impl<const D: usize, M, S, Z> ExactSizeIterator for Reverse<D, M, S, Z>
 where
     M: Denoiser<D>,
+    S: Solver,
     Z: FnMut(u32) -> Tensor<D>,
 {
 }

@@ -1,7 +1,7 @@
 //! What every operation on rows needs: its operands alike, and numbers that belong to rows.
 
 use burn::tensor::{DType, Tensor, TensorData};
-use ddpm_schedule::Timestep;
+use ddpm_schedule::{NoiseLevel, Process};
 
 /// Refuses a tensor that Burn would broadcast against `x`, or read as another type of number.
 ///
@@ -71,17 +71,18 @@ pub(crate) fn per_row<const D: usize, const R: usize>(
     Tensor::from_data(TensorData::new(values, shape), (&x.device(), x.dtype()))
 }
 
-/// t − 1 of each row of `x`, shape `[B]`, in x's dtype. Where that has 16 bits it is f32, for
-/// bf16 has not every whole number above 256.
+/// The time that a network is told at the level of each row of `x`, shape `[B]`, in x's dtype.
+/// Where that has 16 bits it is f32, for bf16 has not every whole number above 256.
 pub(crate) fn network_time<const D: usize>(
-    times: impl Iterator<Item = Timestep>,
+    process: &Process,
+    levels: &[NoiseLevel],
     x: &Tensor<D>,
 ) -> Tensor<1> {
-    let values: Vec<f32> = times.map(Timestep::network_input).collect();
+    let times: Vec<f64> = levels.iter().map(|&at| process.time(at)).collect();
     let dtype = match x.dtype() {
         DType::F16 | DType::BF16 => DType::F32,
         dtype => dtype,
     };
-    let shape = [values.len()];
-    Tensor::from_data(TensorData::new(values, shape), (&x.device(), dtype))
+    let shape = [times.len()];
+    Tensor::from_data(TensorData::new(times, shape), (&x.device(), dtype))
 }

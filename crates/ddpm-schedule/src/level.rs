@@ -191,6 +191,11 @@ impl NoiseLevel {
         self.signal().hypot(self.noise())
     }
 
+    /// ln √(a² + b²).
+    pub(crate) fn ln_std(self) -> f64 {
+        self.prior_std().ln()
+    }
+
     /// q(x_t | x_s), where x_t has this level and x_s the level `s`.
     ///
     /// Finite for every pair, with `s` clean or no signal left at t as well.
@@ -220,6 +225,41 @@ impl NoiseLevel {
             x0: -s.signal() * delta.exp_m1(),
             x_t: (self.ln_a - s.ln_a + 2.0 * (s.ln_b - self.ln_b)).exp(),
             variance: -(2.0 * s.ln_b).exp() * delta.exp_m1(),
+        }
+    }
+
+    /// The level of ½λ = `half_log_snr` on the process that leads from this level to `s`, between
+    /// the two or beyond.
+    ///
+    /// Where a is the same at both levels it stays so (variance exploding), and where a + b = 1
+    /// at both (rectified flow). In every other process ln √(a² + b²) is linear in λ, so that a
+    /// process that preserves variance still does.
+    ///
+    /// This level has noise.
+    pub(crate) fn along(self, s: Self, half_log_snr: f64) -> Self {
+        let equal = |x: f64, y: f64| (x - y).abs() < 1e-9;
+        let sum = |level: Self| level.signal() + level.noise();
+        let ln_1p_exp = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+        if equal(self.ln_a, s.ln_a) {
+            let (ln_a, ln_b) = (self.ln_a, self.ln_a - half_log_snr);
+            return Self { ln_a, ln_b };
+        }
+        if equal(sum(self), 1.0) && equal(sum(s), 1.0) {
+            let (ln_a, ln_b) = (-ln_1p_exp(-half_log_snr), -ln_1p_exp(half_log_snr));
+            return Self { ln_a, ln_b };
+        }
+        let [from, to] = [self, s].map(Self::half_log_snr);
+        let w = if from.is_finite() {
+            (half_log_snr - from) / (to - from)
+        } else {
+            1.0
+        };
+        let [from, to] = [self, s].map(|level| level.prior_std().ln());
+        let ln_std = (1.0 - w) * from + w * to;
+        // a²/(a² + b²) = 1/(1 + e^−λ), and b² with e^λ.
+        Self {
+            ln_a: ln_std - 0.5 * ln_1p_exp(-2.0 * half_log_snr),
+            ln_b: ln_std - 0.5 * ln_1p_exp(2.0 * half_log_snr),
         }
     }
 

@@ -1,34 +1,44 @@
-//! A schedule, a parametrization and a weighting that fit together.
+//! A process, a parametrization and a weighting that fit together.
 
 use thiserror::Error;
 
 use crate::coefficient::fits;
 use crate::{
-    Denoise, NoiseLevel, NoiseSchedule, Parametrization, ParametrizationError, Timestep, Weighting,
-    bound,
+    NoiseLevel, NoiseSchedule, ParameterError, Parametrization, ParametrizationError,
+    Preconditioning, Process, Weighting, bound,
 };
+
+/// Levels of a continuous process at which an objective is checked, in equal steps of what
+/// training draws.
+const PROBES: u32 = 1000;
 
 /// What a network is trained to predict, at which levels and with which weights.
 ///
-/// One exists only if x̂₀ follows from the network's output at every time, and every number
+/// One exists only if x̂₀ follows from the network's output at every level, and every number
 /// that tensors are multiplied by is finite in single precision, with room for the product:
 /// at most 10³² in size.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Objective {
-    schedule: NoiseSchedule,
+    process: Process,
     parametrization: Parametrization,
     weighting: Weighting,
 }
 
-/// A schedule, a parametrization and a weighting that do not fit together.
+/// A process, a parametrization and a weighting that do not fit together.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
+#[non_exhaustive]
 pub enum ObjectiveError {
     /// The parametrization has no inverse at one of the levels.
     #[error(transparent)]
     Parametrization(#[from] ParametrizationError),
-    /// The γ of min-SNR would not be a weight.
-    #[error("γ = {0} of the min-SNR weighting must be above 0")]
-    Gamma(f64),
+    /// A number of the weighting that is out of range.
+    #[error("of the weighting, {0}")]
+    Weighting(#[from] ParameterError),
+    /// The bound's terms are those of steps, which a continuous process does not have.
+    #[error(
+        "the weights of the bound are those of the timesteps of a schedule, and this process has none"
+    )]
+    NoTimesteps,
     /// A number that tensors of single precision cannot be multiplied by.
     #[error(
         "{name} at t = {t} is {value:.2e}, which single precision has no room for: at most 1e32"
@@ -36,8 +46,9 @@ pub enum ObjectiveError {
     Coefficient {
         /// What the number is.
         name: &'static str,
-        /// The first such time.
-        t: u32,
+        /// The first such time: t = 1..=T of a schedule, and what a network is told of any other
+        /// process.
+        t: f64,
         /// The number there.
         value: f64,
     },
@@ -51,61 +62,91 @@ impl Objective {
     ///
     /// # Errors
     ///
-    /// If [`Parametrization::check`] fails or γ is not above 0. If at some t the signal a, the
-    /// noise b, the weight or a coefficient of the bound with a learned variance is not finite
-    /// or above 10³².
+    /// If the parametrization does not determine x̂₀ at every level, a number of the weighting is
+    /// out of its range, or it is that of the bound and the process has no timesteps. If at some
+    /// level the signal a, the noise b, the weight or a coefficient of the bound with a learned
+    /// variance is not finite or above 10³².
     pub fn new(
-        schedule: NoiseSchedule,
+        process: impl Into<Process>,
         parametrization: Parametrization,
         weighting: Weighting,
     ) -> Result<Self, ObjectiveError> {
-        if let Weighting::MinSnr { gamma } = weighting
-            && (gamma.is_nan() || gamma <= 0.0)
-        {
-            return Err(ObjectiveError::Gamma(gamma));
+        let process = process.into();
+        weighting.check()?;
+        if weighting == Weighting::Vlb && process.schedule().is_none() {
+            return Err(ObjectiveError::NoTimesteps);
         }
         let objective = Self {
-            schedule,
+            process,
             parametrization,
             weighting,
         };
-        for t in objective.schedule.iter() {
-            objective.check_level(t)?;
+        let levels = objective.levels();
+        for &(t, level) in &levels {
+            check(t, "the signal a", level.signal())?;
+            check(t, "the noise b", level.noise())?;
         }
-        parametrization.check(&objective.schedule)?;
-        for t in objective.schedule.iter() {
-            objective.check_weights(t)?;
+        for &(t, level) in &levels {
+            objective.parametrization.check(level, t)?;
         }
+        for &(t, level) in &levels {
+            check(t, "the weight of the loss", objective.weight(level))?;
+        }
+        objective.check_bound()?;
         Ok(objective)
     }
 
-    /// Whether x_t = a·x₀ + b·ε is finite.
-    fn check_level(&self, t: Timestep) -> Result<(), ObjectiveError> {
-        let level = self.schedule.level(t);
-        check(t, "the signal a", level.signal())?;
-        check(t, "the noise b", level.noise())
+    /// The levels to look at, each with its time.
+    fn levels(&self) -> Vec<(f64, NoiseLevel)> {
+        match &self.process {
+            Process::Discrete(schedule) => {
+                let of = |t: crate::Timestep| (f64::from(t.get()), schedule.level(t));
+                schedule.iter().map(of).collect()
+            }
+            process => {
+                let ends = process.ends();
+                let [high, low] = [ends.0, ends.1].map(|level| process.clock(level));
+                let step = (high - low) / f64::from(PROBES);
+                let clocks = (1..PROBES).map(|i| low + f64::from(i) * step);
+                let between = clocks.filter_map(|clock| process.level(process.shifted(clock)));
+                let levels = [ends.1].into_iter().chain(between).chain([ends.0]);
+                levels.map(|level| (process.time(level), level)).collect()
+            }
+        }
     }
 
-    /// Whether the losses are finite: the weighted one, and the bound with a learned variance,
-    /// where the root of the weight multiplies the error of x̂₀.
-    fn check_weights(&self, t: Timestep) -> Result<(), ObjectiveError> {
-        check(t, "the weight of the loss", self.weight(t))?;
-        let (level, previous) = (self.schedule.level(t), self.schedule.previous(t));
-        if previous != NoiseLevel::CLEAN {
-            let root = bound::snr_weight(level, previous).sqrt();
-            check(t, "√(½(SNR_s − SNR_t)) of the bound", root)?;
+    /// Whether the bound with a learned variance is finite, where the root of the weight
+    /// multiplies the error of x̂₀.
+    fn check_bound(&self) -> Result<(), ObjectiveError> {
+        let Some(schedule) = self.process.schedule() else {
+            return Ok(());
+        };
+        for t in schedule.iter() {
+            let (level, previous) = (schedule.level(t), schedule.previous(t));
+            let place = f64::from(t.get());
+            if previous != NoiseLevel::CLEAN {
+                let root = bound::snr_weight(level, previous).sqrt();
+                check(place, "√(½(SNR_s − SNR_t)) of the bound", root)?;
+            }
+            let choice = schedule.learned_variance(t);
+            check(place, "ln β", choice.log_beta)?;
+            check(place, "ln β̃", choice.log_beta_tilde)?;
         }
-        let choice = self.schedule.learned_variance(t);
-        check(t, "ln β", choice.log_beta)?;
-        check(t, "ln β̃", choice.log_beta_tilde)
+        Ok(())
     }
 
     /// The noise levels.
-    pub fn schedule(&self) -> &NoiseSchedule {
-        &self.schedule
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The timesteps, if the process has any.
+    pub fn schedule(&self) -> Option<&NoiseSchedule> {
+        self.process.schedule()
     }
 
     /// What the network predicts.
+    #[doc(alias = "prediction_type")]
     pub fn parametrization(&self) -> Parametrization {
         self.parametrization
     }
@@ -115,15 +156,16 @@ impl Objective {
         self.weighting
     }
 
-    /// The coefficients of x̂₀ = `x_t`·x_t + `output`·output at a level, each at most 10³² in size.
+    /// The coefficients of x̂₀ = c_skip·x_t + c_out·f(c_in·x_t) at a level, each at most 10³² in
+    /// size.
     ///
     /// # Panics
     ///
     /// If the network's output does not determine x̂₀ there
-    /// ([`Parametrization::denoise`]), which is so at no level of the schedule.
-    pub fn denoise(&self, level: NoiseLevel) -> Denoise {
-        let denoise = self.parametrization.denoise(level);
-        denoise.unwrap_or_else(|| {
+    /// ([`Parametrization::preconditioning`]), which is so at no level of the process.
+    pub fn preconditioning(&self, level: NoiseLevel) -> Preconditioning {
+        let preconditioning = self.parametrization.preconditioning(level);
+        preconditioning.unwrap_or_else(|| {
             panic!(
                 "{:?} does not determine x̂₀ where x_t = {}·x₀ + {}·ε",
                 self.parametrization,
@@ -133,21 +175,19 @@ impl Objective {
         })
     }
 
-    /// The weight on ‖output − target‖² at t, at most 10³² and never negative.
-    ///
-    /// # Panics
-    ///
-    /// If `t` was made by a longer schedule.
-    pub fn weight(&self, t: Timestep) -> f64 {
-        let (level, previous) = (self.schedule.level(t), self.schedule.previous(t));
+    /// The weight on ‖output − target‖² at a level, at most 10³² and never negative.
+    pub fn weight(&self, level: NoiseLevel) -> f64 {
+        let previous = match self.schedule() {
+            Some(schedule) => schedule.before(level),
+            None => NoiseLevel::CLEAN,
+        };
         self.weighting
-            .on_output(self.parametrization.inverse(level), level, previous)
+            .on_output(self.parametrization, level, previous)
     }
 }
 
 /// Whether tensors can be multiplied by a number of t.
-fn check(t: Timestep, name: &'static str, value: f64) -> Result<(), ObjectiveError> {
-    let t = t.get();
+fn check(t: f64, name: &'static str, value: f64) -> Result<(), ObjectiveError> {
     fits(value)
         .then_some(())
         .ok_or(ObjectiveError::Coefficient { name, t, value })

@@ -2,11 +2,12 @@
 
 use thiserror::Error;
 
+use crate::NoiseLevel;
 use crate::coefficient::fits;
-use crate::{NoiseLevel, NoiseSchedule};
 
-/// What the network predicts: ε, x₀, or v = a·ε − b·x₀.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What the network predicts: a mixture of x₀ and ε.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[doc(alias = "prediction_type")]
 pub enum Parametrization {
     /// The noise ε (Ho et al. 2020).
     Epsilon,
@@ -14,6 +15,21 @@ pub enum Parametrization {
     X0,
     /// v = a·ε − b·x₀ (Salimans & Ho 2022), defined at zero SNR too.
     V,
+    /// ε − x₀, the velocity of the straight way from data to noise (Liu et al. 2022).
+    ///
+    /// On a rectified flow it is dx_t/dt. At any other level, x_t/(a + b) lies on the straight
+    /// way at the time b/(a + b), and the velocity there is the same ε − x₀: the parametrization
+    /// is defined for every process, and x̂₀ = (x_t − b·output)/(a + b).
+    #[doc(alias = "flow_prediction")]
+    Flow,
+    /// (x₀ − c_skip·x_t)/c_out of Karras et al. 2022, table 1: a target of unit variance for
+    /// data of standard deviation σ_data.
+    ///
+    /// The network sees c_in·x_t ([`Parametrization::preconditioning`]).
+    Edm {
+        /// σ_data, above 0 and finite; at any other value [`Parametrization::preconditioning`] is `None`.
+        sigma_data: f64,
+    },
 }
 
 /// The prediction target `x0`·x₀ + `eps`·ε.
@@ -25,13 +41,31 @@ pub struct Target {
     pub eps: f64,
 }
 
-/// x̂₀ = `x_t`·x_t + `output`·output.
+/// x̂₀ = `c_skip`·x_t + `c_out`·F(`c_in`·x_t) for a network F (Karras et al. 2022, eq. 7).
+///
+/// | | c_skip | c_out | c_in |
+/// |---|---|---|---|
+/// | [`Epsilon`](Parametrization::Epsilon) | 1/a | −b/a | 1 |
+/// | [`X0`](Parametrization::X0) | 0 | 1 | 1 |
+/// | [`V`](Parametrization::V) | a/(a² + b²) | −b/(a² + b²) | 1 |
+/// | [`Flow`](Parametrization::Flow) | 1/(a + b) | −b/(a + b) | 1 |
+/// | [`Edm`](Parametrization::Edm) | a·σ_data²/s² | b·σ_data/s | 1/s |
+///
+/// s = √(a²·σ_data² + b²) is the standard deviation of x_t. The last row is that of the paper,
+/// which speaks of x = x_t/a and σ = b/a: there c_skip·a = σ_data²/(σ² + σ_data²),
+/// c_out = σ·σ_data/√(σ² + σ_data²) and c_in·a = 1/√(σ² + σ_data²).
+///
+/// The networks of the other rows see x_t as it is. A network that was trained on a process that
+/// preserves variance is run on the levels of that process; to run it in terms of σ alone, scale
+/// x by a = 1/√(1 + σ²) before.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Denoise {
-    /// q/(aq − bp), the factor of x_t.
-    pub x_t: f64,
-    /// −b/(aq − bp), the factor of the network's output.
-    pub output: f64,
+pub struct Preconditioning {
+    /// The factor of x_t in x̂₀.
+    pub c_skip: f64,
+    /// The factor of the network's output in x̂₀.
+    pub c_out: f64,
+    /// The factor of x_t that the network sees.
+    pub c_in: f64,
 }
 
 /// A network of this parametrization says nothing of x₀ at one of the levels, or too little for
@@ -44,8 +78,9 @@ pub struct Denoise {
 pub struct ParametrizationError {
     /// The parametrization refused.
     pub parametrization: Parametrization,
-    /// The first time without an inverse.
-    pub t: u32,
+    /// The time without an inverse: t = 1..=T of a schedule, and what a network is told of any
+    /// other process.
+    pub t: f64,
     /// The signal coefficient a there.
     pub signal: f64,
     /// The noise coefficient b there.
@@ -53,60 +88,76 @@ pub struct ParametrizationError {
 }
 
 impl Parametrization {
-    /// Every parametrization.
-    pub const ALL: [Self; 3] = [Self::Epsilon, Self::X0, Self::V];
+    /// Every parametrization, with the σ_data = ½ of Karras et al.
+    pub const ALL: [Self; 5] = [
+        Self::Epsilon,
+        Self::X0,
+        Self::V,
+        Self::Flow,
+        Self::Edm { sigma_data: 0.5 },
+    ];
 
     /// (p, q) of the target p·x₀ + q·ε at `level`.
     pub fn target(self, level: NoiseLevel) -> Target {
+        let (a, b) = (level.signal(), level.noise());
         let (x0, eps) = match self {
             Self::Epsilon => (0.0, 1.0),
             Self::X0 => (1.0, 0.0),
-            Self::V => (-level.noise(), level.signal()),
+            Self::V => (-b, a),
+            Self::Flow => (-1.0, 1.0),
+            // (1 − c_skip·a)/c_out and −c_skip·b/c_out.
+            Self::Edm { sigma_data } if sigma_data > 0.0 => {
+                let s = b.hypot(a * sigma_data);
+                (b / (s * sigma_data), -a * sigma_data / s)
+            }
+            Self::Edm { .. } => (f64::NAN, f64::NAN),
         };
         Target { x0, eps }
     }
 
-    /// The inverse of [`target`](Self::target): x_t = a·x₀ + b·ε and
-    /// output = p·x₀ + q·ε solved for x₀.
+    /// The inverse of [`target`](Self::target): x_t = a·x₀ + b·ε and output = p·x₀ + q·ε solved for
+    /// x₀, and the factor of x_t that the network sees.
     ///
     /// `None` where the two do not determine x₀ and ε: [`Self::Epsilon`] at zero SNR,
     /// where both are ε, and [`Self::X0`] at clean data, where both are x₀. `None` also where a
     /// coefficient is above 10³²: as an f32 it, or its product with x_t, would be infinite.
-    pub fn denoise(self, level: NoiseLevel) -> Option<Denoise> {
-        let inverse = self.inverse(level);
-        (fits(inverse.x_t) && fits(inverse.output)).then_some(inverse)
+    pub fn preconditioning(self, level: NoiseLevel) -> Option<Preconditioning> {
+        let found = self.inverse(level);
+        let all = [found.c_skip, found.c_out, found.c_in];
+        all.into_iter().all(fits).then_some(found)
     }
 
-    /// [`denoise`](Self::denoise) before the check: not finite, or too large, where no inverse exists.
-    pub(crate) fn inverse(self, level: NoiseLevel) -> Denoise {
+    /// [`preconditioning`](Self::preconditioning) before the check: not finite, or too large, where
+    /// no inverse exists.
+    pub(crate) fn inverse(self, level: NoiseLevel) -> Preconditioning {
         let (a, b) = (level.signal(), level.noise());
         let Target { x0: p, eps: q } = self.target(level);
         let determinant = a * q - b * p;
-        Denoise {
-            x_t: q / determinant,
-            output: -b / determinant,
+        let c_in = match self {
+            Self::Edm { sigma_data } => b.hypot(a * sigma_data).recip(),
+            _ => 1.0,
+        };
+        Preconditioning {
+            c_skip: q / determinant,
+            c_out: -b / determinant,
+            c_in,
         }
     }
 
-    /// Whether x̂₀ follows from the network's output at every time of `schedule`.
+    /// Whether x̂₀ follows from the network's output at `level`, that of the time `t`.
     ///
     /// # Errors
     ///
-    /// Names the first time where [`denoise`](Self::denoise) is `None`: for ε at zero SNR, and
-    /// where the signal a is below 10⁻³² of x.
-    pub fn check(self, schedule: &NoiseSchedule) -> Result<(), ParametrizationError> {
-        let fault = schedule
-            .iter()
-            .find(|&t| self.denoise(schedule.level(t)).is_none());
-        match fault {
-            None => Ok(()),
-            Some(t) => Err(ParametrizationError {
-                parametrization: self,
-                t: t.get(),
-                signal: schedule.level(t).signal(),
-                noise: schedule.level(t).noise(),
-            }),
-        }
+    /// Where [`preconditioning`](Self::preconditioning) is `None`: for ε at zero SNR, and where
+    /// the signal a is below 10⁻³² of x.
+    pub fn check(self, level: NoiseLevel, t: f64) -> Result<(), ParametrizationError> {
+        let found = self.preconditioning(level).map(|_| ());
+        found.ok_or(ParametrizationError {
+            parametrization: self,
+            t,
+            signal: level.signal(),
+            noise: level.noise(),
+        })
     }
 }
 

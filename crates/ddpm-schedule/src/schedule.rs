@@ -305,6 +305,44 @@ impl NoiseSchedule {
         self.levels[..=t.index()][t.index() - 1]
     }
 
+    /// The first t whose log-SNR is at most `log_snr`.
+    pub(crate) fn first_at_most(&self, log_snr: f64) -> Option<Timestep> {
+        let levels = &self.levels[1..];
+        let below = levels.partition_point(|level| level.log_snr() > log_snr);
+        self.iter().nth(below)
+    }
+
+    /// The level of the last timestep that is less noisy than `level`, which need not be one of the
+    /// schedule: that of t−1 for the level of t.
+    pub fn before(&self, level: NoiseLevel) -> NoiseLevel {
+        let lambda = level.log_snr();
+        // Level 0 is clean.
+        let index = self.levels.partition_point(|less| less.log_snr() > lambda);
+        self.levels[index.saturating_sub(1)]
+    }
+
+    /// The timestep whose level is nearest in log-SNR; of two equally near, the less noisy.
+    pub fn nearest(&self, level: NoiseLevel) -> Timestep {
+        let lambda = level.log_snr();
+        let index = self.levels.partition_point(|less| less.log_snr() > lambda);
+        let at = |index: usize| {
+            let t = u32::try_from(index).unwrap_or(u32::MAX);
+            self.timestep(t.clamp(1, self.timesteps()))
+                .unwrap_or(self.last)
+        };
+        let (below, above) = (at(index.saturating_sub(1)), at(index));
+        let gap = |t: Timestep| {
+            let gap = (self.level(t).log_snr() - lambda).abs();
+            // Both without signal: ∞ − ∞.
+            if gap.is_nan() { 0.0 } else { gap }
+        };
+        if gap(above) < gap(below) {
+            above
+        } else {
+            below
+        }
+    }
+
     /// The variance of the step from t−1 to t: β_t where variance is preserved, σ²
     /// for the random walk.
     ///

@@ -1,6 +1,7 @@
 //! How much the loss of each noise level counts.
 
-use crate::{Denoise, NoiseLevel, bound};
+use crate::parameter::{check, positive};
+use crate::{NoiseLevel, ParameterError, Parametrization, bound};
 
 /// The weight of a level in the training loss.
 ///
@@ -20,18 +21,76 @@ pub enum Weighting {
         /// γ > 0, the largest weight; ∞ leaves the SNR as it is.
         gamma: f64,
     },
+    /// SNR·γ/(SNR + γ) on x̂₀, the minimum of min-SNR made smooth (Crowson et al. 2024, "Hourglass
+    /// Diffusion Transformers"; γ = 4 is the weight of k-diffusion with σ_data = ½).
+    SoftMinSnr {
+        /// γ > 0; ∞ leaves the SNR as it is.
+        gamma: f64,
+    },
+    /// SNR/(k + SNR)^γ on x̂₀, which is 1/(k + SNR)^γ on ε̂ (Choi et al. 2022, "Perception
+    /// Prioritized Training": k = 1, γ = 1 or ½).
+    P2 {
+        /// k > 0.
+        k: f64,
+        /// γ ≥ 0; 0 is [`Simple`](Self::Simple) for ε.
+        gamma: f64,
+    },
+    /// λ(σ) = (σ² + σ_data²)/(σ·σ_data)² = SNR + 1/σ_data² on x̂₀, with which the output of
+    /// [`Parametrization::Edm`](crate::Parametrization::Edm) weighs 1 (Karras et al. 2022,
+    /// table 1).
+    Edm {
+        /// σ_data > 0.
+        sigma_data: f64,
+    },
+    /// √SNR on x̂₀, which is 1/√SNR on ε̂ (Yu et al. 2024, "Debias the Training of Diffusion
+    /// Models").
+    Debiased,
+    /// sigmoid(bias − λ) on ε̂, which is e^bias·sigmoid(λ − bias) on x̂₀ (Kingma & Gao 2023,
+    /// "Understanding Diffusion Objectives"; Hoogeboom et al. 2024, "Simpler Diffusion").
+    ///
+    /// It is soft min-SNR with γ = e^bias.
+    Sigmoid {
+        /// The λ at which the weight on ε̂ is ½, from −500 to 500.
+        bias: f64,
+    },
 }
 
 impl Weighting {
-    /// The weight on ‖output − target‖² at the level `t`, which follows `s` and is
-    /// inverted by `denoise`.
-    pub(crate) fn on_output(self, denoise: Denoise, t: NoiseLevel, s: NoiseLevel) -> f64 {
+    /// Whether the parameters are in range, that of [`Self::MinSnr`] excepted.
+    pub(crate) fn check(self) -> Result<(), ParameterError> {
+        match self {
+            Self::Simple | Self::Vlb | Self::Debiased => {}
+            Self::MinSnr { gamma } | Self::SoftMinSnr { gamma } => {
+                check("gamma", gamma, "(0, ∞]", gamma > 0.0)?;
+            }
+            Self::P2 { k, gamma } => {
+                positive("k", k)?;
+                check("gamma", gamma, "[0, ∞)", gamma >= 0.0 && gamma.is_finite())?;
+            }
+            Self::Edm { sigma_data } => {
+                positive("sigma_data", sigma_data)?;
+            }
+            Self::Sigmoid { bias } => {
+                check("bias", bias, "[−500, 500]", bias.abs() <= 500.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The weight on ‖output − target‖² of a parametrization at the level `t`, which follows `s`.
+    pub(crate) fn on_output(self, of: Parametrization, t: NoiseLevel, s: NoiseLevel) -> f64 {
+        let snr = t.snr();
         let on_x0 = match self {
             Self::Simple => return 1.0,
             Self::Vlb if s == NoiseLevel::CLEAN => 0.5 / t.noise().powi(2),
             Self::Vlb => bound::snr_weight(t, s),
-            Self::MinSnr { gamma } => t.snr().min(gamma),
+            Self::MinSnr { gamma } => snr.min(gamma),
+            Self::SoftMinSnr { gamma } => snr / (1.0 + snr / gamma),
+            Self::P2 { k, gamma } => snr / (k + snr).powf(gamma),
+            Self::Edm { sigma_data } => snr + sigma_data.powi(-2),
+            Self::Debiased => snr.sqrt(),
+            Self::Sigmoid { bias } => snr / (1.0 + snr * (-bias).exp()),
         };
-        on_x0 * denoise.output.powi(2)
+        on_x0 * of.inverse(t).c_out.powi(2)
     }
 }

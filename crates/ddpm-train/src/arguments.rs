@@ -1,11 +1,64 @@
 //! The arguments of `ddpm train`, `check`, `sample`, `eval nll` and `export`.
 
+pub(crate) mod process;
+
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::ErrorKind;
 use clap::{ArgGroup, ValueEnum};
-use ddpm_train::config::{PrecisionKind, SamplerKind};
+use ddpm_schedule::Grid;
+use ddpm_schedule::solver::{Info, Method};
+use ddpm_train::config::{ClippedEpsilon, PrecisionKind};
 use ddpm_train::sample::BATCH;
 use ddpm_train::shard::Shard;
+
+/// A name that is checked when it is read, and completed by a shell; the names of other libraries
+/// are understood too.
+#[derive(Clone)]
+struct Name {
+    check: fn(&str) -> Result<(), String>,
+    known: fn() -> Vec<&'static str>,
+}
+
+const SAMPLERS: Name = Name {
+    check: |name| {
+        let method = name.parse::<Method>();
+        method.map(|_| ()).map_err(|e| e.to_string())
+    },
+    known: || Info::all().iter().map(|info| info.name).collect(),
+};
+
+const GRIDS: Name = Name {
+    check: |name| {
+        let grid = name.parse::<Grid>();
+        grid.map(|_| ()).map_err(|e| e.to_string())
+    },
+    known: || Grid::ALL.map(|grid| grid.name()).to_vec(),
+};
+
+impl TypedValueParser for Name {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        let name = value.to_string_lossy().into_owned();
+        let Err(reason) = (self.check)(&name) else {
+            return Ok(name);
+        };
+        let argument = argument.map_or_else(String::new, |argument| format!("{argument}: "));
+        let message = format!("{argument}{reason}\n");
+        Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.known)().into_iter().map(PossibleValue::new)))
+    }
+}
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -134,19 +187,39 @@ pub(crate) struct Sample {
     pub(crate) shard: Option<Shard>,
     /// Draw nothing: put together the shards in the folder --out.
     #[arg(long, conflicts_with_all = [
-        "from", "num", "batch_size", "shard", "sampler", "steps", "eta", "class", "guidance",
+        "from", "num", "batch_size", "shard", "sampler", "grid", "steps", "eta",
+        "churn", "order", "rho", "tolerance", "clipped_epsilon", "class", "guidance",
         "seed", "init_noise", "film", "backend", "precision",
     ])]
     pub(crate) merge: bool,
-    /// The sampler [default: the run's].
-    #[arg(long)]
-    pub(crate) sampler: Option<SamplerKind>,
+    /// The sampler; `ddpm samplers` shows them all [default: the run's].
+    #[arg(long, value_name = "NAME", hide_possible_values = true, value_parser = SAMPLERS)]
+    pub(crate) sampler: Option<String>,
+    /// How the steps are laid out between noise and data [default: the run's].
+    #[arg(long, value_name = "NAME", hide_possible_values = true, value_parser = GRIDS)]
+    pub(crate) grid: Option<String>,
     /// Steps of the reverse process [default: the run's].
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u32>,
-    /// How much noise DDIM adds, from 0 (none) to 1 (as much as DDPM).
+    /// How much noise the sampler adds, from 0 (none) to 1 (as much as DDPM).
     #[arg(long, value_name = "X")]
     pub(crate) eta: Option<f64>,
+    /// How much noise the sampler adds before a step to take it away again.
+    #[arg(long, value_name = "X")]
+    pub(crate) churn: Option<f64>,
+    /// The sampler's order.
+    #[arg(long, value_name = "N")]
+    pub(crate) order: Option<u32>,
+    /// ρ of the grids karras and polyexponential.
+    #[arg(long, value_name = "X")]
+    pub(crate) rho: Option<f64>,
+    /// The error of a step, of a sampler that chooses its steps.
+    #[arg(long, value_name = "X")]
+    pub(crate) tolerance: Option<f64>,
+    /// The ε̂ that goes on once x̂₀ is clipped to the range of images: what the
+    /// clipped x̂₀ leaves of x_t, or the network's own [default: the run's].
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) clipped_epsilon: Option<ClippedEpsilon>,
     /// One class for all samples, by its name or its number from 0 on; the run
     /// shows both when it begins [default: all classes in turn].
     #[arg(long, value_name = "NAME")]

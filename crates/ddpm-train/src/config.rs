@@ -5,22 +5,27 @@
 
 mod data;
 mod model;
+mod process;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use ddpm_kernels::{Autocast, Precision, autocast, is_fast};
+use ddpm_process::AfterClip;
+use ddpm_schedule::solver::Numbers;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceError;
 
 pub use data::{Data, DataKind, ImageSize};
 pub use model::{Mlp, Model, UNet};
+pub use process::{Process, ProcessKind};
 
 /// The recipes compiled into the program: name and TOML.
-pub const RECIPES: [(&str, &str); 5] = [
+pub const RECIPES: [(&str, &str); 7] = [
     ("digits", include_str!("../recipes/digits.toml")),
+    ("digits-edm", include_str!("../recipes/digits-edm.toml")),
     ("images", include_str!("../recipes/images.toml")),
     (
         "fashion-mnist",
@@ -28,6 +33,10 @@ pub const RECIPES: [(&str, &str); 5] = [
     ),
     ("cifar10", include_str!("../recipes/cifar10.toml")),
     ("swiss-roll", include_str!("../recipes/swiss-roll.toml")),
+    (
+        "swiss-roll-flow",
+        include_str!("../recipes/swiss-roll-flow.toml"),
+    ),
 ];
 
 /// Why a configuration was refused.
@@ -114,8 +123,8 @@ pub struct Config {
     pub precision: PrecisionKind,
     /// Where the rows come from.
     pub data: Data,
-    /// The noise schedule.
-    pub schedule: Schedule,
+    /// The noise levels.
+    pub process: Process,
     /// What is regressed.
     pub objective: Objective,
     /// The network.
@@ -159,40 +168,6 @@ impl PrecisionKind {
     }
 }
 
-/// `[schedule]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    /// The family.
-    pub kind: ScheduleKind,
-    /// T.
-    pub timesteps: u32,
-    /// β₁ of `linear` and `scaled-linear`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beta_start: Option<f64>,
-    /// `β_T` of `linear` and `scaled-linear`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beta_end: Option<f64>,
-    /// σ of `random-walk`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sigma: Option<f64>,
-    /// Whether the schedule is rescaled to end at zero SNR (Lin et al. 2023).
-    #[serde(default)]
-    pub zero_terminal_snr: bool,
-}
-
-/// `schedule.kind`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum ScheduleKind {
-    Linear,
-    ScaledLinear,
-    Cosine,
-    Sigmoid,
-    RandomWalk,
-}
-
 /// `[objective]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,9 +176,27 @@ pub struct Objective {
     pub parametrization: ParametrizationKind,
     /// How times are weighted.
     pub weighting: WeightingKind,
-    /// γ of `min-snr`.
+    /// The standard deviation of the data, of parametrization and weighting `edm`; 0.5 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_data: Option<f64>,
+    /// γ of `min-snr`, `soft-min-snr` and `p2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
+    /// k of `p2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k: Option<f64>,
+    /// The bias of `sigmoid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<f64>,
+    /// How levels are drawn.
+    #[serde(default)]
+    pub levels: LevelsKind,
+    /// The mean of `log-normal` and `logit-normal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// The standard deviation of `log-normal` and `logit-normal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<f64>,
     /// Probability of training a row without its class, for classifier-free guidance.
     #[serde(default)]
     pub class_dropout: f64,
@@ -226,6 +219,23 @@ pub enum ParametrizationKind {
     Epsilon,
     X0,
     V,
+    Flow,
+    Edm,
+}
+
+/// `objective.levels`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LevelsKind {
+    /// Every time alike.
+    #[default]
+    Uniform,
+    /// ln σ is normal (Karras et al. 2022).
+    LogNormal,
+    /// The logit of the time is normal (Esser et al. 2024).
+    LogitNormal,
+    /// Every σ^(1/ρ) alike.
+    UniformSigma,
 }
 
 /// `objective.weighting`
@@ -236,6 +246,11 @@ pub enum WeightingKind {
     Simple,
     Vlb,
     MinSnr,
+    SoftMinSnr,
+    P2,
+    Edm,
+    Debiased,
+    Sigmoid,
 }
 
 /// `[optimizer]`: AdamW, with PyTorch's defaults.
@@ -275,31 +290,67 @@ pub struct Ema {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// The sampler.
-    pub sampler: SamplerKind,
+    /// The sampler, as `ddpm samplers` names it.
+    pub sampler: String,
+    /// How the steps are laid out.
+    #[serde(default = "trailing")]
+    pub grid: String,
     /// Steps of the reverse process.
     pub steps: u32,
-    /// η of `ddim`.
+    /// η of samplers that add noise: how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f64>,
+    /// How much noise `heun` adds and takes away again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn: Option<f64>,
+    /// The order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
+    /// ρ of the grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rho: Option<f64>,
+    /// The largest error of a step, of samplers that choose their steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// The ε̂ that goes on once x̂₀ is clipped.
     #[serde(default)]
-    pub eta: f64,
+    pub clipped_epsilon: ClippedEpsilon,
     /// Images in a picture.
     pub count: usize,
     /// Training steps between pictures; 0 makes none.
     pub every: u64,
 }
 
-/// `sampling.sampler`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// `sampling.clipped_epsilon`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum SamplerKind {
-    Ancestral,
-    AncestralBeta,
-    AncestralLearned,
-    Ddim,
-    #[serde(rename = "dpmpp-2m")]
-    #[value(name = "dpmpp-2m")]
-    DpmPp2M,
+pub enum ClippedEpsilon {
+    /// What the clipped x̂₀ leaves of x_t (guided-diffusion).
+    #[default]
+    Derived,
+    /// The network's own (DDIM in diffusers).
+    Kept,
+}
+
+impl From<ClippedEpsilon> for AfterClip {
+    fn from(kind: ClippedEpsilon) -> Self {
+        match kind {
+            ClippedEpsilon::Derived => Self::Derived,
+            ClippedEpsilon::Kept => Self::Kept,
+        }
+    }
+}
+
+impl Sampling {
+    /// The numbers that are the sampler's own.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            eta: self.eta,
+            churn: self.churn,
+            order: self.order,
+            tolerance: self.tolerance,
+        }
+    }
 }
 
 /// `[checkpoint]`
@@ -327,6 +378,15 @@ impl Config {
     ///
     /// If it is not TOML, or a key is unknown, missing or of the wrong type.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let table: Option<toml::Table> = toml::from_str(text).ok();
+        if table.is_some_and(|table| table.contains_key("schedule")) {
+            let reason = "this table is called [process] now, with the same keys";
+            return Err(ConfigError::Invalid {
+                file: file.to_owned(),
+                key: "[schedule]",
+                reason: reason.to_owned(),
+            });
+        }
         toml::from_str(text).map_err(|error| ConfigError::Parse {
             file: file.to_owned(),
             error: Box::new(error),
@@ -349,6 +409,10 @@ impl Config {
 
 fn one() -> usize {
     1
+}
+
+fn trailing() -> String {
+    "trailing".to_owned()
 }
 
 fn yes() -> bool {

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{NoiseStream, Predictor, diffuse};
 use ddpm_schedule::bound::{Gaussian, decoder_nll, model_kl, prior_kl, snr_weight};
-use ddpm_schedule::{Objective, Timestep};
+use ddpm_schedule::{NoiseSchedule, Objective, Timestep};
 
 use pace::Pace;
 use report::Terms;
@@ -112,16 +112,16 @@ impl<N> Evaluation<'_, N> {
             "{} rows are more than can be counted",
             data.len()
         );
-        let schedule = self.objective.schedule();
+        let schedule = self.schedule();
         ensure!(
-            question.flow.is_none() || !flow::times(schedule, 1).is_empty(),
+            question.flow.is_none() || !flow::levels(schedule, 1).is_empty(),
             "--flow: the schedule has no time with signal left"
         );
         let timesteps = schedule.timesteps();
         let all = timesteps - 1;
         let times = question.times.map_or(all, |times| times.min(all));
         // Heun's method makes two calls per step, and one before the first.
-        let flow = |steps| 2 * flow::times(schedule, steps).len() - 1;
+        let flow = |steps| 2 * flow::levels(schedule, steps).len() - 1;
         let calls = times as usize + 1 + question.flow.map_or(0, flow);
         let mut pace = Pace::new(rows.len(), calls, stop);
         let drawn = shuffled(question.seed, data.len());
@@ -156,7 +156,7 @@ impl<N> Evaluation<'_, N> {
     where
         N: Network<D>,
     {
-        let schedule = self.objective.schedule();
+        let schedule = self.schedule();
         let x0 = self.rows::<D>(images);
         let last = schedule.level(schedule.last());
         let mut terms: Vec<Terms> = x0
@@ -205,7 +205,7 @@ impl<N> Evaluation<'_, N> {
     where
         N: Network<D>,
     {
-        let schedule = self.objective.schedule();
+        let schedule = self.schedule();
         let Some(first) = schedule.timestep(1) else {
             return Ok(());
         };
@@ -232,10 +232,10 @@ impl<N> Evaluation<'_, N> {
         let Some(steps) = self.question.flow else {
             return Ok(());
         };
-        let times = flow::times(schedule, steps);
+        let levels = flow::levels(schedule, steps);
         let ids: Vec<u64> = images.iter().map(|&i| i as u64).collect();
         let eps = self.noise::<D>(images, first);
-        let x = diffuse(x0.tensor.clone(), eps.clone(), schedule, &t);
+        let x = diffuse(x0.tensor.clone(), eps.clone(), &vec![level; images.len()]);
         let probes = NoiseStream::new(self.question.seed, "nll-probe");
         let z = probes.normal(&ids, 0, x.dims(), self.device).sign();
         let class = self.class(images);
@@ -245,7 +245,7 @@ impl<N> Evaluation<'_, N> {
             network: |x, t| network.predict(x, t, class.clone(), None),
             objective: self.objective,
         };
-        let log = flow::log_density(&predictor, schedule, &times, x, &z, || pace.call())?;
+        let log = flow::log_density(&predictor, &levels, x, &z, || pace.call())?;
         // −ln q(x₁ | x₀) = ½‖ε‖² + D·ln(b₁√2π).
         let width = level.noise().ln() + 0.5 * std::f64::consts::TAU.ln();
         let eps: Vec<f32> = eps.into_data().iter().collect();
@@ -255,6 +255,12 @@ impl<N> Evaluation<'_, N> {
             terms.flow = terms.decoder - log - 0.5 * squares - row as f64 * width;
         }
         Ok(())
+    }
+
+    /// The schedule, whose steps are the terms of the bound.
+    fn schedule(&self) -> &NoiseSchedule {
+        let schedule = self.objective.schedule();
+        schedule.expect("`likelihood` evaluates processes with timesteps only")
     }
 
     fn rows<const D: usize>(&self, images: &[usize]) -> Rows<D> {
@@ -290,7 +296,7 @@ impl<N> Evaluation<'_, N> {
 
     /// L_{t−1} of an image, t ≥ 2, in nats.
     fn kl(&self, x0: &[f32], model: &Predicted, row: usize, t: Timestep) -> f64 {
-        let schedule = self.objective.schedule();
+        let schedule = self.schedule();
         let choice = schedule.learned_variance(t);
         let (t, s) = (schedule.level(t), schedule.previous(t));
         let weight = snr_weight(t, s);
@@ -319,19 +325,19 @@ impl<N> Evaluation<'_, N> {
     where
         N: Network<D>,
     {
-        let schedule = self.objective.schedule();
+        let schedule = self.schedule();
         let noise = images
             .iter()
             .zip(t)
             .map(|(&i, &t)| self.noise::<D>(&[i], t));
         let eps = Tensor::cat(noise.collect(), 0);
-        let x_t = diffuse(x0.tensor.clone(), eps, schedule, t);
+        let at: Vec<_> = t.iter().map(|&t| schedule.level(t)).collect();
+        let x_t = diffuse(x0.tensor.clone(), eps, &at);
         let class = self.class(images);
         let predictor = Predictor {
             network: |x, t| self.network.predict(x, t, class.clone(), None),
             objective: self.objective,
         };
-        let at: Vec<_> = t.iter().map(|&t| schedule.visit(t)).collect();
         let found = predictor.predict_each(x_t, &at);
         let host = |x: Tensor<D>| x.into_data().iter().collect::<Vec<f32>>();
         let row = self.data.row_len();

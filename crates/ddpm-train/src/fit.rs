@@ -183,7 +183,6 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
         ranks: &'a Ranks,
         share: Range<usize>,
     ) -> Result<Self> {
-        let schedule = plan.objective.schedule();
         Ok(Self {
             share,
             ranks,
@@ -198,7 +197,11 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             ema: Ema::new(&model, plan.config.ema.decay),
             model,
             optim: Optim::new(plan.adamw),
-            times: Times::new(&plan.config.objective, schedule, plan.config.seed),
+            times: Times::new(
+                plan.draws.clone(),
+                plan.objective.process(),
+                plan.config.seed,
+            ),
             device: device.clone(),
         })
     }
@@ -314,9 +317,7 @@ impl<'a, M: burn::module::Module> Run<'a, M> {
             model: self.model.clone(),
             ema: self.ema.module(&self.model),
             optim: self.optim.clone(),
-            losses: (self.times.losses(self.plan.objective.schedule()))
-                .map(<[f64]>::to_vec)
-                .collect(),
+            losses: self.times.losses().map(<[f64]>::to_vec).collect(),
         };
         Encoded::new(&snapshot, &self.config)
     }

@@ -19,20 +19,18 @@
 
 use burn::tensor::Tensor;
 use ddpm_process::Denoiser;
-use ddpm_schedule::{NoiseSchedule, Timestep};
+use ddpm_schedule::{NoiseLevel, NoiseSchedule};
 
 /// ε̂ and each row's σ·zᵀ(∂ε̂/∂y)z at y = x/a.
 fn slope<const D: usize>(
     denoiser: &impl Denoiser<D>,
-    schedule: &NoiseSchedule,
-    t: Timestep,
+    at: NoiseLevel,
     y: Tensor<D>,
     z: &Tensor<D>,
 ) -> (Tensor<D>, Tensor<1>) {
-    let level = schedule.level(t);
-    let (a, sigma) = (level.signal(), level.noise() / level.signal());
+    let (a, sigma) = (at.signal(), at.sigma());
     let y = y.autodiff().require_grad();
-    let x0 = denoiser.denoise(y.clone() * a, schedule.visit(t));
+    let x0 = denoiser.predict(y.clone() * a, at).x0;
     let eps = (y.clone() - x0) / sigma;
     let product = (eps.clone() * z.clone().autodiff()).sum();
     let gradients = product.backward();
@@ -49,10 +47,10 @@ fn per_row<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     x.flatten::<2>(1, -1).sum_dim(1).squeeze_dim(1)
 }
 
-/// ln p(x_t) of each row, in nats, at the first of `times`; they rise to a time T with signal left.
+/// ln p(x_t) of each row, in nats, at the first of `levels`; they rise in noise to one with signal left.
 ///
 /// * `denoiser`: differentiable, on the autodiff device;
-/// * `x`: `[B, …]` of the marginal at the first time;
+/// * `x`: `[B, …]` of the marginal at the first level;
 /// * `z`: independent ±1 of the same shape;
 /// * `go_on`: asked before each call of the denoiser.
 ///
@@ -62,69 +60,67 @@ fn per_row<const D: usize>(x: Tensor<D>) -> Tensor<1> {
 ///
 /// # Panics
 ///
-/// If there is no time, or no signal at one of them.
+/// If there is no level, or no signal at one of them.
 pub fn log_density<const D: usize, E>(
     denoiser: &impl Denoiser<D>,
-    schedule: &NoiseSchedule,
-    times: &[Timestep],
+    levels: &[NoiseLevel],
     x: Tensor<D>,
     z: &Tensor<D>,
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Tensor<1>, E> {
-    let level = |t: Timestep| schedule.level(t);
-    let (first, last) = (times[0], times[times.len() - 1]);
+    let (first, last) = (levels[0], levels[levels.len() - 1]);
     assert!(
-        level(last).signal() > 0.0,
-        "at zero SNR there is no y = x/a: end the times before it"
+        last.signal() > 0.0,
+        "at zero SNR there is no y = x/a: end the levels before it"
     );
-    let sigma = |t: Timestep| level(t).noise() / level(t).signal();
-    let mut y = x / level(first).signal();
+    let mut y = x / first.signal();
     go_on()?;
-    let mut here = slope(denoiser, schedule, first, y.clone(), z);
+    let mut here = slope(denoiser, first, y.clone(), z);
     let mut integral = here.1.zeros_like();
-    for pair in times.windows(2) {
-        let h = sigma(pair[1]) - sigma(pair[0]);
+    for pair in levels.windows(2) {
+        let h = pair[1].sigma() - pair[0].sigma();
         let guess = y.clone() + here.0.clone() * h;
         go_on()?;
-        let there = slope(denoiser, schedule, pair[1], guess, z);
+        let there = slope(denoiser, pair[1], guess, z);
         y = y + (here.0.clone() + there.0) * (0.5 * h);
         // The slope at the corrected place serves the next step and this one's integral.
         go_on()?;
-        let there = slope(denoiser, schedule, pair[1], y.clone(), z);
-        let h = (sigma(pair[1]) / sigma(pair[0])).ln();
+        let there = slope(denoiser, pair[1], y.clone(), z);
+        let h = (pair[1].sigma() / pair[0].sigma()).ln();
         integral = integral + (here.1 + there.1.clone()) * (0.5 * h);
         here = there;
     }
     let d = z.dims()[1..].iter().product::<usize>() as f64;
-    let x = y * level(last).signal();
-    let std = level(last).prior_std();
+    let x = y * last.signal();
+    let std = last.prior_std();
     let log_2pi = std::f64::consts::TAU.ln();
     let prior = per_row(x.square()) * (-0.5 / (std * std)) - d * (0.5 * log_2pi + std.ln());
-    Ok(prior + integral + d * (level(last).signal() / level(first).signal()).ln())
+    Ok(prior + integral + d * (last.signal() / first.signal()).ln())
 }
 
-/// About `steps` + 1 times from t = 1 to T, evenly spaced in ln σ, which is where Heun's steps are
-/// worth the same; times without signal are left out.
-pub fn times(schedule: &NoiseSchedule, steps: u32) -> Vec<Timestep> {
-    let all: Vec<Timestep> = schedule
+/// About `steps` + 1 levels from t = 1 to T, evenly spaced in ln σ, which is where Heun's steps are
+/// worth the same; those without signal are left out.
+pub fn levels(schedule: &NoiseSchedule, steps: u32) -> Vec<NoiseLevel> {
+    let all: Vec<NoiseLevel> = schedule
         .iter()
-        .filter(|&t| schedule.level(t).signal() > 0.0)
+        .map(|t| schedule.level(t))
+        .filter(|level| level.signal() > 0.0)
         .collect();
-    let log_sigma = |t: &Timestep| -0.5 * schedule.level(*t).log_snr();
+    let log_sigma = |level: &NoiseLevel| -0.5 * level.log_snr();
     let (Some(first), Some(last)) = (all.first(), all.last()) else {
         return Vec::new();
     };
     let (low, high) = (log_sigma(first), log_sigma(last));
-    let mut times = Vec::new();
+    let mut levels = Vec::new();
     for i in 0..=steps {
         let wanted = low + (high - low) * f64::from(i) / f64::from(steps.max(1));
-        let place = all.partition_point(|t| log_sigma(t) < wanted - 1e-12);
-        let t = all[place.min(all.len() - 1)];
-        if times.last() != Some(&t) {
-            times.push(t);
+        let place = all.partition_point(|level| log_sigma(level) < wanted - 1e-12);
+        let level = all[place.min(all.len() - 1)];
+        if levels.last() != Some(&level) {
+            levels.push(level);
         }
     }
-    times
+    levels
 }
 
 #[cfg(test)]
@@ -132,7 +128,7 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
     use ddpm_process::NoiseStream;
-    use ddpm_schedule::{NoiseLevel, Visit};
+    use ddpm_schedule::NoiseSchedule;
     use std::convert::Infallible;
 
     /// Gaussian data N(m, s²): x̂₀ = m + g·(x − a·m) with g = a·s²/(a²s² + b²), differentiable, and
@@ -144,20 +140,20 @@ mod tests {
         let device = Device::flex();
         let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
         let (m, s2) = (0.3, 0.25);
-        let denoiser = |x: Tensor<2>, at: Visit| {
-            let (a, b) = (at.level.signal(), at.level.noise());
+        let denoiser = |x: Tensor<2>, at: NoiseLevel| {
+            let (a, b) = (at.signal(), at.noise());
             let g = a * s2 / (a * a * s2 + b * b);
             (x - a * m) * g + m
         };
-        let times = times(&schedule, 200);
-        let first = schedule.level(times[0]);
+        let levels = levels(&schedule, 200);
+        let first = levels[0];
         let (a, b) = (first.signal(), first.noise());
         let variance = a * a * s2 + b * b;
         let stream = NoiseStream::new(0, "flow");
         let rows = [0, 1, 2, 3];
         let z = stream.normal(&rows, 1, [4, 20], &device).sign();
         let x = stream.normal(&rows, 0, [4, 20], &device) * variance.sqrt() + a * m;
-        let found = log_density(&denoiser, &schedule, &times, x.clone(), &z, || {
+        let found = log_density(&denoiser, &levels, x.clone(), &z, || {
             Ok::<(), Infallible>(())
         })
         .unwrap();
@@ -191,9 +187,9 @@ mod tests {
         let sigma = |i: i32| 0.1 * 1.02_f64.powi(i);
         let levels = (0..=100).map(|i| NoiseLevel::variance_exploding(sigma(i)).unwrap());
         let schedule = NoiseSchedule::from_levels(levels).unwrap();
-        let times: Vec<Timestep> = schedule.iter().collect();
+        let levels: Vec<NoiseLevel> = schedule.iter().map(|t| schedule.level(t)).collect();
         let (p, q, r) = (0.8, 0.7, 0.5);
-        let denoiser = |x: Tensor<2>, _: Visit| {
+        let denoiser = |x: Tensor<2>, _: NoiseLevel| {
             let transposed = Tensor::<2>::from_floats([[p, 0.0], [q, r]], &x.device());
             x.clone() - x.matmul(transposed)
         };
@@ -203,10 +199,7 @@ mod tests {
             Tensor::<2>::from_floats(starts, &device),
             Tensor::<2>::from_floats(signs, &device),
         );
-        let found = log_density(&denoiser, &schedule, &times, x, &z, || {
-            Ok::<(), Infallible>(())
-        })
-        .unwrap();
+        let found = log_density(&denoiser, &levels, x, &z, || Ok::<(), Infallible>(())).unwrap();
 
         let rho = sigma(100) / sigma(0);
         let (rho_p, rho_r) = (rho.powf(p), rho.powf(r));

@@ -302,7 +302,7 @@ fn curves(moments: &[Moments]) -> String {
         line("mean, theory", "tan", &|m| largest(m).expected),
         line("measured", "firebrick", &|m| largest(m).measured),
     ];
-    plot::svg("t", &lines, Scale::Linear)
+    plot::svg("t", &lines, [Scale::Linear; 2])
 }
 
 /// The mean of the coordinate whose mean is furthest from 0.

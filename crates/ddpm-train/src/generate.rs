@@ -15,16 +15,18 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use ddpm_kernels::allocator::return_memory;
 use ddpm_kernels::keep_packed_weights;
+use ddpm_process::AfterClip;
+use ddpm_schedule::solver::Numbers;
 use safetensors::tensor::Dtype;
 
-use crate::config::{PrecisionKind, SamplerKind};
+use crate::config::PrecisionKind;
 use crate::interrupt::{Interrupted, Stop};
 use crate::memory;
 use crate::network::{AnyNetwork, Network};
 use crate::picture::Samples;
 use crate::progress::Tally;
 use crate::rows;
-use crate::sample::{Batch, Drawing, Request, batches};
+use crate::sample::{Batch, Drawing, Given, Request, batches};
 use crate::shard::{Part, Parts, Set, Shard};
 use crate::terminal::say;
 
@@ -47,12 +49,18 @@ pub struct Order {
     pub shard: Option<Shard>,
     /// Samples the network sees at once.
     pub batch_size: usize,
-    /// The sampler.
-    pub sampler: Option<SamplerKind>,
+    /// The sampler, as [`ddpm_schedule::solver::Method`] names it.
+    pub sampler: Option<String>,
+    /// Its own numbers.
+    pub numbers: Numbers,
+    /// How steps are laid out, as [`ddpm_schedule::Grid`] is named.
+    pub grid: Option<String>,
+    /// ρ of the grid.
+    pub rho: Option<f64>,
     /// Steps of the reverse process.
     pub steps: Option<u32>,
-    /// η of DDIM.
-    pub eta: Option<f64>,
+    /// The ε̂ that goes on once x̂₀ is clipped.
+    pub epsilon: Option<AfterClip>,
     /// One class for all samples, by name or number; by default they go round.
     pub class: Option<String>,
     /// Guidance weight.
@@ -111,14 +119,11 @@ fn draw<const D: usize, N: Network<D>>(
 ) -> Result<usize> {
     let shape = &trained.shape;
     let plan = trained.plan(order)?;
-    let draws = plan.sampler.adds_noise() && plan.trajectory.len() > 1;
-    if let (Some(seed), Some(noise), false) = (order.seed, &order.init_noise, draws) {
-        bail!(
-            "--seed {seed}: these steps add no noise, and the first is that of --init-noise {}; leave \
-             --seed out",
-            noise.display()
-        );
-    }
+    ensure!(
+        !order.film || plan.adaptive().is_none(),
+        "--film: how many steps {} takes is not known",
+        plan.sampler.name()
+    );
     let classes = trained.classes(order)?;
     memory::check_forward(&trained.plan, shape, order.batch_size, 0.0, device)?;
     let rows = (order.shard).map_or(0..order.num, |shard| {
@@ -129,8 +134,16 @@ fn draw<const D: usize, N: Network<D>>(
     }
     let noise = order.init_noise.as_ref();
     let mut noise = noise
-        .map(|path| InitNoise::open(path, order.num, shape))
+        .map(|path| InitNoise::open(path, order.num, shape, plan.draws()))
         .transpose()?;
+    if let (Some(seed), Some(path), Some(noise)) = (order.seed, &order.init_noise, &noise)
+        && (plan.draws() == 0 || noise.is_of_steps())
+    {
+        bail!(
+            "--seed {seed}: all the noise of these steps is that of --init-noise {}; leave --seed out",
+            path.display()
+        );
+    }
     let hash = noise.as_mut().map(InitNoise::sha256).transpose()?;
     let set = record::set(order, &plan, classes, hash, shape, network)?;
     let target = match order.shard {
@@ -151,11 +164,28 @@ fn draw<const D: usize, N: Network<D>>(
         },
         device,
     };
+    let (name, steps) = (plan.sampler.name(), plan.levels.len());
+    if let Some(evaluations) = plan.evaluations() {
+        say(format_args!(
+            "{name}, {steps} steps, {evaluations} network evaluations a sample"
+        ));
+    } else {
+        ensure!(
+            !order.film,
+            "--film: how many steps {name} takes is not known"
+        );
+        say(format_args!(
+            "{name}, as many steps as their error asks for"
+        ));
+    }
     let _packed = keep_packed_weights();
     let count = rows.len();
     Work::new(target, rows, order.batch_size, stop).run(|work, rows| {
-        let noise = noise.as_mut().map(|noise| noise.rows(rows.clone()));
-        work.draw(drawing.batch::<D>(rows.clone(), noise.transpose()?), rows)
+        let given = match &mut noise {
+            Some(noise) => noise.rows(rows.clone())?,
+            None => Given::default(),
+        };
+        work.draw(drawing.batch::<D>(rows.clone(), given), rows)
     })?;
     Ok(count)
 }
@@ -316,17 +346,22 @@ impl<'a> Work<'a> {
         mut batch: Batch<D>,
         rows: &Range<usize>,
     ) -> Result<Samples> {
-        let steps = batch.steps_left();
-        let mut film = self.target.film(rows, steps);
-        for step in 1..=steps {
-            self.go_on()?;
-            batch.step();
+        let steps = batch.steps();
+        let mut film = steps.and_then(|steps| self.target.film(rows, steps));
+        let of = steps.map_or_else(String::new, |steps| format!("/{steps}"));
+        self.go_on()?;
+        while batch.step()? {
+            let step = batch.steps_done();
             if let Some(film) = film.as_mut().filter(|film| film.shows(step)) {
                 film.push(&batch.rows(SHOWN).grid(), step)?;
             }
-            let share = step as f64 / steps as f64;
-            let done = self.done as f64 + share * rows.len() as f64;
-            self.tally.at(done, &format!(", step {step}/{steps}"));
+            let done = self.done as f64 + batch.share_done() * rows.len() as f64;
+            self.tally.at(done, &format!(", step {step}{of}"));
+            self.go_on()?;
+        }
+        if steps.is_none() {
+            let evaluations = batch.evaluations();
+            say(format_args!("{evaluations} network evaluations a sample"));
         }
         let samples = batch.finish()?;
         if let Some(film) = film {

@@ -33,6 +33,7 @@ pub mod progress;
 pub mod ranks;
 pub mod rows;
 pub mod sample;
+pub mod samplers;
 pub mod shard;
 pub mod table;
 pub mod terminal;

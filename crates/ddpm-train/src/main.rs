@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use arguments::process::{SamplersArgs, ScheduleChoice};
 use arguments::{Check, Export, Library, Nll, Sample, Train};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
-use ddpm_schedule::NoiseSchedule;
-use ddpm_train::config::{self, Schedule, ScheduleKind};
+use ddpm_schedule::solver::Numbers;
+use ddpm_train::config;
 use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
 use ddpm_train::evaluate::{self, Question, Report};
@@ -19,9 +20,8 @@ use ddpm_train::examine::{self, Examination, examine, examine_shard};
 use ddpm_train::generate::{Existing, Order, generate, merge};
 use ddpm_train::interrupt::{Interrupted, Stop};
 use ddpm_train::missing::must_exist;
-use ddpm_train::plan;
 use ddpm_train::terminal::{OutputError, say, show};
-use ddpm_train::{check, checkpoint, data, diffusers, forward, table};
+use ddpm_train::{check, checkpoint, data, diffusers, forward, samplers, table};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
 /// which would fault them in again, page by page, in the next operation.
@@ -55,6 +55,8 @@ enum Command {
     Forward(Forward),
     /// Show a noise schedule's numbers.
     Schedule(ScheduleArgs),
+    /// Show the samplers: names here and elsewhere, order, cost and noise.
+    Samplers(SamplersArgs),
     /// Print a recipe's TOML, which `train --config` takes, or list the recipes.
     Recipe {
         /// The recipe's name.
@@ -86,42 +88,6 @@ struct ScheduleArgs {
 enum Measure {
     /// Bits per dimension: the variational bound, with standard errors.
     Nll(Nll),
-}
-
-#[derive(clap::Args)]
-struct ScheduleChoice {
-    /// The family.
-    #[arg(long, default_value = "linear")]
-    kind: ScheduleKind,
-    /// T.
-    #[arg(long, value_name = "T", default_value_t = 1000)]
-    timesteps: u32,
-    /// β₁ of linear and scaled-linear [default: 1e-4].
-    #[arg(long, value_name = "X")]
-    beta_start: Option<f64>,
-    /// β_T of linear and scaled-linear [default: 0.02].
-    #[arg(long, value_name = "X")]
-    beta_end: Option<f64>,
-    /// Standard deviation of a step of random-walk [default: 1/√T].
-    #[arg(long, value_name = "X")]
-    sigma: Option<f64>,
-    /// Rescale the schedule to end at zero SNR (Lin et al. 2023).
-    #[arg(long)]
-    zero_terminal_snr: bool,
-}
-
-impl ScheduleChoice {
-    fn schedule(&self) -> Result<NoiseSchedule> {
-        let schedule = plan::schedule(&Schedule {
-            kind: self.kind,
-            timesteps: self.timesteps,
-            beta_start: self.beta_start,
-            beta_end: self.beta_end,
-            sigma: self.sigma,
-            zero_terminal_snr: self.zero_terminal_snr,
-        });
-        schedule.map_err(anyhow::Error::msg).context("schedule")
-    }
 }
 
 #[derive(clap::Args)]
@@ -227,6 +193,7 @@ fn run(command: Command) -> Result<()> {
         } => nll(args),
         Command::Forward(args) => forward(&args),
         Command::Schedule(args) => schedule(&args),
+        Command::Samplers(args) => show_samplers(args),
         Command::Recipe { name: Some(name) } => Ok(show(config::recipe(&name)?)?),
         Command::Recipe { name: None } => Ok(show(&recipes())?),
         Command::Devices => devices(),
@@ -274,8 +241,16 @@ fn sample(args: Sample) -> Result<()> {
                 shard: args.shard,
                 batch_size: args.batch_size,
                 sampler: args.sampler,
+                numbers: Numbers {
+                    eta: args.eta,
+                    churn: args.churn,
+                    order: args.order,
+                    tolerance: args.tolerance,
+                },
+                grid: args.grid,
+                rho: args.rho,
                 steps: args.steps,
-                eta: args.eta,
+                epsilon: args.clipped_epsilon.map(Into::into),
                 class: args.class,
                 guidance: args.guidance,
                 seed: args.seed,
@@ -321,7 +296,10 @@ fn export(args: &Export) -> Result<()> {
     let device = args.backend.parse::<Backend>()?.device()?;
     match args.format {
         Library::Diffusers => {
-            diffusers::export(&args.from, &args.to, args.raw_weights, &device)?;
+            let note = diffusers::export(&args.from, &args.to, args.raw_weights, &device)?;
+            if let Some(note) = note {
+                say(format_args!("note: {note}"));
+            }
         }
     }
     say(format_args!("exported to {}", args.to.display()));
@@ -374,6 +352,15 @@ fn answer(report: &Report, json: Option<&Path>) -> Result<()> {
     let written = json.map_or(Ok(()), write);
     show(&evaluate::table(report))?;
     written
+}
+
+fn show_samplers(args: SamplersArgs) -> Result<()> {
+    if args.json {
+        show(&(serde_json::to_string_pretty(&samplers::rows())? + "\n"))?;
+    } else {
+        show(&samplers::table())?;
+    }
+    Ok(())
 }
 
 fn forward(args: &Forward) -> Result<()> {

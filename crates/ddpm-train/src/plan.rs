@@ -1,23 +1,23 @@
 //! A configuration that has been checked: values that cannot be invalid.
 
 mod keys;
+mod objective;
+mod process;
+mod sampling;
 
 use ddpm_model::{MlpConfig, UNetConfig};
-use ddpm_process::Clip;
-use ddpm_schedule::{
-    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Spacing, Trajectory, Weighting,
-};
+use ddpm_schedule::Objective;
 
 use crate::checkpoint::Retention;
-use crate::config::{
-    Config, ConfigError, DataKind, ImageSize, Model, ParametrizationKind, SamplerKind, Sampling,
-    Schedule, ScheduleKind, WeightingKind,
-};
+use crate::config::{Config, ConfigError, DataKind, ImageSize, Model};
 use crate::data::{Channels, Source};
 use crate::optim::{AdamWSettings, LearningRate};
 
-/// Timesteps beyond these would be a table of a size that no network was trained on.
-pub(crate) const MOST_TIMESTEPS: u32 = 1_000_000;
+pub use objective::Draws;
+pub use process::{beta_ends, process, schedule};
+pub use sampling::{Sampler, SamplingPlan, check_variance, grid};
+
+pub(crate) use process::MOST_TIMESTEPS;
 
 /// Threads beyond these prepare no batch sooner.
 const MOST_WORKERS: usize = 1024;
@@ -31,17 +31,6 @@ pub enum NetworkPlan {
     Mlp(MlpConfig),
 }
 
-/// How samples are drawn.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SamplingPlan {
-    /// The rule of a step.
-    pub sampler: Sampler,
-    /// The times visited.
-    pub trajectory: Trajectory,
-    /// The range x̂₀ is kept in: that of images, none for points.
-    pub clip: Option<Clip>,
-}
-
 /// A checked [`Config`].
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -49,8 +38,10 @@ pub struct Plan {
     pub config: Config,
     /// Where the rows come from.
     pub source: Source,
-    /// Schedule, parametrization and weighting.
+    /// Process, parametrization and weighting.
     pub objective: Objective,
+    /// How the levels of a batch are drawn.
+    pub draws: Draws,
     /// The network.
     pub network: NetworkPlan,
     /// AdamW's numbers.
@@ -78,13 +69,15 @@ impl Plan {
         keys::check_ranges(&config).map_err(|(key, reason)| bad(key, reason))?;
         keys::check_use(&config).map_err(|(key, reason)| bad(key, reason))?;
         let source = source(&config).map_err(|(key, reason)| bad(key, reason))?;
-        let schedule = schedule(&config.schedule).map_err(|reason| bad("schedule", reason))?;
+        let process = process(&config.process).map_err(|reason| bad("process", reason))?;
         let images = !config.data.kind.is_points();
-        let sampling = sampling(&config.sampling, images, &schedule)
-            .map_err(|reason| bad("sampling", reason))?;
-        check_variance(sampling.sampler, config.objective.learned_variance)
+        let sampling = sampling::sampling(&config.sampling, images, &process)
+            .map_err(|(key, reason)| bad(key, reason))?;
+        check_variance(&sampling.sampler, config.objective.learned_variance)
             .map_err(|reason| bad("sampling.sampler", reason))?;
-        let objective = objective(&config, schedule).map_err(|reason| bad("objective", reason))?;
+        let refuse = |reason| bad("objective", reason);
+        let objective = objective::objective(&config.objective, process).map_err(refuse)?;
+        let draws = objective::draws(&config.objective, objective.process()).map_err(refuse)?;
         let network = network(&config.model);
         check_network(&network).map_err(|reason| bad("model", reason))?;
         if let (Model::UNet(unet), true) = (&config.model, config.objective.class_dropout > 0.0)
@@ -101,6 +94,7 @@ impl Plan {
         Ok(Self {
             source,
             objective,
+            draws,
             network,
             adamw: AdamWSettings {
                 beta_1: config.optimizer.beta_1,
@@ -190,126 +184,6 @@ fn source(config: &Config) -> Result<Source, Refusal> {
             seed: config.seed,
         },
     })
-}
-
-/// The noise schedule a `[schedule]` table describes, with the published defaults for what it
-/// leaves out: β from 1e-4 to 0.02, the cosine's s = 0.008, the sigmoid's (−3, 3, 1), σ = 1/√T.
-///
-/// # Errors
-///
-/// If a number is out of its range or of another family's; the message names it.
-pub fn schedule(config: &Schedule) -> Result<NoiseSchedule, String> {
-    let steps = config.timesteps;
-    if steps > MOST_TIMESTEPS {
-        return Err(format!("{steps} timesteps are more than {MOST_TIMESTEPS}"));
-    }
-    let betas = matches!(
-        config.kind,
-        ScheduleKind::Linear | ScheduleKind::ScaledLinear
-    );
-    for (key, given, used) in [
-        ("beta_start", config.beta_start, betas),
-        ("beta_end", config.beta_end, betas),
-        (
-            "sigma",
-            config.sigma,
-            config.kind == ScheduleKind::RandomWalk,
-        ),
-    ] {
-        if let (Some(value), false) = (given, used) {
-            return Err(format!("{key} = {value} means nothing to this kind"));
-        }
-    }
-    let (start, end) = beta_ends(config);
-    let schedule = match config.kind {
-        ScheduleKind::Linear => NoiseSchedule::linear(steps, start, end),
-        ScheduleKind::ScaledLinear => NoiseSchedule::scaled_linear(steps, start, end),
-        ScheduleKind::Cosine => NoiseSchedule::cosine(steps, 0.008),
-        ScheduleKind::Sigmoid => NoiseSchedule::sigmoid(steps, -3.0, 3.0, 1.0),
-        ScheduleKind::RandomWalk => {
-            let sigma = config.sigma.unwrap_or(1.0 / f64::from(steps.max(1)).sqrt());
-            NoiseSchedule::random_walk(steps, sigma)
-        }
-    };
-    let schedule = if config.zero_terminal_snr {
-        schedule.and_then(|s| s.rescale_zero_terminal_snr())
-    } else {
-        schedule
-    };
-    schedule.map_err(|e| e.to_string())
-}
-
-/// β₁ and β_T of the families that have them, Ho et al.'s by default.
-pub fn beta_ends(config: &Schedule) -> (f64, f64) {
-    (
-        config.beta_start.unwrap_or(1e-4),
-        config.beta_end.unwrap_or(0.02),
-    )
-}
-
-/// A sampler by its name.
-///
-/// # Errors
-///
-/// If η is outside [0, 1].
-pub fn sampler(kind: SamplerKind, eta: f64) -> Result<Sampler, String> {
-    let eta = Eta::new(eta).map_err(|e| e.to_string())?;
-    Ok(match kind {
-        SamplerKind::Ancestral => Sampler::ANCESTRAL,
-        SamplerKind::AncestralBeta => Sampler::AncestralBeta,
-        SamplerKind::AncestralLearned => Sampler::AncestralLearned,
-        SamplerKind::Ddim => Sampler::Ddim { eta },
-        SamplerKind::DpmPp2M => Sampler::DpmPp2M,
-    })
-}
-
-/// The pictures on the way: times spread by the trailing rule, so that the first is always T.
-fn sampling(
-    config: &Sampling,
-    images: bool,
-    schedule: &NoiseSchedule,
-) -> Result<SamplingPlan, String> {
-    let trajectory = Spacing::Trailing.trajectory(schedule, config.steps);
-    Ok(SamplingPlan {
-        sampler: sampler(config.sampler, config.eta)?,
-        trajectory: trajectory.map_err(|e| e.to_string())?,
-        clip: images.then_some(Clip::UNIT),
-    })
-}
-
-/// Whether the sampler can have its variance: only a network trained for it chooses one.
-///
-/// # Errors
-///
-/// If the sampler asks for a variance that the network does not give.
-pub fn check_variance(sampler: Sampler, learned: bool) -> Result<(), String> {
-    if sampler == Sampler::AncestralLearned && !learned {
-        let reason = "\"ancestral-learned\" is for networks of objective.learned_variance = true";
-        return Err(reason.to_owned());
-    }
-    Ok(())
-}
-
-fn objective(config: &Config, schedule: NoiseSchedule) -> Result<Objective, String> {
-    let parametrization = match config.objective.parametrization {
-        ParametrizationKind::Epsilon => Parametrization::Epsilon,
-        ParametrizationKind::X0 => Parametrization::X0,
-        ParametrizationKind::V => Parametrization::V,
-    };
-    if let (Some(gamma), false) = (
-        config.objective.gamma,
-        config.objective.weighting == WeightingKind::MinSnr,
-    ) {
-        return Err(format!("gamma = {gamma} is for weighting \"min-snr\""));
-    }
-    let weighting = match config.objective.weighting {
-        WeightingKind::Simple => Weighting::Simple,
-        WeightingKind::Vlb => Weighting::Vlb,
-        WeightingKind::MinSnr => Weighting::MinSnr {
-            gamma: config.objective.gamma.unwrap_or(5.0),
-        },
-    };
-    Objective::new(schedule, parametrization, weighting).map_err(|e| e.to_string())
 }
 
 fn network(model: &Model) -> NetworkPlan {

@@ -13,12 +13,12 @@ pub struct Line<'a> {
     pub points: Vec<(f64, f64)>,
 }
 
-/// How heights are spaced.
+/// How the numbers of an axis are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// Evenly.
     Linear,
-    /// By the logarithm; heights that are not positive are left out.
+    /// By the logarithm; numbers that are not positive are left out.
     Log,
 }
 
@@ -94,18 +94,17 @@ impl Axis {
     }
 }
 
-/// A plot of lines over a common axis that is called `x`.
-pub fn svg(x: &str, lines: &[Line], scale: Scale) -> String {
+/// A plot of lines over a common axis that is called `x`, with the scales of both axes.
+pub fn svg(x: &str, lines: &[Line], [scale_x, scale]: [Scale; 2]) -> String {
     let [left, top, right, bottom] = AREA;
-    let shown = |&&(x, y): &&(f64, f64)| {
-        x.is_finite() && y.is_finite() && (scale == Scale::Linear || y > 0.0)
-    };
+    let fits = |value: f64, scale| value.is_finite() && (scale == Scale::Linear || value > 0.0);
+    let shown = |&&(x, y): &&(f64, f64)| fits(x, scale_x) && fits(y, scale);
     let points = || {
         lines
             .iter()
             .flat_map(|line| line.points.iter().filter(shown))
     };
-    let across = Axis::new(points().map(|p| p.0), Scale::Linear, left, right);
+    let across = Axis::new(points().map(|p| p.0), scale_x, left, right);
     let up = Axis::new(points().map(|p| p.1), scale, bottom, top);
 
     let mut out = format!(
@@ -198,7 +197,11 @@ mod tests {
 
     #[test]
     fn the_ends_of_a_line_are_the_corners_of_the_area() {
-        let text = svg("step", &line(&[(0.0, 1.0), (10.0, 100.0)]), Scale::Log);
+        let text = svg(
+            "step",
+            &line(&[(0.0, 1.0), (10.0, 100.0)]),
+            [Scale::Linear, Scale::Log],
+        );
         let [left, top, right, bottom] = AREA;
         let corners = format!("points=\"{left:.1},{bottom:.1} {right:.1},{top:.1}\"");
         assert!(text.contains(&corners), "{text}");
@@ -223,7 +226,7 @@ mod tests {
     fn nothing_one_point_and_numbers_that_are_none_still_make_a_plot() {
         for points in [&[][..], &[(1.0, 1.0)], &[(1.0, f64::NAN), (2.0, -1.0)]] {
             for scale in [Scale::Linear, Scale::Log] {
-                let text = svg("step", &line(points), scale);
+                let text = svg("step", &line(points), [Scale::Linear, scale]);
                 assert!(text.ends_with("</svg>\n"));
                 assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
             }

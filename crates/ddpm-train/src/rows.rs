@@ -214,6 +214,24 @@ impl Reader {
         Self::begun(path, name, true).with_context(|| path.display().to_string())
     }
 
+    /// Whether a file has a tensor `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), but for a tensor that is missing.
+    pub fn has(path: &Path, name: &str) -> Result<bool> {
+        let read = || {
+            let mut file = File::open(path)?;
+            let size = header_size(&mut file)?.context("is cut in its header")?;
+            let mut json = vec![0; usize::try_from(size)?];
+            file.read_exact(&mut json)?;
+            let metadata: Metadata =
+                serde_json::from_slice(&json).context("is no safetensors file")?;
+            anyhow::Ok(metadata.info(name).is_some())
+        };
+        read().with_context(|| path.display().to_string())
+    }
+
     /// Opens what a [`Writer`] has begun of the file `path`, of which any number of the last rows is
     /// missing; `None` if it has begun nothing.
     ///
@@ -268,6 +286,25 @@ impl Reader {
             path: path.to_owned(),
             file,
         })
+    }
+
+    /// The same file with the first axis of a row among the rows: `[n, m, …]` as n·m rows.
+    ///
+    /// # Errors
+    ///
+    /// If a row has no axis, or there are too many of them.
+    pub fn flattened(mut self) -> Result<Self> {
+        ensure!(
+            !self.header.shape.is_empty(),
+            "{}: tensor `{}` has one axis only",
+            self.path.display(),
+            self.header.name
+        );
+        let inner = self.header.shape.remove(0);
+        let count = self.header.count.checked_mul(inner);
+        self.header.count = count.with_context(|| self.path.display().to_string())?;
+        self.row = self.header.row()?;
+        Ok(self)
     }
 
     /// The bytes of some rows, one after the other.

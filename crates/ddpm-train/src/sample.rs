@@ -6,8 +6,11 @@ use std::rc::Rc;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use ddpm_kernels::keep_packed_weights;
-use ddpm_process::{Clip, Denoiser, Guided, NoiseStream, Prediction, Predictor, Reverse, State};
-use ddpm_schedule::{Objective, Visit};
+use ddpm_process::{
+    AdaptiveReverse, Clipped, Denoiser, Guided, NoiseStream, Prediction, Predictor, Reverse, State,
+};
+use ddpm_schedule::solver::SolverError;
+use ddpm_schedule::{NoiseLevel, Objective, Process};
 
 use crate::interrupt::Stop;
 use crate::network::{Network, class_tensor};
@@ -82,16 +85,16 @@ pub fn batches(rows: Range<usize>, batch: usize) -> impl Iterator<Item = Range<u
 /// A state of the reverse process holds NaN or an infinity.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
-    "step {step} of {steps}, from t = {t} (signal {signal:.3e}, noise {noise:.3e}), gives numbers \
-     that are not finite: no sample was made of them"
+    "step {step} of {steps}, from the time {time} (signal {signal:.3e}, noise {noise:.3e}), gives \
+     numbers that are not finite: no sample was made of them"
 )]
 pub struct NotFinite {
     /// The first step that gives one, from 1.
     pub step: usize,
     /// The steps of the reverse process.
     pub steps: usize,
-    /// The time the step starts from.
-    pub t: u32,
+    /// The time that the network is told where the step starts.
+    pub time: f64,
     /// The signal there.
     pub signal: f64,
     /// The noise there.
@@ -112,19 +115,21 @@ impl<N> Drawing<'_, N> {
         &self,
         rows: Range<usize>,
         stop: &Stop,
-    ) -> Result<Option<Samples>, NotFinite>
+    ) -> Result<Option<Samples>, SamplingError>
     where
         N: Network<D>,
     {
         let _packed = keep_packed_weights();
         let mut values = Vec::new();
         for rows in batches(rows, self.request.batch) {
-            let mut batch = self.batch::<D>(rows.clone(), None);
-            while batch.steps_left() > 0 {
+            let mut batch = self.batch::<D>(rows.clone(), Given::default());
+            loop {
                 if stop.asked().is_some() {
                     return Ok(None);
                 }
-                batch.step();
+                if !batch.step()? {
+                    break;
+                }
             }
             values.extend(batch.finish()?.values);
         }
@@ -136,13 +141,13 @@ impl<N> Drawing<'_, N> {
 
     /// A batch before its first step: `rows`, filled up to [`Request::batch`].
     ///
-    /// * `noise`: standard normal noise of `rows` to start from instead of the seed's.
+    /// * `given`: standard normal noise of `rows` to use instead of the seed's.
     ///
     /// # Panics
     ///
-    /// If there are more rows than the batch has, the noise is not theirs, or the network does not
-    /// fit the shape.
-    pub fn batch<const D: usize>(&self, rows: Range<usize>, noise: Option<Vec<f32>>) -> Batch<'_, D>
+    /// If there are more rows than the batch has, the noise is not theirs or not of every draw, or
+    /// the network does not fit the shape.
+    pub fn batch<const D: usize>(&self, rows: Range<usize>, given: Given) -> Batch<'_, D>
     where
         N: Network<D>,
     {
@@ -153,38 +158,57 @@ impl<N> Drawing<'_, N> {
         let mut shape = [batch; D];
         shape[1..].copy_from_slice(self.request.shape);
         let stream = NoiseStream::new(seed, "sample");
-        let z = match noise {
-            Some(mut noise) => {
-                let row: usize = shape[1..].iter().product();
-                assert_eq!(noise.len(), asked * row, "noise of {asked} rows");
-                // What nobody asked for may start anywhere.
-                noise.resize(batch * row, 0.0);
-                Tensor::from_data(TensorData::new(noise, shape), self.device)
-            }
-            None => stream.normal(&ids, 0, shape, self.device),
+        let device = self.device;
+        let row: usize = self.request.shape.iter().product();
+        let from_file = move |mut values: Vec<f32>| {
+            assert_eq!(values.len(), asked * row, "noise of {asked} rows");
+            // What nobody asked for may start anywhere.
+            values.resize(batch * row, 0.0);
+            Tensor::from_data(TensorData::new(values, shape), device)
         };
-        let std = self.plan.trajectory.visits()[0].level.prior_std();
+        let z = match given.start {
+            Some(noise) => from_file(noise),
+            None => stream.normal(&ids, 0, shape, device),
+        };
         let finite = Finite::default();
-        let denoiser = Watched {
+        let watched = Watched {
             denoiser: self.denoiser::<D>(&ids),
-            clip: self.plan.clip,
             finite: finite.clone(),
         };
-        let device = self.device;
-        let noise = move |step| stream.normal(&ids, step, shape, device);
-        let x = z * std;
-        let SamplingPlan {
-            sampler,
-            trajectory,
-            ..
-        } = self.plan;
-        let walk = Reverse::new(denoiser, *sampler, trajectory, x.clone(), noise)
-            .expect("an objective's levels have finite steps from noise to data");
+        let denoiser: Box<dyn Denoiser<D>> = match (&self.plan.file, self.plan.clip) {
+            (Some(file), _) => Box::new(file.scheduler.bounded(watched, &file.clock)),
+            (None, Some(clip)) => Box::new(Clipped {
+                denoiser: watched,
+                clip,
+                epsilon: self.plan.epsilon,
+            }),
+            (None, None) => Box::new(watched),
+        };
+        let steps = given.steps;
+        let noise = move |draw: u32| match &steps {
+            Some(steps) => from_file(steps[draw as usize - 1].clone()),
+            None => stream.normal(&ids, draw, shape, device),
+        };
+        let plan = self.plan;
+        let x = z * plan.prior_std();
+        let levels = plan.levels.as_slice();
+        let reason = "a plan's levels have finite steps from noise to data";
+        let walk = if let Some(control) = plan.adaptive() {
+            let ends = [levels[0], levels[1]];
+            let walk = AdaptiveReverse::new(denoiser, control, ends, x.clone());
+            Walk::Adaptive(Box::new(walk.expect(reason)))
+        } else {
+            let solver = plan.sampler.solver(&plan.process, &plan.levels);
+            let walk = Reverse::new(denoiser, solver, levels, x.clone(), noise);
+            Walk::Fixed(Box::new(walk.expect(reason)))
+        };
         Batch {
-            walk: Box::new(walk),
+            walk,
+            steps: plan.adaptive().is_none().then(|| plan.levels.len()),
             x,
             finite,
-            visits: Vec::new(),
+            from: Vec::new(),
+            process: &plan.process,
             asked,
             shape: self.request.shape.to_vec(),
         }
@@ -197,10 +221,13 @@ impl<N> Drawing<'_, N> {
     {
         let predict = |classes: Option<Vec<usize>>| {
             let class = classes.map(|classes| class_tensor(&classes, self.device));
-            Predictor {
-                network: move |x, t| self.network.predict(x, t, class.clone(), None),
-                objective: self.objective,
-            }
+            let network = move |x, t| self.network.predict(x, t, class.clone(), None);
+            let objective = self.objective;
+            let denoiser: Box<dyn Denoiser<D>> = match &self.plan.file {
+                Some(file) => Box::new(file.scheduler.denoiser(network, &file.clock)),
+                None => Box::new(Predictor { network, objective }),
+            };
+            denoiser
         };
         let classes = self.request.classes;
         let of_each = |classes: Classes| ids.iter().map(|&k| classes.of(k)).collect();
@@ -212,67 +239,146 @@ impl<N> Drawing<'_, N> {
     }
 }
 
-/// Whether each x̂₀ and each state is finite, in the order in which they come; on the device, for a
-/// look at every one of them would wait for it.
-type Finite = Rc<RefCell<Vec<Tensor<1, Bool>>>>;
+/// Noise from elsewhere; `None` is the seed's.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// What the process starts from.
+    pub start: Option<Vec<f32>>,
+    /// The noise of the steps, in the order in which it is drawn.
+    pub steps: Option<Vec<Vec<f32>>>,
+}
 
-fn is_finite<const D: usize>(x: &Tensor<D>) -> Tensor<1, Bool> {
-    x.clone().is_finite().all()
+/// Whether each x̂₀ and each state is finite, in the order in which they come, each with the number
+/// of steps before it; on the device, for a look at every one of them would wait for it.
+#[derive(Clone, Default)]
+struct Finite(Rc<RefCell<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    steps: usize,
+    flags: Vec<Tensor<1, Bool>>,
+    at: Vec<usize>,
+}
+
+impl Finite {
+    fn look<const D: usize>(&self, x: &Tensor<D>) {
+        let seen = &mut *self.0.borrow_mut();
+        seen.flags.push(x.clone().is_finite().all());
+        seen.at.push(seen.steps);
+    }
+
+    fn stepped(&self) {
+        self.0.borrow_mut().steps += 1;
+    }
+
+    /// How many answers were looked at: one of each evaluation, and one of each step.
+    fn evaluations(&self) -> usize {
+        let seen = self.0.borrow();
+        seen.flags.len() - seen.steps
+    }
+
+    /// The first step with a number that is not finite, from 0.
+    fn first_fault(&self) -> Option<usize> {
+        let Seen { flags, at, .. } = self.0.take();
+        if flags.is_empty() {
+            return None;
+        }
+        let flags: Vec<bool> = Tensor::cat(flags, 0).into_data().iter().collect();
+        flags.iter().position(|finite| !finite).map(|i| at[i])
+    }
 }
 
 /// A denoiser whose x̂₀ is looked at before it is clipped, which would hide infinities.
 struct Watched<M> {
     denoiser: M,
-    clip: Option<Clip>,
     finite: Finite,
 }
 
 impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Watched<M> {
-    fn denoise(&self, x_t: Tensor<D>, at: Visit) -> Tensor<D> {
-        self.predict(x_t, at).x0
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
+        let said = self.denoiser.predict(x_t, at);
+        self.finite.look(&said.x0);
+        said
     }
+}
 
-    fn predict(&self, x_t: Tensor<D>, at: Visit) -> Prediction<D> {
-        let Prediction { x0, share } = self.denoiser.predict(x_t, at);
-        self.finite.borrow_mut().push(is_finite(&x0));
-        let x0 = match self.clip {
-            Some(clip) => clip.apply(x0),
-            None => x0,
-        };
-        Prediction { x0, share }
-    }
+/// Why no sample came of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum SamplingError {
+    /// A step gave numbers that are not finite.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// No step is within the tolerance.
+    #[error(transparent)]
+    Solver(#[from] SolverError),
+}
+
+/// The steps of a batch.
+enum Walk<'a, const D: usize> {
+    Fixed(Box<dyn Iterator<Item = State<D>> + 'a>),
+    Adaptive(Box<AdaptiveReverse<D, Box<dyn Denoiser<D> + 'a>>>),
 }
 
 /// A batch on its way from noise to samples.
 pub struct Batch<'a, const D: usize> {
-    walk: Box<dyn ExactSizeIterator<Item = State<D>> + 'a>,
+    walk: Walk<'a, D>,
+    /// How many steps there are; `None` where the error decides.
+    steps: Option<usize>,
     x: Tensor<D>,
     finite: Finite,
     /// Where the steps so far started from.
-    visits: Vec<Visit>,
+    from: Vec<NoiseLevel>,
+    process: &'a Process,
     /// Rows that were asked for; the others only fill the batch.
     asked: usize,
     shape: Vec<usize>,
 }
 
 impl<const D: usize> Batch<'_, D> {
-    /// Steps still to be taken.
-    pub fn steps_left(&self) -> usize {
-        self.walk.len()
+    /// How many steps there are; `None` where the error decides.
+    pub fn steps(&self) -> Option<usize> {
+        self.steps
     }
 
     /// Steps taken.
     pub fn steps_done(&self) -> usize {
-        self.visits.len()
+        self.from.len()
     }
 
-    /// Takes a step, unless all are taken.
-    pub fn step(&mut self) {
-        if let Some(state) = self.walk.next() {
-            self.finite.borrow_mut().push(is_finite(&state.x));
-            self.visits.push(state.from);
-            self.x = state.x;
+    /// How much of the way is behind, from 0 to 1.
+    pub fn share_done(&self) -> f64 {
+        match (&self.walk, self.steps) {
+            (Walk::Adaptive(walk), _) => {
+                let start = self.from.first();
+                start.map_or(0.0, |&start| walk.progress(start))
+            }
+            (Walk::Fixed(_), steps) => self.from.len() as f64 / steps.unwrap_or(1) as f64,
         }
+    }
+
+    /// How often the network has been asked.
+    pub fn evaluations(&self) -> usize {
+        self.finite.evaluations()
+    }
+
+    /// Takes a step; false if all are taken.
+    ///
+    /// # Errors
+    ///
+    /// If no step is within the tolerance of a sampler that chooses its steps.
+    pub fn step(&mut self) -> Result<bool, SolverError> {
+        let state = match &mut self.walk {
+            Walk::Fixed(walk) => walk.next(),
+            Walk::Adaptive(walk) => walk.next().transpose()?,
+        };
+        let Some(state) = state else {
+            return Ok(false);
+        };
+        self.finite.look(&state.x);
+        self.finite.stepped();
+        self.from.push(state.from);
+        self.x = state.x;
+        Ok(true)
     }
 
     /// The first `count` rows, or as many as were asked for, as they are now.
@@ -290,26 +396,21 @@ impl<const D: usize> Batch<'_, D> {
     ///
     /// # Errors
     ///
-    /// If a step gave numbers that are not finite.
-    pub fn finish(mut self) -> Result<Samples, NotFinite> {
-        while self.steps_left() > 0 {
-            self.step();
-        }
-        let flags = self.finite.take();
-        if flags.is_empty() {
-            return Ok(self.rows(self.asked));
-        }
-        let flags: Vec<bool> = Tensor::cat(flags, 0).into_data().iter().collect();
-        // A step has two: its x̂₀ and its state.
-        let first = flags.chunks(2).position(|pair| pair.contains(&false));
-        match first {
-            Some(i) => Err(NotFinite {
-                step: i + 1,
-                steps: self.visits.len(),
-                t: self.visits[i].t.get(),
-                signal: self.visits[i].level.signal(),
-                noise: self.visits[i].level.noise(),
-            }),
+    /// If a step gave numbers that are not finite, or none is within the tolerance.
+    pub fn finish(mut self) -> Result<Samples, SamplingError> {
+        while self.step()? {}
+        match self.finite.first_fault() {
+            Some(step) => {
+                let from = self.from[step];
+                let found = NotFinite {
+                    step: step + 1,
+                    steps: self.from.len(),
+                    time: self.process.time(from),
+                    signal: from.signal(),
+                    noise: from.noise(),
+                };
+                Err(found.into())
+            }
             None => Ok(self.rows(self.asked)),
         }
     }

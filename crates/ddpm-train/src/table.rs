@@ -113,5 +113,5 @@ pub fn svg(schedule: &NoiseSchedule) -> String {
         line("signal", "steelblue", |row| row.signal),
         line("noise", "firebrick", |row| row.noise),
     ];
-    plot::svg("t", &lines, Scale::Linear)
+    plot::svg("t", &lines, [Scale::Linear; 2])
 }

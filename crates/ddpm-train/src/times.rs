@@ -1,29 +1,31 @@
-//! Which t a training step visits, and what its rows' losses then count.
+//! Which levels a training step visits, and what its rows' losses then count.
 
 use std::ops::Range;
 
 use ddpm_process::NoiseStream;
 use ddpm_schedule::{
-    LossHistory, LossHistoryError, NoiseSchedule, Timestep, TimestepDistribution, stratified,
+    LossHistory, LossHistoryError, NoiseLevel, NoiseSchedule, Process, Timestep, stratified,
 };
 
-use crate::config::Objective;
+use crate::plan::Draws;
 
-/// How the times of a batch are drawn; a part of a run's state.
+/// How the levels of a batch are drawn; a part of a run's state.
 #[derive(Clone, Debug)]
 pub struct Times {
     stream: NoiseStream,
-    stratified: bool,
-    uniform: TimestepDistribution,
+    draws: Draws,
+    process: Process,
     history: Option<LossHistory>,
 }
 
-/// The time of each row, and the weight 1/(T·p_t) that makes up for how it was drawn.
+/// The level of each row, and the weight that makes up for how it was drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// t.
+    /// The level.
+    pub levels: Vec<NoiseLevel>,
+    /// The timestep of each level; empty of a process that has none.
     pub t: Vec<Timestep>,
-    /// 1/(T·p_t), 1 where t is uniform.
+    /// 1/(T·p_t) of timesteps that are drawn by their losses, otherwise 1.
     pub weight: Vec<f64>,
 }
 
@@ -31,28 +33,35 @@ impl Drawn {
     /// Those of some rows of the batch.
     #[must_use]
     pub fn of(&self, rows: Range<usize>) -> Self {
+        let t = if self.t.is_empty() {
+            Vec::new()
+        } else {
+            self.t[rows.clone()].to_vec()
+        };
         Self {
-            t: self.t[rows.clone()].to_vec(),
+            levels: self.levels[rows.clone()].to_vec(),
+            t,
             weight: self.weight[rows].to_vec(),
         }
     }
 }
 
 impl Times {
-    /// As the configuration says, before the first step.
-    pub fn new(config: &Objective, schedule: &NoiseSchedule, seed: u64) -> Self {
+    /// As a plan says, before the first step.
+    pub fn new(draws: Draws, process: &Process, seed: u64) -> Self {
+        let schedule = process.schedule().filter(|_| draws.by_loss);
         Self {
             stream: NoiseStream::new(seed, "t"),
-            stratified: config.stratified,
-            uniform: TimestepDistribution::uniform(schedule),
-            history: (config.importance_sampling).then(|| LossHistory::new(schedule)),
+            draws,
+            history: schedule.map(LossHistory::new),
+            process: process.clone(),
         }
     }
 
     /// The losses of t = 1, 2, …, T that are remembered; none where they do not matter.
-    pub fn losses<'a>(&'a self, schedule: &'a NoiseSchedule) -> impl Iterator<Item = &'a [f64]> {
-        let history = self.history.iter();
-        history.flat_map(|history| schedule.iter().map(|t| history.losses(t)))
+    pub fn losses(&self) -> impl Iterator<Item = &[f64]> {
+        let both = self.history.iter().zip(self.process.schedule());
+        both.flat_map(|(history, schedule)| schedule.iter().map(|t| history.losses(t)))
     }
 
     /// Goes on from a checkpoint's losses.
@@ -60,35 +69,49 @@ impl Times {
     /// # Errors
     ///
     /// If they are not those of the schedule.
-    pub fn restore(
-        &mut self,
-        schedule: &NoiseSchedule,
-        losses: Vec<Vec<f64>>,
-    ) -> Result<(), LossHistoryError> {
-        if let Some(history) = &mut self.history {
+    pub fn restore(&mut self, losses: Vec<Vec<f64>>) -> Result<(), LossHistoryError> {
+        if let (Some(history), Some(schedule)) = (&mut self.history, self.process.schedule()) {
             *history = LossHistory::from_losses(schedule, losses)?;
         }
         Ok(())
     }
 
-    /// The times of a whole batch, by its rows' positions in the run.
+    /// The levels of a whole batch, by its rows' positions in the run.
     pub fn draw(&self, samples: &[u64]) -> Drawn {
         let uniform = |&k: &u64| self.stream.row(k, 0).uniform();
         let shares: Vec<f64> = match samples {
-            [first, ..] if self.stratified => {
+            [first, ..] if self.draws.stratified => {
                 let rows = u32::try_from(samples.len()).unwrap_or(u32::MAX);
                 stratified(uniform(first), rows).collect()
             }
             _ => samples.iter().map(uniform).collect(),
         };
-        let from_history = self.history.as_ref().map(LossHistory::distribution);
-        let distribution = from_history.as_ref().unwrap_or(&self.uniform);
-        let t: Vec<_> = shares.iter().map(|&u| distribution.quantile(u)).collect();
-        let weight = match from_history {
-            Some(_) => t.iter().map(|&t| distribution.weight(t)).collect(),
-            None => vec![1.0; t.len()],
-        };
-        Drawn { t, weight }
+        match (&self.history, self.process.schedule()) {
+            (Some(history), Some(schedule)) => {
+                let distribution = history.distribution();
+                let t: Vec<_> = shares.iter().map(|&u| distribution.quantile(u)).collect();
+                Drawn {
+                    levels: t.iter().map(|&t| schedule.level(t)).collect(),
+                    weight: t.iter().map(|&t| distribution.weight(t)).collect(),
+                    t,
+                }
+            }
+            (_, schedule) => {
+                let distribution = &self.draws.levels;
+                let levels: Vec<_> = shares.iter().map(|&u| distribution.quantile(u)).collect();
+                let at = |schedule: &NoiseSchedule| {
+                    levels
+                        .iter()
+                        .map(|&level| schedule.nearest(level))
+                        .collect()
+                };
+                Drawn {
+                    t: schedule.map_or_else(Vec::new, at),
+                    weight: vec![1.0; levels.len()],
+                    levels,
+                }
+            }
+        }
     }
 
     /// Whether losses are remembered.

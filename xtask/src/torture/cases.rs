@@ -47,7 +47,7 @@ const RECIPES: [Recipe; 4] = [
                 "layers_per_block = 1",
                 "layers_per_block = 1\ndropout = 0.1",
             ),
-            ("sampler = \"ddim\"", "sampler = \"ancestral-learned\""),
+            ("sampler = \"ddim\"", "sampler = \"ddpm-learned\""),
         ],
     },
     Recipe {
@@ -70,7 +70,7 @@ const RECIPES: [Recipe; 4] = [
                 "layers_per_block = 1",
                 "layers_per_block = 1\ndropout = 0.1",
             ),
-            ("sampler = \"ddim\"", "sampler = \"ancestral-learned\""),
+            ("sampler = \"ddim\"", "sampler = \"ddpm-learned\""),
         ],
     },
     Recipe {
@@ -95,7 +95,7 @@ const RECIPES: [Recipe; 4] = [
                 "[checkpoint]\nevery = 1",
             ),
         ],
-        features: &[("\"ancestral-beta\"", "\"ancestral-learned\"")],
+        features: &[("\"ddpm-large\"", "\"ddpm-learned\"")],
     },
     Recipe {
         name: "swiss-roll",

@@ -88,7 +88,7 @@ const SIGNALS: [(&str, i32); 4] = [("INT", 130), ("TERM", 143), ("HUP", 129), ("
 const LONG: [(&str, &str); 3] = [
     ("train --config endless.toml --out out", " rows of "),
     (
-        "sample --from trained --num 4000 --steps 1000 --sampler ancestral --out out",
+        "sample --from trained --num 4000 --steps 1000 --sampler ddpm --out out",
         "samples",
     ),
     ("eval nll --from trained --num 1700", "images"),

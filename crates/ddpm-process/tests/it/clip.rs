@@ -1,10 +1,10 @@
 //! Clips of x̂₀: fixed, and dynamic against the numbers of a peer.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{Clip, ClipError, Clipped, Predictor, Reverse};
-use ddpm_schedule::{Eta, Objective, Parametrization, Sampler, Trajectory, Visit, Weighting};
+use ddpm_process::{AfterClip, Clip, ClipError, Clipped, Denoiser, Predictor, Reverse};
+use ddpm_schedule::{Grid, GridOptions, Levels, NoiseLevel, Objective, Parametrization, Weighting};
 
-use crate::{linear, values};
+use crate::{DDIM, DPMPP_2M, linear, trailing, values};
 
 /// Two samples of eight elements, one that leaves [−1, 1] and one that does not.
 const OUT: [f32; 8] = [0.5, -3.0, 1.25, 2.0, -0.25, 0.75, 4.0, -1.5];
@@ -74,43 +74,139 @@ fn clips_that_make_no_sense_are_refused() {
     );
 }
 
+/// The peer's network x·τ/(τ+1) and its sample (((8c + h)·8 + w)·4 + b)/768.
+fn peer(objective: &Objective) -> (impl Denoiser<4>, Tensor<4>) {
+    let predictor = Predictor {
+        network: |x: Tensor<4>, t: Tensor<1>| {
+            let t = t.reshape([4, 1, 1, 1]);
+            x * (t.clone() / (t + 1.0))
+        },
+        objective,
+    };
+    let sample: Vec<f32> = (0..768_u16)
+        .map(|i| f32::from((i % 192) * 4 + i / 192) / 768.0)
+        .collect();
+    let sample = TensorData::new(sample, [4, 3, 8, 8]);
+    (predictor, Tensor::from_data(sample, &Device::flex()))
+}
+
+/// Σ|x|.
+fn size(x: Tensor<4>) -> f64 {
+    values(x).iter().map(|x| f64::from(x.abs())).sum()
+}
+
 /// The loop of diffusers' test of a clipped DPM-Solver++, on tensors: mean |x| to 10⁻³. A dynamic
 /// clip of at most 1 is the same.
 #[test]
 fn the_peers_clipped_loop_is_reproduced() {
-    let device = Device::flex();
-    #[allow(clippy::cast_precision_loss)]
-    let sample: Vec<f32> = (0..768)
-        .map(|i| ((i % 192) * 4 + i / 192) as f32 / 768.0)
-        .collect();
-    let sample = Tensor::<4>::from_data(TensorData::new(sample, [4, 3, 8, 8]), &device);
     let objective = Objective::new(linear(), Parametrization::Epsilon, Weighting::Simple).unwrap();
-    let schedule = objective.schedule();
-    let first = schedule.level(schedule.first());
-    let trajectory = Trajectory::linspace(schedule, 11).and_then(|t| t.ending_at(first));
-    let trajectory = trajectory.unwrap();
-    let mean = |clip| {
-        let predictor = Predictor {
-            network: |x: Tensor<4>, t: Tensor<1>| {
-                let t = t.reshape([4, 1, 1, 1]);
-                x * (t.clone() / (t + 1.0))
-            },
-            objective: &objective,
-        };
+    let process = objective.process();
+    let options = GridOptions {
+        end: Some(process.ends().1),
+        ..GridOptions::default()
+    };
+    let levels = Grid::Linspace.levels_with(process, 10, options).unwrap();
+    for clip in [Clip::UNIT, Clip::dynamic(0.87, 1.0).unwrap()] {
+        let (denoiser, sample) = peer(&objective);
         let denoiser = Clipped {
-            denoiser: predictor,
+            denoiser,
             clip,
+            epsilon: AfterClip::Derived,
         };
         let none = |_| panic!("DPM-Solver++ asks for no noise");
-        let solver = Sampler::DpmPp2M;
-        let reverse = Reverse::new(denoiser, solver, &trajectory, sample.clone(), none);
-        let reverse = reverse.unwrap();
-        let x = values(reverse.last().unwrap().x);
-        x.iter().map(|x| f64::from(x.abs())).sum::<f64>() / 768.0
-    };
-    for clip in [Clip::UNIT, Clip::dynamic(0.87, 1.0).unwrap()] {
-        let found = mean(clip);
+        let reverse = Reverse::new(denoiser, DPMPP_2M, levels.as_slice(), sample, none);
+        let found = size(reverse.unwrap().last().unwrap().x) / 768.0;
         assert!((found - 0.3301).abs() < 1e-3, "{found}");
+    }
+}
+
+/// The same loop of DDIM on one number in f64, with the ε̂ of before the clip or what the clipped x̂₀
+/// leaves of x.
+fn scalar_ddim(levels: &Levels, range: f64, kept: bool, mut x: f64) -> f64 {
+    let schedule = linear();
+    for (t, s) in levels.pairs() {
+        let (a, b) = (t.signal(), t.noise());
+        let tau = f64::from(schedule.nearest(t).network_input());
+        let output = x * tau / (tau + 1.0);
+        let x0 = ((x - b * output) / a).clamp(-range, range);
+        let eps = if kept { output } else { (x - a * x0) / b };
+        x = s.signal() * x0 + s.noise() * eps;
+    }
+    x
+}
+
+/// diffusers' DDIM keeps the network's own ε̂, and its loop comes to Σ|x| = 172.0065, where x̂₀ hardly
+/// leaves ±1. guided-diffusion derives ε̂ from the clipped x̂₀. In ±0.05 the two differ halfway, and each
+/// is what the loop on one number comes to, element by element.
+#[test]
+fn a_clip_keeps_or_derives_the_noise() {
+    let objective = Objective::new(linear(), Parametrization::Epsilon, Weighting::Simple).unwrap();
+    let levels = Grid::Leading { offset: 0 }.levels(objective.process(), 10);
+    let levels = levels.unwrap();
+    let half = levels.ending_at(levels.as_slice()[5]).unwrap();
+    let run = |range: f64, epsilon, levels: &Levels| {
+        let (denoiser, sample) = peer(&objective);
+        let start = values(sample.clone());
+        let clip = Clip::to(range).unwrap();
+        let denoiser = Clipped {
+            denoiser,
+            clip,
+            epsilon,
+        };
+        let none = |_| panic!("DDIM without noise asks for none");
+        let reverse = Reverse::new(denoiser, DDIM, levels.as_slice(), sample, none);
+        let x = reverse.unwrap().last().unwrap().x;
+        let kept = epsilon == AfterClip::Kept;
+        let pairs = values(x.clone()).into_iter().zip(start);
+        let off = pairs.map(|(x, start)| {
+            let expected = scalar_ddim(levels, range, kept, f64::from(start));
+            (f64::from(x) - expected).abs()
+        });
+        // x̂₀ is (x − bε̂)/a with 1/a up to 100 in the first of ten steps of f32.
+        let largest = off.fold(0.0, f64::max);
+        assert!(largest < 2e-5, "{epsilon:?}: {largest:e}");
+        size(x)
+    };
+    let found = run(1.0, AfterClip::Kept, &levels);
+    assert!((found - 172.006_522_2).abs() < 1e-3, "{found}");
+    let kept = run(0.05, AfterClip::Kept, &half);
+    let derived = run(0.05, AfterClip::Derived, &half);
+    assert!((kept - derived).abs() > 1.0, "{kept} {derived}");
+}
+
+/// A clip around a clip, or around a guided denoiser, keeps the ε̂ that it finds.
+#[test]
+fn what_is_kept_goes_through_wrappers() {
+    let level = NoiseLevel::new(0.6, 0.8).unwrap();
+    let x = || Tensor::<2>::from_floats([[2.0, -0.5]], &Device::flex());
+    let kept = |range| Clipped {
+        denoiser: Clipped {
+            // x̂₀ = 2x and ε̂ = (x − 1.2x)/0.8 = −x/4.
+            denoiser: |x: Tensor<2>, _: NoiseLevel| x * 2.0,
+            clip: Clip::to(3.0).unwrap(),
+            epsilon: AfterClip::Kept,
+        },
+        clip: Clip::to(range).unwrap(),
+        epsilon: AfterClip::Kept,
+    };
+    let said = kept(1.0).predict(x(), level);
+    assert_eq!(values(said.x0), [1.0, -1.0]);
+    let eps = values(said.eps.unwrap());
+    for (found, expected) in eps.into_iter().zip([-0.5, 0.125]) {
+        assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    }
+    let guided = ddpm_process::Guided {
+        conditional: kept(1.0),
+        // ε̂ = (x − 0)/0.8, derived.
+        base: |x: Tensor<2>, _: NoiseLevel| x.zeros_like(),
+        weight: 2.0,
+    };
+    let said = guided.predict(x(), level);
+    assert_eq!(values(said.x0), [2.0, -2.0]);
+    let eps = values(said.eps.unwrap());
+    for (found, [base, to]) in eps.into_iter().zip([[2.5, -0.5], [-0.625, 0.125]]) {
+        let expected = base + 2.0 * (to - base);
+        assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
     }
 }
 
@@ -120,21 +216,16 @@ fn the_peers_clipped_loop_is_reproduced() {
 fn the_iterator_goes_to_noise_and_back() {
     let device = Device::flex();
     let schedule = linear();
-    let angle = |level: ddpm_schedule::NoiseLevel| level.noise().atan2(level.signal());
+    let angle = |level: NoiseLevel| level.noise().atan2(level.signal());
     let first = schedule.level(schedule.first());
-    let there = Trajectory::trailing(&schedule, 10)
-        .and_then(|t| t.ending_at(first))
-        .unwrap();
-    let denoiser = |x: Tensor<2>, at: Visit| x * at.level.signal();
-    let sampler = Sampler::Ddim { eta: Eta::ZERO };
-    for trajectory in [there.clone(), there.inverse().unwrap()] {
+    let there = trailing(&schedule, 10).ending_at(first).unwrap();
+    let denoiser = |x: Tensor<2>, at: NoiseLevel| x * at.signal();
+    for levels in [there.clone(), there.inverse().unwrap()] {
         let none = |_| panic!("DDIM without noise asks for none");
         let x = Tensor::ones([1, 1], &device);
-        let reverse = Reverse::new(denoiser, sampler, &trajectory, x, none).unwrap();
+        let reverse = Reverse::new(denoiser, DDIM, levels.as_slice(), x, none).unwrap();
         let found = f64::from(values(reverse.last().unwrap().x)[0]);
-        let steps = trajectory
-            .pairs()
-            .map(|(t, s)| (angle(t.level) - angle(s)).cos());
+        let steps = levels.pairs().map(|(t, s)| (angle(t) - angle(s)).cos());
         let expected: f64 = steps.product();
         // Ten steps of single precision.
         assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");

@@ -3,14 +3,13 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ddpm_process::oracle::{Component, Mixture};
 use ddpm_process::{
-    Clip, Clipped, Decoder, Denoiser, NoiseStream, Prediction, Predictor, Reverse, diffuse,
-    hybrid_loss, training_loss,
+    AfterClip, Clip, Clipped, Decoder, Denoiser, NoiseStream, Prediction, Predictor, Reverse,
+    diffuse, hybrid_loss, training_loss,
 };
-use ddpm_schedule::{
-    NoiseLevel, Objective, Parametrization, Sampler, Trajectory, Visit, Weighting, bound,
-};
+use ddpm_schedule::solver::{Position, Solver};
+use ddpm_schedule::{NoiseLevel, Objective, Parametrization, Weighting, bound};
 
-use crate::{linear, values};
+use crate::{SMALL, linear, trailing, values};
 
 /// What a few roundings of f64 may change; those of f32 change 10⁻⁷.
 const DOUBLE: f64 = 1e-12;
@@ -42,11 +41,11 @@ fn objective(parametrization: Parametrization) -> Objective {
 #[test]
 fn diffusing_and_the_loss_are_of_the_dtype() {
     let objective = objective(Parametrization::V);
-    let schedule = objective.schedule();
+    let schedule = objective.schedule().unwrap();
     let t = [1, 700].map(|t| schedule.timestep(t).unwrap());
     let (x0, eps) = ([0.3, -0.7], [1.1, 0.2]);
     let levels = t.map(|t| schedule.level(t));
-    let x = diffuse(double(&x0, [2, 1]), double(&eps, [2, 1]), schedule, &t);
+    let x = diffuse(double(&x0, [2, 1]), double(&eps, [2, 1]), &levels);
     let x_t = [0, 1].map(|i| levels[i].signal() * x0[i] + levels[i].noise() * eps[i]);
     assert_close(&numbers(x), &x_t);
 
@@ -56,12 +55,12 @@ fn diffusing_and_the_loss_are_of_the_dtype() {
         &objective,
         double(&x0, [2, 1]),
         double(&eps, [2, 1]),
-        &t,
+        &levels,
     );
     let expected = [0, 1].map(|i| {
         let target = levels[i].signal() * eps[i] - levels[i].noise() * x0[i];
         let output = x_t[i] + 1e-3 * f64::from(t[i].network_input());
-        objective.weight(t[i]) * (target - output).powi(2)
+        objective.weight(levels[i]) * (target - output).powi(2)
     });
     assert_close(&numbers(loss), &expected);
 }
@@ -69,7 +68,7 @@ fn diffusing_and_the_loss_are_of_the_dtype() {
 #[test]
 fn the_hybrid_loss_is_of_the_dtype() {
     let objective = objective(Parametrization::Epsilon);
-    let schedule = objective.schedule();
+    let schedule = objective.schedule().unwrap();
     let t = [schedule.timestep(300).unwrap()];
     let (x0, eps, o) = (0.3, 1.1, 0.25);
     let network = |_, _| double(&[0.9, o], [1, 2]);
@@ -80,7 +79,7 @@ fn the_hybrid_loss_is_of_the_dtype() {
     let x0_hat = (level.signal() * x0 + level.noise() * (eps - 0.9)) / level.signal();
     let log_variance = schedule.learned_variance(t[0]).log_variance(o);
     let kl = bound::model_kl(x0, x0_hat, log_variance, level, previous);
-    let expected = objective.weight(t[0]) * (eps - 0.9_f64).powi(2) + kl;
+    let expected = objective.weight(level) * (eps - 0.9_f64).powi(2) + kl;
     assert_close(&numbers(found), &[expected]);
 }
 
@@ -88,8 +87,7 @@ fn the_hybrid_loss_is_of_the_dtype() {
 #[test]
 fn sampling_is_of_the_dtype() {
     let objective = objective(Parametrization::Epsilon);
-    let schedule = objective.schedule();
-    let trajectory = Trajectory::trailing(schedule, 4).unwrap();
+    let levels = trailing(objective.schedule().unwrap(), 4);
     for (clip, max) in [(Clip::UNIT, 1.0), (Clip::dynamic(0.0, 4.0).unwrap(), 4.0)] {
         let denoiser = Clipped {
             denoiser: Predictor {
@@ -97,17 +95,19 @@ fn sampling_is_of_the_dtype() {
                 objective: &objective,
             },
             clip,
+            epsilon: AfterClip::Derived,
         };
         let z = |_| double(&[0.7], [1, 1]);
         let x = double(&[0.4], [1, 1]);
-        let mut reverse = Reverse::new(denoiser, Sampler::ANCESTRAL, &trajectory, x, z).unwrap();
-        let (t, s) = trajectory.pairs().next().unwrap();
-        let c = objective.denoise(t.level);
-        let x0 = c.x_t * 0.4 + c.output * (0.36 + 999.0e-5);
+        let mut reverse = Reverse::new(denoiser, SMALL, levels.as_slice(), x, z).unwrap();
+        let (t, s) = levels.pairs().next().unwrap();
+        let c = objective.preconditioning(t);
+        let x0 = c.c_skip * 0.4 + c.c_out * (0.36 + 999.0e-5);
         let size = x0.abs().clamp(1.0, max);
         let x0 = (x0 / size).clamp(-1.0, 1.0);
-        let step = Sampler::ANCESTRAL.step(None, t.level, s);
-        let expected = step.x0 * x0 + step.x_t * 0.4 + step.z * 0.7;
+        let (past, left) = (&[][..], None);
+        let row = SMALL.step(&Position { past, t, s, left }).last;
+        let expected = row.past[0].x0 * x0 + row.state * 0.4 + row.z[0] * 0.7;
         let state = reverse.next().unwrap();
         assert_close(&numbers(state.x0), &[x0]);
         assert_close(&numbers(state.x), &[expected]);
@@ -122,12 +122,8 @@ fn the_oracle_and_noise_are_of_the_dtype() {
         covariance: vec![4.0],
     }]);
     let mixture = mixture.unwrap();
-    let schedule = linear();
-    let at = Visit {
-        t: schedule.last(),
-        level: NoiseLevel::new(0.6, 0.8).unwrap(),
-    };
-    let found = numbers((&mixture).denoise(double(&[2.0], [1, 1]), at));
+    let at = NoiseLevel::new(0.6, 0.8).unwrap();
+    let found = numbers(mixture.predict(double(&[2.0], [1, 1]), at).x0);
     assert_close(&found, &[1.0 + 2.4 / 2.08 * 1.4]);
 
     let stream = NoiseStream::new(1, "test");
@@ -146,20 +142,20 @@ fn the_oracle_and_noise_are_of_the_dtype() {
 #[test]
 fn half_precision_is_told_the_exact_time() {
     let objective = objective(Parametrization::V);
-    let t = [objective.schedule().last()];
+    let last = objective.process().ends().0;
     let x = || Tensor::<2>::ones([1, 2], (&Device::flex(), DType::BF16));
     let network = |x: Tensor<2>, t: Tensor<1>| {
         assert_eq!(t.dtype(), DType::F32);
         assert_eq!(values(t), [999.0]);
         x
     };
-    let loss = training_loss(network, &objective, x(), x(), &t);
+    let loss = training_loss(network, &objective, x(), x(), &[last]);
     assert_eq!(loss.dtype(), DType::BF16);
     let predictor = Predictor {
         network,
         objective: &objective,
     };
-    let schedule = objective.schedule();
-    let Prediction { x0, share } = predictor.predict(x(), schedule.visit(schedule.last()));
-    assert_eq!((x0.dtype(), share.is_none()), (DType::BF16, true));
+    let Prediction { x0, eps, share } = predictor.predict(x(), last);
+    assert_eq!(x0.dtype(), DType::BF16);
+    assert!(eps.is_none() && share.is_none());
 }

@@ -2,15 +2,15 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{
-    Clip, Clipped, Decoder, Denoiser, Guided, NoiseStream, Predictor, Reverse, hybrid_loss,
-    training_loss,
+    AfterClip, Clip, Clipped, Decoder, Denoiser, Guided, NoiseStream, Predictor, Reverse,
+    hybrid_loss, training_loss,
 };
+use ddpm_schedule::solver::Ddpm;
 use ddpm_schedule::{
-    NoiseLevel, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory, Visit,
-    Weighting, bound,
+    NoiseLevel, NoiseSchedule, Objective, Parametrization, Process, Timestep, Weighting, bound,
 };
 
-use crate::{linear, values};
+use crate::{LARGE, LEARNED, SMALL, linear, trailing, values};
 
 /// Numbers of a row.
 const ROW: usize = 6;
@@ -22,9 +22,13 @@ fn objective(parametrization: Parametrization) -> Objective {
     Objective::new(linear(), parametrization, Weighting::Simple).unwrap()
 }
 
+fn schedule(objective: &Objective) -> &NoiseSchedule {
+    objective.schedule().unwrap()
+}
+
 fn times(objective: &Objective) -> Vec<Timestep> {
     TIMES
-        .map(|t| objective.schedule().timestep(t).unwrap())
+        .map(|t| schedule(objective).timestep(t).unwrap())
         .to_vec()
 }
 
@@ -52,7 +56,7 @@ impl Example {
         row.fill_normal(&mut eps);
         let t = times(objective);
         let output = (0..n).map(|i| {
-            let level = objective.schedule().level(t[i / ROW]);
+            let level = schedule(objective).level(t[i / ROW]);
             let target = objective.parametrization().target(level);
             let exact = target.x0 * f64::from(x0[i]) + target.eps * f64::from(eps[i]);
             (exact + row.uniform() - 0.5) as f32
@@ -82,15 +86,15 @@ impl Example {
         timestep: Timestep,
         i: usize,
     ) -> f64 {
-        let schedule = objective.schedule();
+        let schedule = schedule(objective);
         let (t, s) = (schedule.level(timestep), schedule.previous(timestep));
         let [x0, eps, output, o] =
             [&self.x0, &self.eps, &self.output, &self.o].map(|v| f64::from(v[i]));
         let target = objective.parametrization().target(t);
         let simple = (target.x0 * x0 + target.eps * eps - output).powi(2);
         let x_t = t.signal() * x0 + t.noise() * eps;
-        let c = objective.denoise(t);
-        let x0_hat = c.x_t * x_t + c.output * output;
+        let c = objective.preconditioning(t);
+        let x0_hat = c.c_skip * x_t + c.c_out * output;
         let log_variance = schedule.learned_variance(timestep).log_variance(o);
         let term = match decoder {
             _ if s != NoiseLevel::CLEAN => bound::model_kl(x0, x0_hat, log_variance, t, s),
@@ -167,7 +171,8 @@ fn the_two_heads_do_not_disturb_each_other() {
     let of_output = values(output.grad(&gradients).unwrap());
     let of_o = values(o.grad(&gradients).unwrap());
 
-    let plain = training_loss(|_, _| output.clone(), &objective, x0, eps, &t);
+    let levels: Vec<_> = t.iter().map(|&t| schedule(&objective).level(t)).collect();
+    let plain = training_loss(|_, _| output.clone(), &objective, x0, eps, &levels);
     let expected = values(output.grad(&plain.sum().backward()).unwrap());
     assert_eq!(of_output, expected);
 
@@ -204,7 +209,7 @@ fn a_hopeless_decoder_learns_to_widen() {
     let x0 = Tensor::<2>::from_data([[0.0, 1.0, -1.0]], &device);
     let o = x0.zeros_like().require_grad();
     let output = Tensor::cat(vec![x0.clone() * -1.0 + 0.7, o.clone()], 1);
-    let t = [objective.schedule().timestep(1).unwrap()];
+    let t = [schedule(&objective).first()];
     let eps = x0.zeros_like();
     let decoder = Decoder::Bins { max: MAX };
     let loss = hybrid_loss(|_, _| output, &objective, decoder, x0, eps, &t);
@@ -219,10 +224,9 @@ fn a_hopeless_decoder_learns_to_widen() {
 fn sampling_takes_the_variance_the_network_chose() {
     let objective = objective(Parametrization::Epsilon);
     let device = Device::flex();
-    let schedule = objective.schedule();
-    let trajectory = Trajectory::trailing(schedule, 10).unwrap();
+    let levels = trailing(schedule(&objective), 10);
     let stream = NoiseStream::new(0, "test");
-    let run = |sampler, o: [f32; 2]| {
+    let run = |solver: Ddpm, o: [f32; 2]| {
         let o = Tensor::<2>::from_data([o], &device);
         let network = |x: Tensor<2>, _| Tensor::cat(vec![x * 0.9, o.clone()], 1);
         let denoiser = Clipped {
@@ -231,15 +235,16 @@ fn sampling_takes_the_variance_the_network_chose() {
                 objective: &objective,
             },
             clip: Clip::UNIT,
+            epsilon: AfterClip::Derived,
         };
         let z = |step| stream.normal(&[7], step, [1, 2], &device);
-        let reverse = Reverse::new(denoiser, sampler, &trajectory, z(0), z).unwrap();
+        let reverse = Reverse::new(denoiser, solver, levels.as_slice(), z(0), z).unwrap();
         // The last step adds no noise, and so the state before it is looked at.
         let state = reverse.take(9).last().unwrap();
         values(state.x)
     };
-    let [small, large] = [Sampler::ANCESTRAL, Sampler::AncestralBeta].map(|s| run(s, [0.3, 0.3]));
-    let found = run(Sampler::AncestralLearned, [-1.0, 1.0]);
+    let [small, large] = [SMALL, LARGE].map(|solver| run(solver, [0.3, 0.3]));
+    let found = run(LEARNED, [-1.0, 1.0]);
     for (found, expected) in found.iter().zip([small[0], large[1]]) {
         // Nine steps of f32.
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
@@ -265,9 +270,10 @@ fn guidance_keeps_the_conditional_variance() {
             weight: 4.0,
         },
         clip: Clip::UNIT,
+        epsilon: AfterClip::Derived,
     };
     let x_t = Tensor::<2>::zeros([1, 1], &device);
-    let found = guided.predict(x_t, objective.schedule().visit(objective.schedule().last()));
+    let found = guided.predict(x_t, objective.process().ends().0);
     assert_eq!(values(found.x0), [1.0]);
     assert_eq!(values(found.share.unwrap()), [0.75]);
 }
@@ -276,23 +282,21 @@ fn guidance_keeps_the_conditional_variance() {
 #[test]
 fn a_closure_keeps_the_variance() {
     let objective = objective(Parametrization::Epsilon);
-    let schedule = objective.schedule();
     let device = Device::flex();
-    let trajectory = Trajectory::trailing(schedule, 5).unwrap();
+    let levels = trailing(schedule(&objective), 5);
     let z = |_| Tensor::<2>::ones([1, 2], &device);
     let predictor = Predictor {
         network: |x: Tensor<2>, _| Tensor::cat(vec![x.clone() * 0.9, x * 0.3], 1),
         objective: &objective,
     };
-    let at = schedule.visit(schedule.last());
+    let at = levels.start();
     assert_eq!(
         values(predictor.predict(z(0), at).share.unwrap()),
         [0.65; 2]
     );
-    let closure = |x: Tensor<2>, at: Visit| predictor.predict(x, at);
-    let learned = Sampler::AncestralLearned;
-    let own = Reverse::new(predictor, learned, &trajectory, z(0), z).unwrap();
-    let around = Reverse::new(closure, learned, &trajectory, z(0), z).unwrap();
+    let closure = |x: Tensor<2>, at: NoiseLevel| predictor.predict(x, at);
+    let own = Reverse::new(predictor, LEARNED, levels.as_slice(), z(0), z).unwrap();
+    let around = Reverse::new(closure, LEARNED, levels.as_slice(), z(0), z).unwrap();
     for (own, around) in own.zip(around) {
         assert_eq!(values(own.x), values(around.x));
     }
@@ -306,7 +310,7 @@ fn a_closure_keeps_the_variance() {
 fn the_hybrid_loss_of_a_long_schedule_is_finite() {
     let schedule = NoiseSchedule::linear(10_000, 1e-4, 0.02).unwrap();
     let objective = Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple).unwrap();
-    let schedule = objective.schedule();
+    let schedule = objective.schedule().unwrap();
     let device = Device::flex();
     let row = |value: f32, n: usize| Tensor::<2>::full([n, 1], value, &device);
     let loss = |t: &[Timestep]| {
@@ -332,4 +336,16 @@ fn the_hybrid_loss_of_a_long_schedule_is_finite() {
     assert!(error.abs() < 1e-5, "{} {expected}", found[1]);
     assert_eq!([found[0]], loss(&[first])[..]);
     assert_eq!([found[1]], loss(&[last])[..]);
+}
+
+#[test]
+#[should_panic(expected = "the bound's terms are those of a discrete schedule")]
+fn a_continuous_process_has_no_hybrid_loss() {
+    let edm = Process::edm(0.002, 80.0).unwrap();
+    let sigma_data = 0.5;
+    let objective = Objective::new(edm, Parametrization::Edm { sigma_data }, Weighting::Simple);
+    let x = || Tensor::<2>::ones([1, 2], &Device::flex());
+    let network = |x: Tensor<2>, _| x.repeat_dim(1, 2);
+    let t = [linear().first()];
+    hybrid_loss(network, &objective.unwrap(), Decoder::Density, x(), x(), &t);
 }

@@ -3,7 +3,8 @@
 use burn::tensor::{Device, Tensor};
 use ddpm_process::oracle::{Component, Mixture, MixtureError};
 use ddpm_process::{NoiseStream, Reverse};
-use ddpm_schedule::{Eta, NoiseLevel, NoiseSchedule, Sampler, Trajectory};
+use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule, Process};
 
 fn component(weight: f64, mean: &[f64], covariance: &[f64]) -> Component {
     Component {
@@ -166,24 +167,35 @@ const ROWS: usize = 4000;
 fn samplers_draw_the_mixture() {
     let (mixture, device) = (mixture(), Device::flex());
     let schedule = NoiseSchedule::cosine(1000, 0.008).unwrap();
-    let eta = |eta| Sampler::Ddim {
-        eta: Eta::new(eta).unwrap(),
+    let method = |name, eta| {
+        let numbers = Numbers {
+            eta,
+            ..Numbers::default()
+        };
+        Method::new(name, numbers).unwrap()
     };
-    for (name, sampler, steps) in [
-        ("ancestral, variance β̃", Sampler::ANCESTRAL, 1000),
-        ("ancestral, variance β", Sampler::AncestralBeta, 1000),
-        ("DDIM, η = 0", eta(0.0), 250),
-        ("DDIM, η = 0.5", eta(0.5), 250),
-        ("DPM-Solver++(2M)", Sampler::DpmPp2M, 50),
+    let process = Process::from(schedule);
+    let karras = Grid::Karras { rho: 7.0 };
+    for (name, eta, grid, steps) in [
+        ("ddpm", None, &Grid::Trailing, 1000),
+        ("ddpm-large", None, &Grid::Trailing, 1000),
+        ("ddim", None, &Grid::Trailing, 250),
+        ("ddim", Some(0.5), &Grid::Trailing, 250),
+        ("dpmpp-2m", None, &Grid::Trailing, 50),
+        ("dpmpp-2m-sde", None, &Grid::Trailing, 250),
+        ("unipc", None, &Grid::Trailing, 50),
+        ("heun", None, &karras, 50),
     ] {
-        let trajectory = Trajectory::trailing(&schedule, steps).unwrap();
+        let levels = grid.levels(&process, steps).unwrap();
+        let solver = method(name, eta).solver(&process, &levels);
         let samples: Vec<u64> = (0..ROWS as u64).collect();
         let stream = NoiseStream::new(0, "oracle");
         let noise = |step| stream.normal(&samples, step, [ROWS, 2], &device);
         let x: Tensor<2> = noise(0);
-        let reverse = Reverse::new(&mixture, sampler, &trajectory, x, noise).unwrap();
+        let reverse = Reverse::new(&mixture, solver, levels.as_slice(), x, noise).unwrap();
         let x: Vec<f64> = reverse.last().unwrap().x.into_data().iter().collect();
-        check(name, &mixture, &x, 1.0 / f64::from(steps));
+        let name = format!("{name} {eta:?}");
+        check(&name, &mixture, &x, 1.0 / steps as f64);
     }
 }
 

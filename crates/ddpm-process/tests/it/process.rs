@@ -2,15 +2,15 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{
-    Clip, Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse, diffuse, training_loss,
-    transition,
+    AfterClip, Clip, Clipped, Denoiser, Guided, NoiseStream, Predictor, Reverse, diffuse,
+    training_loss, transition,
 };
+use ddpm_schedule::solver::{SolverError, steps};
 use ddpm_schedule::{
-    Eta, NoiseSchedule, Objective, Parametrization, Sampler, SamplerError, Trajectory, Visit,
-    Weighting,
+    Levels, NoiseLevel, NoiseSchedule, Objective, Parametrization, Process, Weighting,
 };
 
-use crate::{linear, values};
+use crate::{DDIM, SMALL, linear, trailing, values};
 
 /// A change here changes every run ever seeded. The values were printed once and are kept.
 #[test]
@@ -80,8 +80,7 @@ fn both_routes_have_the_marginal_moments() {
     let jump = diffuse(
         x0.clone(),
         stream.normal(&samples, 1001, [20_000, 1], &device),
-        &schedule,
-        &vec![t; 20_000],
+        &vec![schedule.level(t); 20_000],
     );
     let mut walk = x0;
     for t in schedule.iter().take(20) {
@@ -118,21 +117,26 @@ fn the_loss_compares_with_the_target() {
     let x0 = Tensor::<2>::from_floats([[1.0, -1.0], [0.5, 2.0]], &device);
     let eps = Tensor::<2>::from_floats([[0.2, 0.4], [-1.0, 1.0]], &device);
     let schedule = linear();
-    let t = [
-        schedule.timestep(10).unwrap(),
-        schedule.timestep(900).unwrap(),
-    ];
+    let levels = [10, 900].map(|t| schedule.level(schedule.timestep(t).unwrap()));
     for parametrization in Parametrization::ALL {
         let objective = Objective::new(linear(), parametrization, Weighting::Simple).unwrap();
-        let loss = training_loss(|x, _| x * 0.0, &objective, x0.clone(), eps.clone(), &t);
-        let expected = t.iter().enumerate().map(|(i, &t)| {
-            let (a, b) = (schedule.level(t).signal(), schedule.level(t).noise());
+        let loss = training_loss(|x, _| x * 0.0, &objective, x0.clone(), eps.clone(), &levels);
+        let expected = levels.iter().enumerate().map(|(i, at)| {
+            let (a, b) = (at.signal(), at.noise());
             let rows = [([1.0, -1.0], [0.2, 0.4]), ([0.5, 2.0], [-1.0, 1.0])];
             let (x0, eps) = rows[i];
             let target = |j: usize| match parametrization {
                 Parametrization::Epsilon => eps[j],
                 Parametrization::X0 => x0[j],
                 Parametrization::V => a * eps[j] - b * x0[j],
+                Parametrization::Flow => eps[j] - x0[j],
+                // (x₀ − c_skip·x_t)/c_out of Karras et al., table 1, with x_t/a and σ = b/a.
+                Parametrization::Edm { sigma_data } => {
+                    let (sigma, x) = (b / a, x0[j] + b / a * eps[j]);
+                    let variance = sigma * sigma + sigma_data * sigma_data;
+                    let c_skip = sigma_data * sigma_data / variance;
+                    (x0[j] - c_skip * x) * variance.sqrt() / (sigma * sigma_data)
+                }
             };
             f64::midpoint(target(0) * target(0), target(1) * target(1))
         });
@@ -143,38 +147,57 @@ fn the_loss_compares_with_the_target() {
     }
 }
 
-#[test]
-fn the_network_is_told_t_minus_one() {
-    let device = Device::flex();
-    let objective = Objective::new(linear(), Parametrization::X0, Weighting::Simple).unwrap();
+/// A network that answers the time it is told, in place of an x̂₀.
+fn told(process: Process, at: NoiseLevel) -> f32 {
+    let objective = Objective::new(process, Parametrization::X0, Weighting::Simple).unwrap();
     let predictor = Predictor {
         network: |x: Tensor<2>, t: Tensor<1>| x * 0.0 + t.unsqueeze_dim::<2>(1),
         objective: &objective,
     };
-    let schedule = objective.schedule();
-    let t = schedule.visit(schedule.last());
-    let x0 = predictor.denoise(Tensor::zeros([1, 1], &device), t);
-    assert_eq!(values(x0), [999.0]);
+    let x_t = Tensor::zeros([1, 1], &Device::flex());
+    values(predictor.predict(x_t, at).x0)[0]
+}
+
+#[test]
+fn the_network_is_told_t_minus_one() {
+    let schedule = linear();
+    let last = schedule.level(schedule.last());
+    assert_eq!(told(schedule.into(), last), 999.0);
+}
+
+/// Between two timesteps the time is between theirs; other processes have their own clocks.
+#[test]
+fn the_network_is_told_the_time_of_the_level() {
+    let process = Process::from(linear());
+    let between = process.level(417.25).unwrap();
+    assert!((told(process, between) - 417.25).abs() < 1e-4);
+    let edm = Process::edm(0.002, 80.0).unwrap();
+    let level = NoiseLevel::variance_exploding(2.0).unwrap();
+    assert!((told(edm, level) - 0.25 * 2.0_f32.ln()).abs() < 1e-7);
+    let flow = Process::flow(3.0).unwrap();
+    let level = NoiseLevel::rectified_flow(0.3).unwrap();
+    assert!((told(flow, level) - 300.0).abs() < 1e-4);
 }
 
 #[test]
 fn wrappers_clip_and_guide() {
     let device = Device::flex();
-    let t = linear().visit(linear().last());
+    let at = NoiseLevel::new(0.6, 0.8).unwrap();
     let x = Tensor::<2>::from_floats([[3.0, -2.0, 0.5]], &device);
-    let identity = |x: Tensor<2>, _: Visit| x;
+    let identity = |x: Tensor<2>, _: NoiseLevel| x;
     let clipped = Clipped {
         denoiser: identity,
         clip: Clip::UNIT,
+        epsilon: AfterClip::Derived,
     };
-    assert_eq!(values(clipped.denoise(x.clone(), t)), [1.0, -1.0, 0.5]);
+    assert_eq!(values(clipped.predict(x.clone(), at).x0), [1.0, -1.0, 0.5]);
     let guided = Guided {
-        conditional: |x: Tensor<2>, _: Visit| x * 2.0,
+        conditional: |x: Tensor<2>, _: NoiseLevel| x * 2.0,
         base: identity,
         weight: 3.0,
     };
     // base + 3·(2x − x) = 4x.
-    assert_eq!(values(guided.denoise(x, t)), [12.0, -8.0, 2.0]);
+    assert_eq!(values(guided.predict(x, at).x0), [12.0, -8.0, 2.0]);
 }
 
 /// For standard normal data x̂₀ = a·x_t is exact and DDIM(0) is x_s = (a_s·a_t + b_s·b_t)·x_t,
@@ -183,16 +206,15 @@ fn wrappers_clip_and_guide() {
 fn the_iterator_walks_the_exact_path() {
     let device = Device::flex();
     let schedule = linear();
-    let trajectory = Trajectory::trailing(&schedule, 10).unwrap();
-    let denoiser = |x: Tensor<2>, at: Visit| x * at.level.signal();
+    let levels = trailing(&schedule, 10);
+    let denoiser = |x: Tensor<2>, at: NoiseLevel| x * at.signal();
     let x = Tensor::<2>::ones([1, 1], &device);
     let none = |_| panic!("DDIM without noise asks for none");
-    let sampler = Sampler::Ddim { eta: Eta::ZERO };
-    let reverse = Reverse::new(denoiser, sampler, &trajectory, x, none).unwrap();
+    let reverse = Reverse::new(denoiser, DDIM, levels.as_slice(), x, none).unwrap();
     let mut expected = 1.0;
-    for (state, (t, s)) in reverse.zip(trajectory.pairs()) {
-        assert_eq!(state.from, t);
-        expected *= s.signal() * t.level.signal() + s.noise() * t.level.noise();
+    for (state, (t, s)) in reverse.zip(levels.pairs()) {
+        assert_eq!((state.from, state.to), (t, s));
+        expected *= s.signal() * t.signal() + s.noise() * t.noise();
         let found = f64::from(values(state.x)[0]);
         assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
     }
@@ -203,37 +225,36 @@ fn the_iterator_walks_the_exact_path() {
 fn sampling_on_an_autodiff_device_is_refused() {
     let schedule = linear();
     let x = Tensor::<2>::ones([1, 1], &Device::flex().autodiff());
-    let identity = |x: Tensor<2>, _: Visit| x;
-    let trajectory = Trajectory::full(&schedule);
+    let identity = |x: Tensor<2>, _: NoiseLevel| x;
+    let levels = Levels::full(&schedule);
     let noise = |_| Tensor::zeros([1, 1], &Device::flex());
-    let _ = Reverse::new(identity, Sampler::ANCESTRAL, &trajectory, x, noise);
+    let _ = Reverse::new(identity, SMALL, levels.as_slice(), x, noise);
 }
 
 /// Nothing is asked of a denoiser or of the noise by a sampler that cannot go this way.
 #[test]
 fn a_sampler_that_cannot_go_the_way_is_refused_before_it_starts() {
     let schedule = linear();
-    let there = Trajectory::trailing(&schedule, 10)
-        .and_then(|there| there.ending_at(schedule.level(schedule.first())));
+    let there = trailing(&schedule, 10).ending_at(schedule.level(schedule.first()));
     let back = there.unwrap().inverse().unwrap();
-    let untouched = |_: Tensor<2>, _: Visit| -> Tensor<2> { panic!("asked") };
+    let untouched = |_: Tensor<2>, _: NoiseLevel| -> Tensor<2> { panic!("asked") };
     let noise = |_| -> Tensor<2> { panic!("asked") };
     let x = Tensor::<2>::ones([1, 1], &Device::flex());
-    let refused = Reverse::new(untouched, Sampler::ANCESTRAL, &back, x, noise).err();
-    assert_eq!(refused, Sampler::ANCESTRAL.steps(&back).err());
-    assert!(matches!(refused, Some(SamplerError::AddsNoise { .. })));
+    let refused = Reverse::new(untouched, SMALL, back.as_slice(), x, noise).err();
+    assert_eq!(refused, steps(&SMALL, back.as_slice()).err());
+    assert!(matches!(refused, Some(SolverError::AddsNoise { .. })));
 }
 
 /// The weight here is the paper's w + 1: (1 + w)·conditional − w·base, for w = ½.
 #[test]
 fn guidance_counts_from_the_base() {
-    let at = linear().visit(linear().last());
+    let at = NoiseLevel::new(0.6, 0.8).unwrap();
     let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::flex());
     let guided = Guided {
-        conditional: |x: Tensor<2>, _: Visit| x * 3.0,
-        base: |x: Tensor<2>, _: Visit| x,
+        conditional: |x: Tensor<2>, _: NoiseLevel| x * 3.0,
+        base: |x: Tensor<2>, _: NoiseLevel| x,
         weight: 0.5 + 1.0,
     };
     // 1.5·3x − 0.5·x = 4x.
-    assert_eq!(values(guided.denoise(x, at)), [4.0, -8.0]);
+    assert_eq!(values(guided.predict(x, at).x0), [4.0, -8.0]);
 }

@@ -4,14 +4,12 @@ use std::cell::RefCell;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{Denoiser, Guided, Predictor, Reverse, diffuse, training_loss, transition};
-use ddpm_schedule::{
-    Eta, NoiseLevel, NoiseSchedule, Objective, Parametrization, Sampler, Timestep, Trajectory,
-    Visit, Weighting,
-};
+use ddpm_schedule::solver::{Ddim, Eta, Solver};
+use ddpm_schedule::{Levels, NoiseLevel, NoiseSchedule, Objective, Parametrization, Weighting};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::values;
+use crate::{DPMPP_2M, LARGE, values};
 
 /// Half a unit in the last place of an f32 near 1: what one rounding may change, relatively.
 const ROUNDING: f64 = 1.0 / 16_777_216.0;
@@ -76,6 +74,11 @@ fn target(parametrization: Parametrization, (a, b): (f64, f64)) -> (f64, f64) {
         Parametrization::Epsilon => (0.0, 1.0),
         Parametrization::X0 => (1.0, 0.0),
         Parametrization::V => (-b, a),
+        Parametrization::Flow => (-1.0, 1.0),
+        Parametrization::Edm { sigma_data } => {
+            let s = (a * sigma_data).hypot(b);
+            (b / (s * sigma_data), -a * sigma_data / s)
+        }
     }
 }
 
@@ -112,15 +115,15 @@ proptest! {
         let schedule = schedule(&process);
         let n = rows.len();
         let times: Vec<usize> = rows.iter().map(|row| row.2.index(process.len())).collect();
-        let steps: Vec<Timestep> = schedule.iter().collect();
-        let t: Vec<Timestep> = times.iter().map(|&t| steps[t]).collect();
+        let steps: Vec<NoiseLevel> = schedule.iter().map(|t| schedule.level(t)).collect();
+        let levels: Vec<NoiseLevel> = times.iter().map(|&t| steps[t]).collect();
 
         let (x0, eps) = batch(&rows, [n, ROW]);
-        let flat = values(diffuse(x0, eps, &schedule, &t));
+        let flat = values(diffuse(x0, eps, &levels));
         let (x0, eps) = batch(&rows, [n, 3, 4]);
-        let planes = values(diffuse(x0, eps, &schedule, &t));
+        let planes = values(diffuse(x0, eps, &levels));
         let (x0, eps) = batch(&rows, [n, 1, 4, 3]);
-        let images = values(diffuse(x0, eps, &schedule, &t));
+        let images = values(diffuse(x0, eps, &levels));
         prop_assert_eq!(&flat, &planes);
         prop_assert_eq!(&flat, &images);
         for (found, (x0, eps, t)) in flat.into_iter().zip(numbers(&rows, &times)) {
@@ -166,13 +169,12 @@ proptest! {
         for parametrization in Parametrization::ALL {
             let objective =
                 Objective::new(schedule(&process), parametrization, Weighting::Simple).unwrap();
-            let t = objective.schedule().iter().nth(at).unwrap();
             let (x0, eps) = batch(&rows, [rows.len(), ROW]);
-            let x_t = diffuse(x0, eps, objective.schedule(), &vec![t; rows.len()]);
+            let level = NoiseLevel::new(a, b).unwrap();
+            let x_t = diffuse(x0, eps, &vec![level; rows.len()]);
             let answer = targets(parametrization, &process, &rows, &times, &[0.0; 5]);
             let network = |_: Tensor<2>, _: Tensor<1>| answer.clone();
-            let found = Predictor { network, objective: &objective }
-                .denoise(x_t, objective.schedule().visit(t));
+            let found = Predictor { network, objective: &objective }.predict(x_t, level).x0;
 
             let (p, q) = target(parametrization, (a, b));
             let determinant = (a * q - b * p).abs();
@@ -198,14 +200,14 @@ proptest! {
         let weighting = Weighting::MinSnr { gamma: 5.0 };
         for parametrization in Parametrization::ALL {
             let objective = Objective::new(schedule(&process), parametrization, weighting).unwrap();
-            let steps: Vec<Timestep> = objective.schedule().iter().collect();
-            let t: Vec<Timestep> = times.iter().map(|&t| steps[t]).collect();
+            let levels = times.iter().map(|&t| NoiseLevel::new(process[t].0, process[t].1).unwrap());
+            let levels: Vec<_> = levels.collect();
             let answer = targets(parametrization, &process, &rows, &times, &misses);
             let (x0, eps) = batch(&rows, [rows.len(), ROW]);
-            let loss = training_loss(|_, _| answer, &objective, x0, eps, &t);
+            let loss = training_loss(|_, _| answer, &objective, x0, eps, &levels);
             for (i, found) in values(loss).into_iter().enumerate() {
                 let (p, q) = target(parametrization, process[times[i]]);
-                let (miss, weight) = (misses[i], objective.weight(t[i]));
+                let (miss, weight) = (misses[i], objective.weight(levels[i]));
                 // |x₀| and |ε| are below 3.
                 let error = 4.0 * ROUNDING * (3.0 * (p.abs() + q.abs()) + miss);
                 let square = 2.0 * miss * error + error * error + 16.0 * ROUNDING * miss * miss;
@@ -228,17 +230,16 @@ proptest! {
         for parametrization in Parametrization::ALL {
             let objective =
                 Objective::new(schedule(&process), parametrization, Weighting::Simple).unwrap();
-            let t = objective.schedule().iter().nth(at).unwrap();
-            let t = objective.schedule().visit(t);
+            let level = NoiseLevel::new(a, b).unwrap();
             let decoded = |answer: Tensor<2>| Predictor {
                 network: move |_: Tensor<2>, _: Tensor<1>| answer.clone(),
                 objective: &objective,
             };
             // The conditional network's answer is `other`, the base's is half of it.
             let [conditional, base] = [1.0, 0.5].map(|factor| decoded(other.clone() * factor));
-            let answers = [&conditional, &base].map(|d| values(d.denoise(x.clone(), t)));
+            let answers = [&conditional, &base].map(|d| values(d.predict(x.clone(), level).x0));
             let guided = Guided { conditional, base, weight: w };
-            let found = values(guided.denoise(x.clone(), t));
+            let found = values(guided.predict(x.clone(), level).x0);
             if w == 0.0 {
                 prop_assert_eq!(&found, &answers[1]);
             }
@@ -253,7 +254,7 @@ proptest! {
             let mixed = decoded(other.clone() * (0.5 + w * 0.5));
             let (p, q) = target(parametrization, (a, b));
             let determinant = (a * q - b * p).abs();
-            let mixed = values(mixed.denoise(x.clone(), t));
+            let mixed = values(mixed.predict(x.clone(), level).x0);
             for ((found, mixed), (x, other, _)) in
                 found.into_iter().zip(mixed).zip(numbers(&rows, &vec![at; rows.len()]))
             {
@@ -279,13 +280,21 @@ proptest! {
             .rev()
             .filter(|&t| visited[t as usize - 1] || t == 1)
             .collect();
-        let trajectory = Trajectory::from_timesteps(&schedule, times.iter().copied()).unwrap();
-        let ddim = Sampler::Ddim { eta: Eta::new(eta).unwrap() };
-        for sampler in [ddim, Sampler::AncestralBeta, Sampler::DpmPp2M] {
+        let level = |t: u32| schedule.level(schedule.timestep(t).unwrap());
+        let levels = times.iter().map(|&t| level(t)).chain([NoiseLevel::CLEAN]);
+        let levels = Levels::new(levels).unwrap();
+        let ddim = Ddim { eta: Eta::new(eta).unwrap() };
+        // Each solver, whether it is DDIM, and whether it adds noise.
+        let solvers: [(&dyn Solver, bool, bool); 3] = [
+            (&ddim, true, eta > 0.0),
+            (&LARGE, false, true),
+            (&DPMPP_2M, false, false),
+        ];
+        for (solver, is_ddim, is_noisy) in solvers {
             let shown = RefCell::new(Vec::new());
             let asked = RefCell::new(Vec::new());
-            let denoiser = |x: Tensor<2>, at: Visit| {
-                shown.borrow_mut().push((at.t.get(), values(x.clone())));
+            let denoiser = |x: Tensor<2>, at: NoiseLevel| {
+                shown.borrow_mut().push((at, values(x.clone())));
                 x * 0.5
             };
             let noise = |step| {
@@ -293,18 +302,19 @@ proptest! {
                 tensor(start.1.to_vec(), [1, ROW])
             };
             let x = tensor(start.0.to_vec(), [1, ROW]);
-            let mut reverse = Reverse::new(denoiser, sampler, &trajectory, x, noise).unwrap();
+            let mut reverse = Reverse::new(denoiser, solver, levels.as_slice(), x, noise).unwrap();
             let mut x = start.0.to_vec();
             for (i, &t) in times.iter().enumerate() {
                 prop_assert_eq!(reverse.len(), times.len() - i);
                 let state = reverse.next().unwrap();
-                prop_assert_eq!(state.from.t.get(), t);
-                prop_assert_eq!(shown.borrow_mut().pop(), Some((t, x.clone())));
+                prop_assert_eq!(state.from, level(t));
+                prop_assert_eq!(state.to, levels.as_slice()[i + 1]);
+                prop_assert_eq!(shown.borrow_mut().pop(), Some((level(t), x.clone())));
                 let half: Vec<f32> = x.iter().map(|x| 0.5 * x).collect();
                 prop_assert_eq!(values(state.x0), half.clone());
                 let s = times.get(i + 1).map(|&s| process[s as usize - 1]);
                 let next = values(state.x);
-                if let (Sampler::Ddim { .. }, Some(s)) = (sampler, s) {
+                if let (true, Some(s)) = (is_ddim, s) {
                     let t = process[t as usize - 1];
                     for (k, &found) in next.iter().enumerate() {
                         let (expected, terms) = ddim_step(eta, t, s, x[k], start.1[k]);
@@ -318,15 +328,11 @@ proptest! {
                 x = next;
             }
             prop_assert!(reverse.next().is_none());
-            drop(reverse);
             let steps = u32::try_from(times.len()).unwrap();
-            let noisy = match sampler {
-                Sampler::Ddim { .. } => eta > 0.0,
-                Sampler::AncestralBeta | Sampler::AncestralLearned => true,
-                Sampler::DpmPp2M => false,
-            };
+            prop_assert_eq!(reverse.evaluations(), steps);
+            drop(reverse);
             // Step i leads from the i-th time; the last one, to clean data, is never noisy.
-            let expected: Vec<u32> = if noisy { (1..steps).collect() } else { Vec::new() };
+            let expected: Vec<u32> = if is_noisy { (1..steps).collect() } else { Vec::new() };
             prop_assert_eq!(asked.into_inner(), expected);
         }
     }

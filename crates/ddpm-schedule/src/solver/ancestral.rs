@@ -1,8 +1,10 @@
 //! DDPM and DDIM: the reverse of the chain itself.
 
+use thiserror::Error;
+
 use super::exponential::step;
 use super::{Position, Row, Solver, Step};
-use crate::{Eta, LearnedVariance, NoiseLevel};
+use crate::{LearnedVariance, NoiseLevel};
 
 /// DDPM: x_s ~ N(μ̃, σ²·I) with the posterior's mean μ̃ for x̂₀ in place of x₀
 /// (Ho et al. 2020, eq. 6 and 7, for any process).
@@ -34,9 +36,46 @@ pub struct Ddim {
     pub eta: Eta,
 }
 
+/// How much of the posterior's noise a DDIM step adds, in [0, 1].
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+pub struct Eta(f64);
+
+/// An η outside [0, 1].
+#[derive(Clone, Copy, PartialEq, Debug, Error)]
+#[error("η = {0} is outside [0, 1]")]
+pub struct EtaError(pub f64);
+
+impl Eta {
+    /// No noise: the deterministic DDIM.
+    pub const ZERO: Self = Self(0.0);
+    /// All of it: DDPM.
+    pub const ONE: Self = Self(1.0);
+
+    /// η as given.
+    ///
+    /// # Errors
+    ///
+    /// Unless 0 ≤ η ≤ 1.
+    pub fn new(eta: f64) -> Result<Self, EtaError> {
+        if (0.0..=1.0).contains(&eta) {
+            Ok(Self(eta))
+        } else {
+            Err(EtaError(eta))
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
 impl Solver for Ddpm {
     fn step(&self, at: &Position) -> Step {
         let &Position { t, s, .. } = at;
+        if t.log_snr_over(s) >= 0.0 {
+            return impossible(at);
+        }
         let posterior = t.posterior(s);
         let to_clean = s == NoiseLevel::CLEAN;
         let variance = match self.variance {
@@ -56,6 +95,9 @@ impl Solver for Ddim {
     fn step(&self, at: &Position) -> Step {
         let &Position { t, s, .. } = at;
         let eta = self.eta.get();
+        if eta > 0.0 && t.log_snr_over(s) >= 0.0 {
+            return impossible(at);
+        }
         // σ_Q² = −b_s²·expm1(Δ), so b_s² − η²σ_Q² is b_s²·keep. Without noise the way may lead to
         // less signal too, where there is no posterior.
         let (keep, z) = if eta > 0.0 {
@@ -70,6 +112,12 @@ impl Solver for Ddim {
         let x_s = of_x * Row::x(0) + x0_factor(t, s, keep) * Row::x0(0) + z * Row::z(0);
         step(at, x_s)
     }
+}
+
+/// A step to less signal has no posterior, and noise of a standard deviation that is no number:
+/// [`Step::of`] refuses it.
+fn impossible(at: &Position) -> Step {
+    step(at, f64::NAN * Row::z(0))
 }
 
 /// a_s − a_t·(b_s/b_t)·√keep: the factor that x̂₀ must have where x_t has (b_s/b_t)·√keep, for

@@ -13,7 +13,7 @@
 //! interpolated makes the difference. An integral of τⁱ is i!·H·φ_{i+1}(−H), or i!·h·φ_{i+1}(h).
 
 use super::quadrature::{phi, weights};
-use super::{Position, Row, Solver, Step};
+use super::{Ddim, Eta, Position, Row, Solver, Step};
 use crate::NoiseLevel;
 
 /// What a solver interpolates.
@@ -60,67 +60,62 @@ pub struct Exponential {
 impl Solver for Exponential {
     fn step(&self, at: &Position) -> Step {
         let &Position { t, s, .. } = at;
+        if self.noise == 0.0 && !s.sigma().is_finite() {
+            // On the way to pure noise a_s·(1 − e⁻ʰ) is 0·∞; DDIM has the limit.
+            let eta = Eta::ZERO;
+            return Ddim { eta }.step(at);
+        }
         let nodes = nodes(at);
-        let order = self.order_of(at, &nodes);
+        let order = order(self.order, at, &nodes, self.lower_order_final);
         // Where there is no signal at t, ε̂ is x_t, and the step is that of x̂₀.
-        let of = if t.sigma().is_finite() {
-            self.of
-        } else {
-            Of::X0
-        };
-        let integral = Integral {
-            of,
-            noise: self.noise,
-            t,
-            s,
-        };
-        let m = |k| integral.value(k, nodes[k]);
-        let w = |i| integral.moment(i);
-        let r = |k: usize| {
-            let [newer, older] = [nodes[k - 1], nodes[k]].map(NoiseLevel::half_log_snr);
-            (newer - older) / integral.h()
-        };
-        let sum = match (order, self.weights) {
-            (1, _) => w(0) * m(0),
-            (_, Weights::Lagrange) => integral.interpolated(&nodes[..order]),
-            (2, weights) => {
-                let d1 = (1.0 / r(1)) * (m(0) - m(1));
-                let of_d1 = match weights {
-                    Weights::Midpoint => 0.5 * w(0),
-                    _ => w(1),
-                };
-                w(0) * m(0) + of_d1 * d1
-            }
-            _ => {
-                let (r0, r1) = (r(1), r(2));
-                let d1_0 = (1.0 / r0) * (m(0) - m(1));
-                let d1_1 = (1.0 / r1) * (m(1) - m(2));
-                let change = d1_0.clone() - d1_1;
-                let d1 = d1_0 + r0 / (r0 + r1) * change.clone();
-                let d2 = 1.0 / (r0 + r1) * change;
-                // w(2) is 2·H·φ₃.
-                w(0) * m(0) + w(1) * d1 + 0.5 * w(2) * d2
-            }
-        };
-        step(at, integral.x_s(sum))
+        let has_signal = t.sigma().is_finite();
+        let of = if has_signal { self.of } else { Of::X0 };
+        let noise = self.noise;
+        let integral = Integral { of, noise, t, s };
+        step(at, integral.x_s(self.sum(&integral, &nodes[..order])))
     }
 }
 
 impl Exponential {
-    /// The order that this step can have.
-    fn order_of(&self, at: &Position, nodes: &[NoiseLevel]) -> usize {
-        let finite = |level: &&NoiseLevel| level.half_log_snr().is_finite();
-        let ends = [at.t, at.s];
-        if ends.iter().filter(finite).count() < 2 {
-            return 1;
-        }
-        let known = nodes.iter().take_while(finite).count();
-        let last = match at.left {
-            Some(left) if self.lower_order_final => left + 1,
-            _ => usize::MAX,
+    /// The integral with the evaluations made at `nodes`, the newest first: w₀·m₀ + w₁·D₁ + w₂·D₂
+    /// with D₁ = (m₀ − m₁)/r₁ and so on, in units of h.
+    fn sum(&self, integral: &Integral, nodes: &[NoiseLevel]) -> Row {
+        let m = |k| integral.value(k, nodes[k]);
+        let w = |i| integral.moment(i);
+        let slope = |k: usize| {
+            let [newer, older] = [nodes[k - 1], nodes[k]].map(NoiseLevel::half_log_snr);
+            let r = (newer - older) / integral.h();
+            (r, 1.0 / r * (m(k - 1) - m(k)))
         };
-        self.order.min(known).min(last).max(1)
+        match (nodes.len(), self.weights) {
+            (1, _) => w(0) * m(0),
+            (_, Weights::Lagrange) => integral.interpolated(nodes),
+            (2, Weights::Midpoint) => w(0) * m(0) + 0.5 * w(0) * slope(1).1,
+            (2, Weights::Taylor) => w(0) * m(0) + w(1) * slope(1).1,
+            _ => {
+                let [(r0, d1_0), (r1, d1_1)] = [slope(1), slope(2)];
+                let change = 1.0 / (r0 + r1) * (d1_0.clone() - d1_1);
+                let (d1, d2) = (d1_0 + r0 * change.clone(), change);
+                // w(2) is 2·H·φ₃.
+                w(0) * m(0) + w(1) * d1 + 0.5 * w(2) * d2
+            }
+        }
     }
+}
+
+/// The order that a step can have: at most one more than the evaluations before t, and 1 where an end
+/// is clean or without signal.
+pub(super) fn order(most: usize, at: &Position, nodes: &[NoiseLevel], lower_final: bool) -> usize {
+    let finite = |level: &&NoiseLevel| level.half_log_snr().is_finite();
+    if [at.t, at.s].iter().filter(finite).count() < 2 {
+        return 1;
+    }
+    let known = nodes.iter().take_while(finite).count();
+    let last = match at.left {
+        Some(left) if lower_final => left + 1,
+        _ => usize::MAX,
+    };
+    most.min(known).min(last).max(1)
 }
 
 /// The levels of the evaluations once the step has asked at t, the newest first.

@@ -5,18 +5,35 @@
 //! made of. One loop runs all of them (`Reverse` of `ddpm-process`), and a test runs them on
 //! scalars.
 
+mod adams;
+mod adaptive;
 mod ancestral;
+mod consistency;
+mod er_sde;
 mod exponential;
+mod method;
 mod multistep;
+mod numbers;
 mod plan;
 mod quadrature;
 mod row;
+mod sigma;
+mod single;
+mod table;
 
-pub use ancestral::{Ddim, Ddpm, Variance};
+pub use adams::{Adams, GradientEstimation, Nodes, Pndm};
+pub use adaptive::{Adaptive, AdaptiveError, AdaptiveSettings, Pair};
+pub use ancestral::{Ddim, Ddpm, Eta, EtaError, Variance};
+pub use consistency::{Consistency, Tcd};
+pub use er_sde::{ErSde, er_sde_5};
 pub use exponential::{Exponential, Of, Weights};
+pub use method::{Info, Method, MethodError, Numbers};
 pub use multistep::{Bh, SaSolver, UniPc};
+pub use numbers::run;
 pub use plan::{SolverError, steps};
 pub use row::{Row, Step, Term};
+pub use sigma::{Ancestral, Churn, Dpm2, Euler, Frame, Heun};
+pub use single::{Blocks, DpmFast, SingleStep, Slope, StageNoise};
 
 use crate::NoiseLevel;
 
@@ -57,7 +74,7 @@ pub trait Solver {
     fn step(&self, at: &Position) -> Step;
 
     /// How many evaluations the rows look back on at most, those of the step itself included. An
-    /// evaluation older than that is forgotten.
+    /// evaluation older than that is forgotten; its level stays in [`Position::past`].
     fn memory(&self) -> usize {
         4
     }

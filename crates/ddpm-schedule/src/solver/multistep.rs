@@ -4,7 +4,7 @@
 //! again from x_t with that answer among the evaluations. The answer is also the first of the next
 //! step, so that the correction costs nothing. The last step only predicts: one evaluation fewer.
 
-use super::exponential::{Integral, Of, nodes};
+use super::exponential::{Integral, Of, nodes, order};
 use super::{Position, Row, Solver, Step};
 use crate::NoiseLevel;
 
@@ -46,6 +46,9 @@ pub struct SaSolver {
     pub between: [f64; 2],
     /// Whether the orders fall towards the last step.
     pub lower_order_final: bool,
+    /// Whether the slope between two evaluations has the simple weight ½·h·(1 + τ²) of the authors'
+    /// implementation, which makes it DPM-Solver++(2M)'s for small h, and not the exact one.
+    pub simple_slope: bool,
 }
 
 impl Solver for UniPc {
@@ -55,34 +58,33 @@ impl Solver for UniPc {
         let integral = Integral { of, noise, t, s };
         let nodes = nodes(at);
         let order = order(self.order, at, &nodes, self.lower_order_final);
-        // ½·B(h)·D₁ with D₁ the slope from evaluation `from` to evaluation `to`.
-        let half = |[from, to]: [(usize, NoiseLevel); 2]| {
-            let m = |(k, level)| integral.value(k, level);
-            let gap = integral.place(to.1) - integral.place(from.1);
-            let b = match self.b {
-                Bh::Bh1 => integral.h() * integral.unit(),
-                Bh::Bh2 => integral.moment(0),
-            };
-            0.5 * b / gap * (m(to) - m(from))
-        };
+        let first = |k| integral.moment(0) * integral.value(k, t);
         let predicted = match order {
-            1 => integral.moment(0) * integral.value(0, t),
-            2 => {
-                let slope = half([(1, nodes[1]), (0, t)]);
-                integral.moment(0) * integral.value(0, t) + slope
-            }
+            1 => first(0),
+            2 => first(0) + self.half_slope(&integral, [(1, nodes[1]), (0, t)]),
             _ => integral.interpolated(&nodes[..order]),
         };
         let corrected = || match order {
-            1 => integral.moment(0) * integral.value(1, t) + half([(1, t), (0, s)]),
-            _ => {
-                let with_s: Vec<_> = [s].into_iter().chain(nodes.iter().copied()).collect();
-                integral.interpolated(&with_s[..=order])
-            }
+            1 => first(1) + self.half_slope(&integral, [(1, t), (0, s)]),
+            _ => integral.interpolated(&[&[s], &nodes[..order]].concat()),
         };
-        pece(at, integral.x_s(predicted), left, || {
-            integral.x_s(corrected())
-        })
+        let corrects = integral.h().is_finite();
+        let left = if corrects { left } else { Some(0) };
+        let correct = || integral.x_s(corrected());
+        pece(at, integral.x_s(predicted), left, correct)
+    }
+}
+
+impl UniPc {
+    /// ½·B(h)·D₁ with D₁ the slope from evaluation `from` to evaluation `to`.
+    fn half_slope(&self, integral: &Integral, [from, to]: [(usize, NoiseLevel); 2]) -> Row {
+        let m = |(k, level)| integral.value(k, level);
+        let gap = integral.place(to.1) - integral.place(from.1);
+        let b = match self.b {
+            Bh::Bh1 => integral.h() * integral.unit(),
+            Bh::Bh2 => integral.moment(0),
+        };
+        0.5 * b / gap * (m(to) - m(from))
     }
 }
 
@@ -95,46 +97,31 @@ impl Solver for SaSolver {
         let of = Of::X0;
         let integral = Integral { of, noise, t, s };
         let nodes = nodes(at);
-        let with_s: Vec<_> = [s].into_iter().chain(nodes.iter().copied()).collect();
         let h = integral.h();
-        let predictor = order(self.predictor, at, &nodes, self.lower_order_final);
-        let mut predicted = integral.interpolated(&nodes[..predictor]);
-        if predictor == 2 {
-            // The slope has the weight ½·h·(1+τ²), which makes it DPM-Solver++(2M)'s for small h.
-            let gap = integral.place(t) - integral.place(nodes[1]);
-            let excess = 0.5 * (1.0 + noise) * h - integral.moment(1);
-            predicted = predicted + excess / gap * (Row::x0(0) - Row::x0(1));
-        }
-        let corrector = self.corrector.min(nodes.len() + 1);
-        let corrected = || {
-            let mut sum = integral.interpolated(&with_s[..corrector]);
-            if corrector == 2 {
-                let excess = 0.5 * (1.0 + noise) * h - integral.moment(1);
-                sum = sum + excess * (Row::x0(0) - Row::x0(1));
-            }
-            integral.x_s(sum)
+        let excess = || 0.5 * (1.0 + noise) * h - integral.moment(1);
+        let change = || Row::x0(0) - Row::x0(1);
+        let with = |nodes: &[NoiseLevel], gap: f64| {
+            let sum = integral.interpolated(nodes);
+            let is_pair = nodes.len() == 2 && self.simple_slope;
+            integral.x_s(if is_pair {
+                sum + excess() / gap * change()
+            } else {
+                sum
+            })
         };
-        let left = if corrector == 0 { Some(0) } else { left };
-        pece(at, integral.x_s(predicted), left, corrected)
+        let predictor = order(self.predictor, at, &nodes, self.lower_order_final);
+        let gap = nodes.get(1).map_or(1.0, |&node| -integral.place(node));
+        let predicted = with(&nodes[..predictor], gap);
+        let with_s = [&[s], &nodes[..]].concat();
+        let corrector = self.corrector.min(with_s.len());
+        let corrects = corrector > 0 && h.is_finite();
+        let left = if corrects { left } else { Some(0) };
+        pece(at, predicted, left, || with(&with_s[..corrector], 1.0))
     }
 }
 
-/// The order that a step can have: at most one more than the evaluations before t.
-fn order(most: usize, at: &Position, nodes: &[NoiseLevel], lower_final: bool) -> usize {
-    let finite = |level: &&NoiseLevel| level.half_log_snr().is_finite();
-    if [at.t, at.s].iter().filter(finite).count() < 2 {
-        return 1;
-    }
-    let known = nodes.iter().take_while(finite).count();
-    let last = match at.left {
-        Some(left) if lower_final => left + 1,
-        _ => usize::MAX,
-    };
-    most.min(known).min(last)
-}
-
-/// Asks at t where the step before has not, predicts, asks at s and corrects; in the last step,
-/// and on the way to clean data, where there is nothing to ask, it only predicts.
+/// Asks at t where the step before has not, predicts, asks at s and corrects. With 0 steps left it
+/// only predicts, as on the way to clean data, where there is nothing to ask.
 fn pece(at: &Position, predicted: Row, left: Option<usize>, corrected: impl Fn() -> Row) -> Step {
     let mut asks = Vec::new();
     if at.past.first() != Some(&at.t) {

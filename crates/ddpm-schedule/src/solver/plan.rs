@@ -42,6 +42,14 @@ pub enum SolverError {
         /// The log-SNR that the step starts from.
         from: f64,
     },
+    /// No step is as small as a tolerance asks for.
+    #[error(
+        "no step from a log-SNR of {from} has an error within the tolerance; allow a larger one"
+    )]
+    StepTooSmall {
+        /// The log-SNR that the steps start from.
+        from: f64,
+    },
     /// A row of evaluations that have not been made, or are forgotten.
     #[error(
         "the step from a log-SNR of {from} looks back on {wanted} evaluations, of which {known} are \
@@ -60,7 +68,7 @@ pub enum SolverError {
 /// What a starting level without signal means for a solver.
 fn zero_snr(from: f64) -> &'static str {
     if from == f64::NEG_INFINITY {
-        "; at zero SNR σ = b/a is infinite, and only samplers of x̂₀ start there, such as ddim or dpm++2m"
+        "; at zero SNR σ = b/a is infinite, and only samplers of x̂₀ start there, such as ddim or dpmpp-2m"
     } else {
         ""
     }

@@ -2,9 +2,8 @@
 
 use std::fmt::Display;
 
-use ddpm_schedule::{
-    Eta, NoiseLevel, NoiseSchedule, Objective, Parametrization, Spacing, Trajectory, Weighting,
-};
+use ddpm_schedule::solver::Eta;
+use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Process, Weighting};
 
 const NAN: f64 = f64::NAN;
 const INFINITY: f64 = f64::INFINITY;
@@ -215,40 +214,6 @@ fn only_variance_preserving_schedules_of_two_steps_are_rescaled() {
 }
 
 #[test]
-fn trajectories_off_the_schedule_are_refused() {
-    let schedule = NoiseSchedule::random_walk(10, 1.0).unwrap();
-    for spacing in Spacing::ALL {
-        assert_refused([
-            (
-                spacing.trajectory(&schedule, 0),
-                "a trajectory visits 1 to 10 of the 10 timesteps, not 0",
-            ),
-            (
-                spacing.trajectory(&schedule, 11),
-                "a trajectory visits 1 to 10 of the 10 timesteps, not 11",
-            ),
-        ]);
-    }
-    let times = |times: &[u32]| Trajectory::from_timesteps(&schedule, times.iter().copied());
-    assert_refused([
-        (
-            times(&[]),
-            "a trajectory visits 1 to 10 of the 10 timesteps, not 0",
-        ),
-        (times(&[11, 3]), "t = 11 is outside 1..=10"),
-        (times(&[3, 0]), "t = 0 is outside 1..=10"),
-        (
-            times(&[3, 3]),
-            "times must decrease, but t = 3 follows t = 3",
-        ),
-        (
-            times(&[9, 3, 4]),
-            "times must decrease, but t = 4 follows t = 3",
-        ),
-    ]);
-}
-
-#[test]
 fn eta_outside_its_range_is_refused() {
     assert_refused([
         (Eta::new(-0.5), "η = -0.5 is outside [0, 1]"),
@@ -277,20 +242,29 @@ fn objectives_that_do_not_fit_are_refused() {
         ),
         (
             min_snr(0.0),
-            "γ = 0 of the min-SNR weighting must be above 0",
+            "of the weighting, gamma = 0 is outside (0, ∞]",
         ),
         (
             min_snr(-5.0),
-            "γ = -5 of the min-SNR weighting must be above 0",
+            "of the weighting, gamma = -5 is outside (0, ∞]",
         ),
         (
             min_snr(NAN),
-            "γ = NaN of the min-SNR weighting must be above 0",
+            "of the weighting, gamma = NaN is outside (0, ∞]",
         ),
         (
             Objective::new(quiet, Parametrization::X0, Weighting::Vlb),
             "the weight of the loss at t = 1 is inf, which single precision has no room for: at most \
              1e32",
+        ),
+        (
+            Objective::new(
+                Process::edm(0.002, 80.0).unwrap(),
+                Parametrization::Edm { sigma_data: 0.5 },
+                Weighting::Vlb,
+            ),
+            "the weights of the bound are those of the timesteps of a schedule, and this process has \
+             none",
         ),
     ]);
 }

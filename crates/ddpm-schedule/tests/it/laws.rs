@@ -1,11 +1,25 @@
-//! Samplers run to the end on Gaussian data, where the ideal denoiser is affine and the
+//! Solvers run to the end on Gaussian data, where the ideal denoiser is affine and the
 //! law of every x along the way is known exactly.
 
-use ddpm_schedule::{Eta, NoiseLevel, NoiseSchedule, Sampler, Spacing};
+use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Of, Solver, Variance, Weights, run};
+use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule};
 
 use crate::{Process, assert_close, assert_relative};
 
-const DDIM: Sampler = Sampler::Ddim { eta: Eta::ZERO };
+const DDIM: Ddim = Ddim { eta: Eta::ZERO };
+const SMALL: Ddpm = Ddpm {
+    variance: Variance::Small,
+};
+const LARGE: Ddpm = Ddpm {
+    variance: Variance::Large,
+};
+const DPMPP_2M: Exponential = Exponential {
+    of: Of::X0,
+    order: 2,
+    weights: Weights::Midpoint,
+    noise: 0.0,
+    lower_order_final: false,
+};
 
 /// The law N(mean, variance) of the data and then of each x along a run.
 #[derive(Clone, Copy, Debug)]
@@ -30,38 +44,34 @@ impl Law {
         (gain, self.mean - gain * level.signal() * self.mean)
     }
 
-    /// What a sampler with the ideal denoiser makes of x at `levels[0]`, being of the law
+    /// What a solver with the ideal denoiser makes of x at `levels[0]`, being of the law
     /// that data has there, by the time it reaches the last of them.
-    fn run(self, sampler: Sampler, levels: &[NoiseLevel]) -> Self {
-        self.run_from(self.at(levels[0]), sampler, levels)
+    fn run(self, solver: &dyn Solver, levels: &[NoiseLevel]) -> Self {
+        self.run_from(self.at(levels[0]), solver, levels)
     }
 
-    /// The same where the first x has the law `start`. Each x is affine in the first x and in independent
-    /// noises, and so is x̂₀': that (x, x̂₀') pair is carried as coefficients.
-    fn run_from(self, start: Self, sampler: Sampler, levels: &[NoiseLevel]) -> Self {
-        // (offset, factor of each independent unit normal), for x and x̂₀'.
-        let mut x = (start.mean, vec![start.variance.sqrt()]);
-        let mut x0_prev: Option<(f64, Vec<f64>)> = None;
-        let mut prev = None;
-        for pair in levels.windows(2) {
-            let step = sampler.step(prev, pair[0], pair[1]);
-            let (gain, offset) = self.denoiser(pair[0]);
-            let x0 = (
-                gain * x.0 + offset,
-                x.1.iter().map(|c| gain * c).collect::<Vec<_>>(),
-            );
-            let old = x0_prev.unwrap_or((0.0, vec![]));
-            let old_at = |i: usize| old.1.get(i).copied().unwrap_or(0.0);
-            let mut factors: Vec<_> = (0..x.1.len())
-                .map(|i| step.x0 * x0.1[i] + step.x0_prev * old_at(i) + step.x_t * x.1[i])
-                .collect();
-            factors.push(step.z);
-            let mean = step.x0 * x0.0 + step.x0_prev * old.0 + step.x_t * x.0;
-            (x, x0_prev, prev) = ((mean, factors), Some(x0), Some(pair[0]));
-        }
+    /// The same where the first x has the law `start`. Each x is affine in the first x and in
+    /// independent noises: its numbers here are the offset and the factor of each of these.
+    fn run_from(self, start: Self, solver: &dyn Solver, levels: &[NoiseLevel]) -> Self {
+        let mut x = vec![0.0; 2 + levels.len()];
+        (x[0], x[1]) = (start.mean, start.variance.sqrt());
+        let denoiser = |x: &[f64], at: NoiseLevel| {
+            let (gain, offset) = self.denoiser(at);
+            let mut x0: Vec<f64> = x.iter().map(|x| gain * x).collect();
+            x0[0] += offset;
+            x0
+        };
+        let mut drawn = 1;
+        let unit = |n: usize| {
+            drawn += 1;
+            let mut z = vec![0.0; n];
+            z[drawn] = 1.0;
+            z
+        };
+        let x = run(&solver, levels, x, denoiser, unit).unwrap();
         Self {
-            mean: x.0,
-            variance: x.1.iter().map(|c| c * c).sum(),
+            mean: x[0],
+            variance: x[1..].iter().map(|c| c * c).sum(),
         }
     }
 }
@@ -103,11 +113,10 @@ fn schedules() -> [NoiseSchedule; 5] {
     .map(Result::unwrap)
 }
 
-/// The levels that a trajectory of `n` times visits, clean data last.
+/// `n` trailing levels, clean data last.
 fn visited(schedule: &NoiseSchedule, n: u32) -> Vec<NoiseLevel> {
-    let trajectory = Spacing::Trailing.trajectory(schedule, n).unwrap();
-    let levels = trajectory.visits().iter().map(|t| t.level);
-    levels.chain([trajectory.end()]).collect()
+    let levels = Grid::Trailing.levels(&schedule.clone().into(), n as usize);
+    levels.unwrap().as_slice().to_vec()
 }
 
 /// (a, b²) of a level.
@@ -187,15 +196,15 @@ fn every_sampler_has_the_law_of_its_recursion() {
                 variance: levels[0].prior_std().powi(2),
             };
             let one_step = |eta, fixed_large| one_step_law(data, start, &levels, eta, fixed_large);
-            let cases = [
-                (DDIM, one_step(0.0, false)),
-                (Sampler::Ddim { eta: half }, one_step(0.5, false)),
-                (Sampler::ANCESTRAL, one_step(1.0, false)),
-                (Sampler::AncestralBeta, one_step(1.0, true)),
-                (Sampler::DpmPp2M, multistep_law(data, start, &levels)),
+            let cases: [(&dyn Solver, Law); 5] = [
+                (&DDIM, one_step(0.0, false)),
+                (&Ddim { eta: half }, one_step(0.5, false)),
+                (&SMALL, one_step(1.0, false)),
+                (&LARGE, one_step(1.0, true)),
+                (&DPMPP_2M, multistep_law(data, start, &levels)),
             ];
-            for (sampler, expected) in cases {
-                let found = data.run_from(start, sampler, &levels);
+            for (solver, expected) in cases {
+                let found = data.run_from(start, solver, &levels);
                 assert_close(found.mean, expected.mean, 1e-12);
                 assert_close(found.variance, expected.variance, 1e-12);
             }
@@ -214,7 +223,7 @@ fn ancestral_sampling_is_algorithm_2() {
     let betas = |t: u32| 1e-3 + (0.2 - 1e-3) * f64::from(t - 1) / 99.0;
     let alpha_bar = |t: u32| (1..=t).map(|t| 1.0 - betas(t)).product::<f64>();
     let levels = visited(&schedule, 100);
-    for sampler in [Sampler::ANCESTRAL, Sampler::AncestralBeta] {
+    for solver in [SMALL, LARGE] {
         let total = |t: u32| alpha_bar(t) * data.variance + 1.0 - alpha_bar(t);
         let (mut mean, mut variance) = (alpha_bar(100).sqrt() * data.mean, total(100));
         for t in (1..=100).rev() {
@@ -222,15 +231,15 @@ fn ancestral_sampling_is_algorithm_2() {
             // ε̂ = √(1−ᾱ)·(x_t − √ᾱ·m)/V_t.
             let slope = (1.0 - beta / total(t)) / (1.0 - beta).sqrt();
             let offset = beta / total(t) * alpha_bar(t).sqrt() * data.mean / (1.0 - beta).sqrt();
-            let sigma2 = match sampler {
+            let sigma2 = match solver.variance {
                 _ if t == 1 => 0.0,
-                Sampler::AncestralBeta => beta,
+                Variance::Large => beta,
                 _ => beta * (1.0 - before) / (1.0 - alpha_bar(t)),
             };
             mean = slope * mean + offset;
             variance = slope * slope * variance + sigma2;
         }
-        let found = data.run(sampler, &levels);
+        let found = data.run(&solver, &levels);
         assert_close(found.mean, mean, 1e-12);
         assert_close(found.variance, variance, 1e-12);
     }
@@ -244,7 +253,7 @@ fn ddim_on_normal_data_is_a_product_of_cosines() {
         mean: 0.0,
         variance: 1.0,
     };
-    let end = data.run(DDIM, &quarter_turn(20));
+    let end = data.run(&DDIM, &quarter_turn(20));
     assert_relative(end.variance, quarter_angle(20).cos().powi(40), 1e-12);
 }
 
@@ -257,9 +266,9 @@ fn ancestral_beta_is_exact_on_normal_data() {
         variance: 1.0,
     };
     let levels = quarter_turn(20);
-    let end = data.run(Sampler::AncestralBeta, &levels[..20]);
+    let end = data.run(&LARGE, &levels[..20]);
     assert_relative(end.variance, 1.0, 1e-12);
-    let end = data.run(Sampler::AncestralBeta, &levels);
+    let end = data.run(&LARGE, &levels);
     assert_relative(end.variance, quarter_angle(20).cos().powi(2), 1e-12);
 }
 
@@ -271,13 +280,14 @@ fn one_point_of_data_is_sampled_exactly() {
         mean: 1.7,
         variance: 0.0,
     };
-    let half = Sampler::Ddim {
+    let half = Ddim {
         eta: Eta::new(0.5).unwrap(),
     };
     for process in Process::ALL {
-        for sampler in [DDIM, half, Sampler::ANCESTRAL, Sampler::DpmPp2M] {
+        let solvers: [&dyn Solver; 4] = [&DDIM, &half, &SMALL, &DPMPP_2M];
+        for solver in solvers {
             let levels = grid(process, 10);
-            let (end, exact) = (data.run(sampler, &levels), data.at(levels[10]));
+            let (end, exact) = (data.run(solver, &levels), data.at(levels[10]));
             assert_relative(end.mean, exact.mean, 1e-11);
             assert_relative(end.variance, exact.variance, 1e-11);
         }
@@ -292,21 +302,21 @@ fn errors_fall_at_the_order_of_the_sampler() {
         mean: 0.8,
         variance: 0.25,
     };
-    let orders = [
-        (DDIM, 2.0),
-        (Sampler::ANCESTRAL, 2.0),
-        (Sampler::AncestralBeta, 2.0),
-        (Sampler::DpmPp2M, 4.0),
+    let orders: [(&str, &dyn Solver, f64); 4] = [
+        ("DDIM", &DDIM, 2.0),
+        ("DDPM", &SMALL, 2.0),
+        ("DDPM, large", &LARGE, 2.0),
+        ("DPM-Solver++(2M)", &DPMPP_2M, 4.0),
     ];
     for process in Process::ALL {
-        for (sampler, ratio) in orders {
+        for (name, solver, ratio) in orders {
             let error = |n| {
                 let levels = grid(process, n);
                 let exact = data.at(levels[n as usize]).variance;
-                (data.run(sampler, &levels).variance - exact).abs()
+                (data.run(solver, &levels).variance - exact).abs()
             };
             let (coarse, fine) = (error(200), error(400));
-            assert!(fine > 1e-9, "{sampler:?} leaves no error to measure");
+            assert!(fine > 1e-9, "{name} leaves no error to measure");
             assert_close(coarse / fine, ratio, 0.1 * ratio);
         }
     }

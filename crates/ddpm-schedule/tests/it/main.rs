@@ -13,12 +13,16 @@ mod chains;
 mod entropy;
 mod errors;
 mod golden;
+mod grids;
 mod importance;
 mod laws;
 mod learned_variance;
 mod levels;
+mod methods;
 mod objectives;
 mod peers;
+mod preconditioning;
+mod processes;
 mod properties;
 mod range;
 mod samplers;
@@ -26,12 +30,24 @@ mod scalars;
 mod schedules;
 mod solvers;
 mod torch;
+mod training_levels;
 mod trajectories;
+mod weightings;
 
 use std::ops::Range;
 
 use ddpm_schedule::NoiseLevel;
 use proptest::prelude::*;
+
+/// A number that is not negative, without what is behind the point.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place in a list"
+)]
+fn whole(x: f64) -> usize {
+    x as usize
+}
 
 /// |actual − expected| ≤ tolerance.
 #[track_caller]

@@ -1,7 +1,8 @@
 //! What holds for every schedule: random walks, variance preserving and other processes
 //! of any length and any β go through the same code.
 
-use ddpm_schedule::{Eta, NoiseLevel, NoiseSchedule, Parametrization, Sampler, Trajectory, Visit};
+use ddpm_schedule::solver::{Ddim, Eta, run};
+use ddpm_schedule::{Levels, NoiseLevel, NoiseSchedule, Parametrization, Timestep};
 use proptest::array;
 use proptest::prelude::*;
 
@@ -138,8 +139,8 @@ proptest! {
                     target.x0 * x0 + target.eps * eps
                 };
                 let x0_of = |parametrization: Parametrization, output: f64| {
-                    let denoise = parametrization.denoise(level)?;
-                    Some(denoise.x_t * x_t + denoise.output * output)
+                    let c = parametrization.preconditioning(level)?;
+                    Some(c.c_skip * x_t + c.c_out * output)
                 };
                 let eps_of = |x0: f64| (x_t - a * x0) / b;
                 let first = output(from, x0, eps);
@@ -162,15 +163,16 @@ proptest! {
         eta in 0.0..=1.0,
     ) {
         let schedule = chain.schedule();
-        let sampler = Sampler::Ddim { eta: Eta::new(eta).unwrap() };
-        let trajectory = subsequence(&schedule, &visited);
-        let start = trajectory.visits()[0].level;
-        // x = signal·x₀ + √variance·(noise).
+        let ddim = Ddim { eta: Eta::new(eta).unwrap() };
+        let (_, levels) = subsequence(&schedule, &visited);
+        let start = levels.start();
+        // The factors of x₀ and of the noise of the start, and of the step's own.
         let (mut signal, mut variance) = (start.signal(), start.noise().powi(2));
-        for (t, s) in trajectory.pairs().map(|(t, s)| (t.level, s)) {
-            let step = sampler.step(None, t, s);
-            signal = step.x0 + step.x_t * signal;
-            variance = step.x_t.powi(2) * variance + step.z.powi(2);
+        for (t, s) in levels.pairs() {
+            let x = vec![signal, variance.sqrt(), 0.0];
+            let x0 = |_: &[f64], _| vec![1.0, 0.0, 0.0];
+            let x = run(&ddim, &[t, s], x, x0, |_| vec![0.0, 0.0, 1.0]).unwrap();
+            (signal, variance) = (x[0], x[1].powi(2) + x[2].powi(2));
             // On the way down errors shrink with the noise, and up to forty add up.
             assert_relative(signal, s.signal(), 1e-11 * (1.0 + t.noise() / s.signal()));
             assert_relative(variance, s.noise().powi(2), 1e-11);
@@ -183,13 +185,15 @@ proptest! {
     #[test]
     fn respacing_keeps_alpha_bar(chain in chain(), visited in array::uniform(any::<bool>())) {
         let schedule = chain.schedule();
-        let trajectory = subsequence(&schedule, &visited);
-        let visits = trajectory.visits().iter().rev();
-        let respaced = NoiseSchedule::from_levels(visits.map(|t| t.level)).unwrap();
-        for (new, (Visit { t, level }, s)) in respaced.iter().rev().zip(trajectory.pairs()) {
+        let (times, levels) = subsequence(&schedule, &visited);
+        let visited = levels.as_slice()[..levels.len()].iter().rev();
+        let respaced = NoiseSchedule::from_levels(visited.copied()).unwrap();
+        for ((new, t), (level, s)) in respaced.iter().rev().zip(times).zip(levels.pairs()) {
             assert_eq!(respaced.level(new), level);
             assert_eq!(respaced.level(new).alpha_bar(), schedule.level(t).alpha_bar());
             assert_eq!(respaced.previous(new), s);
+            assert_eq!(respaced.before(level), s);
+            assert_eq!(schedule.nearest(level), t);
             let leapt = schedule.iter().filter(|&u| u <= t && schedule.level(u).log_snr() < s.log_snr());
             let (signal, variance) = leapt.fold((1.0, 0.0), |(signal, variance), u| {
                 let step = schedule.level(u).transition(schedule.previous(u));
@@ -210,9 +214,13 @@ proptest! {
     }
 }
 
-/// The last time of a schedule of T ≤ 40, and of those before it the chosen ones.
-fn subsequence(schedule: &NoiseSchedule, chosen: &[bool; 40]) -> Trajectory {
+/// The last time of a schedule of T ≤ 40, and of those before it the chosen ones; and the way
+/// through their levels to clean data.
+fn subsequence(schedule: &NoiseSchedule, chosen: &[bool; 40]) -> (Vec<Timestep>, Levels) {
     let visited = schedule.iter().rev().zip(chosen);
     let visited = visited.filter(|&(t, &chosen)| chosen || t == schedule.last());
-    Trajectory::from_timesteps(schedule, visited.map(|(t, _)| t.get())).unwrap()
+    let times: Vec<_> = visited.map(|(t, _)| t).collect();
+    let levels = times.iter().map(|&t| schedule.level(t));
+    let levels = Levels::new(levels.chain([NoiseLevel::CLEAN])).unwrap();
+    (times, levels)
 }

@@ -1,8 +1,10 @@
 //! Numbers that tensors of single precision have no room for are refused, by name, time and size.
 
+use ddpm_schedule::solver::{
+    Ddim, Ddpm, Eta, Info, Method, Position, Solver, SolverError, Variance, steps,
+};
 use ddpm_schedule::{
-    Eta, NoiseLevel, NoiseSchedule, Objective, ObjectiveError, Parametrization, Sampler,
-    SamplerError, Trajectory, Visit, Weighting,
+    Grid, NoiseLevel, NoiseSchedule, Objective, ObjectiveError, Parametrization, Process, Weighting,
 };
 
 use crate::assert_relative;
@@ -31,26 +33,35 @@ fn a_schedule_too_long_for_epsilon_is_refused() {
         let (t, ln_a) = ln_signals(timesteps)
             .find(|&(_, ln_a)| ln_a < limit)
             .unwrap();
-        let error = Parametrization::Epsilon.check(&schedule).unwrap_err();
-        assert_eq!(error.t, t);
+        let objective = Objective::new(
+            schedule.clone(),
+            Parametrization::Epsilon,
+            Weighting::Simple,
+        );
+        let Err(ObjectiveError::Parametrization(error)) = objective else {
+            panic!("{objective:?}");
+        };
+        assert_eq!(error.t, f64::from(t));
         // The sum of 15,000 rounded logarithms.
         assert_relative(error.signal, ln_a.exp(), 1e-9);
-        assert_eq!(
-            Objective::new(
-                schedule.clone(),
-                Parametrization::Epsilon,
-                Weighting::Simple
-            ),
-            Err(ObjectiveError::Parametrization(error))
-        );
+        let level = schedule.level(schedule.timestep(t).unwrap());
+        let refused = Parametrization::Epsilon.check(level, f64::from(t));
+        assert_eq!(refused, Err(error));
+        let before = schedule.before(level);
+        assert_eq!(Parametrization::Epsilon.check(before, 0.0), Ok(()));
         for parametrization in [Parametrization::X0, Parametrization::V] {
             let objective = Objective::new(schedule.clone(), parametrization, Weighting::Simple);
             assert!(objective.is_ok(), "{objective:?}");
         }
     }
-    let error = Parametrization::Epsilon.check(&linear(17_700)).unwrap_err();
+    let epsilon = Parametrization::Epsilon;
+    let error = Objective::new(linear(17_700), epsilon, Weighting::Simple).unwrap_err();
+    let message = error.to_string();
+    let ObjectiveError::Parametrization(error) = error else {
+        panic!("{message}");
+    };
     assert_eq!(
-        error.to_string(),
+        message,
         format!(
             "Epsilon does not determine x̂₀ at t = {}, where x_t = {:.2e}·x₀ + 1·ε",
             error.t, error.signal
@@ -81,13 +92,14 @@ fn every_coefficient_of_an_objective_has_room() {
                 let objective = objective.unwrap();
                 for t in schedule.iter() {
                     let level = schedule.level(t);
-                    let denoise = objective.denoise(level);
+                    let c = objective.preconditioning(level);
                     for number in [
                         level.signal(),
                         level.noise(),
-                        denoise.x_t,
-                        denoise.output,
-                        objective.weight(t),
+                        c.c_skip,
+                        c.c_out,
+                        c.c_in,
+                        objective.weight(level),
                     ] {
                         assert!((number as f32 * 1e6).is_finite(), "{number} at {t:?}");
                     }
@@ -138,7 +150,7 @@ fn levels_and_weights_beyond_single_precision_are_refused() {
         else {
             panic!("{found}");
         };
-        assert_eq!((found, at), (name, t));
+        assert_eq!((found, at), (name, f64::from(t)));
         assert_relative(number, value, 1e-12);
     }
     assert_eq!(
@@ -147,20 +159,27 @@ fn levels_and_weights_beyond_single_precision_are_refused() {
     );
 }
 
+/// The steps of a way are those of each of its pairs, the evaluations so far being those of the
+/// steps before.
 #[test]
 fn a_sampler_takes_the_steps_of_its_trajectory() {
-    let schedule = linear(1000);
-    let trajectory = Trajectory::trailing(&schedule, 7).unwrap();
-    for sampler in [
-        Sampler::ANCESTRAL,
-        Sampler::AncestralLearned,
-        Sampler::DpmPp2M,
-    ] {
-        let steps = sampler.steps(&trajectory).unwrap();
-        let mut prev = None;
-        for ((t, s), step) in trajectory.pairs().zip(steps) {
-            assert_eq!(step, sampler.step(prev, t.level, s));
-            prev = Some(t.level);
+    let process = Process::from(linear(1000));
+    let levels = Grid::Trailing.levels(&process, 7).unwrap();
+    for name in ["ddpm", "ddpm-learned", "dpmpp-2m", "heun", "unipc"] {
+        let solver = name.parse::<Method>().unwrap().solver(&process, &levels);
+        let mut past = Vec::new();
+        let taken = steps(&solver, levels.as_slice()).unwrap();
+        assert_eq!(taken.len(), levels.len());
+        for (i, ((t, s), step)) in levels.pairs().zip(taken).enumerate() {
+            let (past_, left) = (&past[..], Some(levels.len() - 1 - i));
+            let past_ = Position {
+                past: past_,
+                t,
+                s,
+                left,
+            };
+            assert_eq!(step, solver.step(&past_), "{name}");
+            past.splice(0..0, step.asks.iter().rev().map(|ask| ask.0));
         }
     }
 }
@@ -169,56 +188,66 @@ fn a_sampler_takes_the_steps_of_its_trajectory() {
 #[test]
 fn noise_on_the_way_to_noise_is_refused() {
     let schedule = linear(1000);
+    let process = Process::from(schedule.clone());
     let first = schedule.level(schedule.first());
-    let there = Trajectory::trailing(&schedule, 5).and_then(|there| there.ending_at(first));
-    let back = there.unwrap().inverse().unwrap();
-    let half = Sampler::Ddim {
-        eta: Eta::new(0.5).unwrap(),
-    };
-    for sampler in [half, Sampler::AncestralBeta, Sampler::AncestralLearned] {
-        let start = first.log_snr();
-        let end = schedule.level(schedule.last()).log_snr();
-        let error = SamplerError::AddsNoise {
-            sampler,
-            start,
-            end,
-        };
-        assert_eq!(sampler.steps(&back), Err(error));
+    let there = Grid::Trailing.levels(&process, 5).unwrap();
+    let back = there.ending_at(first).unwrap().inverse().unwrap();
+    let half = Eta::new(0.5).unwrap();
+    let (variance, eta) = (Variance::Large, half);
+    let solvers: [&dyn Solver; 4] = [
+        &Ddim { eta },
+        &Ddpm { variance },
+        &Ddpm {
+            variance: Variance::Small,
+        },
+        &Ddpm {
+            variance: Variance::Learned,
+        },
+    ];
+    let from = first.log_snr();
+    let to = back.as_slice()[1].log_snr();
+    for solver in solvers {
+        let error = SolverError::AddsNoise { from, to };
+        assert_eq!(steps(&solver, back.as_slice()), Err(error));
         assert_eq!(
             error.to_string(),
             format!(
-                "{sampler:?} adds noise, and cannot go from data to noise, from a log-SNR of \
-                 {start} to {end}; DDIM with η = 0 and DPM-Solver++ can"
+                "the sampler adds noise, and cannot go from data to noise, from a log-SNR of {from} \
+                 to {to}; one without noise can, such as ddim with η = 0"
             )
         );
     }
-    for sampler in [Sampler::Ddim { eta: Eta::ZERO }, Sampler::DpmPp2M] {
-        assert_eq!(sampler.steps(&back).unwrap().len(), 5);
+    // Each solver of the table adds noise or goes this way.
+    for info in Info::all() {
+        let method: Method = info.name.parse().unwrap();
+        let solver = method.solver(&process, &back);
+        let taken = steps(&solver, back.as_slice());
+        if info.stochastic {
+            assert_eq!(
+                taken,
+                Err(SolverError::AddsNoise { from, to }),
+                "{}",
+                info.name
+            );
+        } else {
+            assert_eq!(taken.map(|steps| steps.len()), Ok(5), "{}", info.name);
+        }
     }
 }
 
-/// On the way to noise x̂₀ counts 1 − b_s/b_t: from b = 10⁻²⁰ to 10²⁰ that is −10⁴⁰. And an x_t
-/// of width 10⁴⁰ is infinite itself.
+/// On the way to noise x counts b_s/b_t: from b = 10⁻²⁰ to 10²⁰ that is 10⁴⁰. And an x_t of width
+/// 10⁴⁰ is infinite itself.
 #[test]
 fn steps_beyond_single_precision_are_refused() {
-    let t = linear(10).last();
     let level = |noise| NoiseLevel::new(1.0, noise).unwrap();
-    let visit = |noise| Visit {
-        t,
-        level: level(noise),
-    };
-    let ddim = Sampler::Ddim { eta: Eta::ZERO };
+    let ddim = Ddim { eta: Eta::ZERO };
     for (from, to, name, expected) in [
-        (1e-20, 1e20, "the factor of x̂₀", -1e40),
+        (1e-20, 1e20, "the factor of x", 1e40),
         (1e40, 1.0, "the standard deviation of x_t", 1e40),
     ] {
-        let trajectory = Trajectory::new([visit(from)], level(to)).unwrap();
-        let error = ddim.steps(&trajectory).unwrap_err();
-        let SamplerError::Coefficient {
-            name: found,
-            value,
-            t: 10,
-            ..
+        let error = steps(&ddim, &[level(from), level(to)]).unwrap_err();
+        let SolverError::Coefficient {
+            name: found, value, ..
         } = error
         else {
             panic!("{error}");

@@ -70,11 +70,22 @@ impl<'a, M: FnMut(f64, NoiseLevel) -> Said> Run<'a, M> {
             left,
         };
         let step = self.solver.step(&position);
+        let [last] = self.rows(&step.asks, [&step.last], x);
+        last
+    }
+
+    /// Asks, and then works out rows.
+    pub(crate) fn rows<const N: usize>(
+        &mut self,
+        asks: &[(NoiseLevel, Row)],
+        rows: [&Row; N],
+        x: &[f64],
+    ) -> [Vec<f64>; N] {
         let mut z = Vec::new();
         if self.draws_always {
             z.push(self.torch.randn(x.len()));
         }
-        for (at, row) in &step.asks {
+        for (at, row) in asks {
             let shown = self.row(row, x, &mut z);
             let said: Vec<_> = shown.iter().map(|&x| (self.denoiser)(x, *at)).collect();
             let x0 = said.iter().map(|said| said.x0).collect();
@@ -83,7 +94,13 @@ impl<'a, M: FnMut(f64, NoiseLevel) -> Said> Run<'a, M> {
             self.past.insert(0, (*at, shown.collect(), x0));
             self.evaluations += 1;
         }
-        self.row(&step.last, x, &mut z)
+        rows.map(|row| self.row(row, x, &mut z))
+    }
+
+    /// An evaluation that was made before the run.
+    pub(crate) fn remember(&mut self, at: NoiseLevel, x: Vec<f64>) {
+        let x0 = x.iter().map(|&x| (self.denoiser)(x, at).x0).collect();
+        self.past.insert(0, (at, x, x0));
     }
 
     fn row(&mut self, row: &Row, state: &[f64], z: &mut Vec<Vec<f64>>) -> Vec<f64> {

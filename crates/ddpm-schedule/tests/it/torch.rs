@@ -45,12 +45,17 @@ impl Torch {
     pub(crate) fn randn(&mut self, n: usize) -> Vec<f64> {
         assert!(n.is_multiple_of(16), "another rule serves the rest");
         let mut x: Vec<f64> = (0..n).map(|_| self.uniform()).collect();
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "every operation of torch's is rounded to f32"
+        )]
+        let round = |x: f64| f64::from(x as f32);
         for block in x.chunks_exact_mut(16) {
             for j in 0..8 {
-                let radius = (-2.0 * (-block[j]).ln_1p()).sqrt();
-                let (sin, cos) = (std::f64::consts::TAU * block[j + 8]).sin_cos();
-                let round = |x: f64| f64::from(x as f32);
-                (block[j], block[j + 8]) = (round(radius * cos), round(radius * sin));
+                let radius = round(round(-2.0 * round((-block[j]).ln_1p())).sqrt());
+                let angle = round(round(std::f64::consts::TAU) * block[j + 8]);
+                let (sin, cos) = angle.sin_cos();
+                (block[j], block[j + 8]) = (round(radius * round(cos)), round(radius * round(sin)));
             }
         }
         x

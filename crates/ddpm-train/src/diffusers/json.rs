@@ -40,6 +40,11 @@ impl Keys {
         &self.path
     }
 
+    /// A key's value, which stays.
+    pub(crate) fn peek(&self, key: &str) -> Option<&Value> {
+        self.map.get(key)
+    }
+
     /// A key's value, or what it is by default.
     pub(crate) fn take<T: DeserializeOwned>(
         &mut self,

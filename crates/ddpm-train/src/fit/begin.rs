@@ -92,8 +92,7 @@ impl<M: burn::module::Module> Run<'_, M> {
         self.model = snapshot.model;
         self.optim = snapshot.optim;
         self.ema = Ema::new(&snapshot.ema, self.plan.config.ema.decay);
-        let schedule = self.plan.objective.schedule();
-        (self.times.restore(schedule, snapshot.losses))
+        (self.times.restore(snapshot.losses))
             .with_context(|| path.join("losses.safetensors").display().to_string())?;
         let (step, steps, path) = (self.step, self.plan.config.steps, path.display());
         let left = if step < steps {

@@ -50,8 +50,8 @@ struct Row {
     sample: u64,
     /// Its place in the data.
     index: usize,
-    /// Its time.
-    t: u32,
+    /// The time that the network was told.
+    time: f64,
     /// Its loss.
     loss: Value,
 }
@@ -121,11 +121,12 @@ impl<M: burn::module::Module> Run<'_, M> {
         let rows = samples
             .into_iter()
             .zip(indices)
-            .zip(all.t.iter().zip(losses));
-        let rows = rows.map(|((sample, index), (t, loss))| Row {
+            .zip(all.levels.iter().zip(losses));
+        let process = self.plan.objective.process();
+        let rows = rows.map(|((sample, index), (&level, loss))| Row {
             sample,
             index: index as usize,
-            t: t.get(),
+            time: process.time(level),
             loss: number(loss),
         });
         Ok(rows.collect())

@@ -5,7 +5,7 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use crate::config::{Config, ImageSize, Model, ScheduleKind};
+use crate::config::{Config, ImageSize, LevelsKind, Model, ProcessKind, WeightingKind};
 use crate::plan;
 
 /// The keys, and tables of keys, that a resumed run may change. Any other is part of what the run is,
@@ -102,14 +102,45 @@ fn resolved(mut config: Config) -> Config {
     config.data.channels.get_or_insert(3);
     let size = config.data.size;
     config.data.size = size.map(|size| ImageSize::Sides(size.sides()));
-    let (start, end) = plan::beta_ends(&config.schedule);
-    config.schedule.beta_start = Some(start);
-    config.schedule.beta_end = Some(end);
-    if config.schedule.kind == ScheduleKind::RandomWalk {
-        let sigma = f64::from(config.schedule.timesteps.max(1)).sqrt().recip();
-        config.schedule.sigma.get_or_insert(sigma);
+    let process = &mut config.process;
+    let (start, end) = plan::beta_ends(process);
+    process.beta_start = Some(start);
+    process.beta_end = Some(end);
+    if process.kind == ProcessKind::RandomWalk {
+        let timesteps = process.timesteps.unwrap_or(1).max(1);
+        process
+            .sigma
+            .get_or_insert(f64::from(timesteps).sqrt().recip());
     }
-    config.objective.gamma.get_or_insert(5.0);
+    for (number, published) in [
+        (&mut process.beta_min, 0.1),
+        (&mut process.beta_max, 20.0),
+        (&mut process.sigma_min, 0.002),
+        (&mut process.sigma_max, 80.0),
+        (&mut process.shift, 1.0),
+    ] {
+        number.get_or_insert(published);
+    }
+    let objective = &mut config.objective;
+    let gamma = if objective.weighting == WeightingKind::P2 {
+        1.0
+    } else {
+        5.0
+    };
+    let [mean, std] = match objective.levels {
+        LevelsKind::LogNormal => [-1.2, 1.2],
+        _ => [0.0, 1.0],
+    };
+    for (number, published) in [
+        (&mut objective.gamma, gamma),
+        (&mut objective.k, 1.0),
+        (&mut objective.bias, 0.0),
+        (&mut objective.sigma_data, 0.5),
+        (&mut objective.mean, mean),
+        (&mut objective.std, std),
+    ] {
+        number.get_or_insert(published);
+    }
     if let Model::UNet(unet) = &mut config.model {
         unet.up_attention.get_or_insert(unet.attention.clone());
     }
@@ -154,8 +185,8 @@ mod tests {
                 "kind = \"digits\"\nflip = true",
             ),
             ("data.kind", "kind = \"digits\"", "kind = \"idx\""),
-            ("schedule.kind", "\"cosine\"", "\"sigmoid\""),
-            ("schedule.timesteps", "timesteps = 1000", "timesteps = 50"),
+            ("process.kind", "\"cosine\"", "\"sigmoid\""),
+            ("process.timesteps", "timesteps = 1000", "timesteps = 50"),
             ("objective.parametrization", "\"v\"", "\"epsilon\""),
             (
                 "objective.class_dropout",
@@ -202,7 +233,7 @@ mod tests {
         other.data.path = Some("elsewhere".into());
         other.data.workers += 1;
         other.sampling.count += 1;
-        other.sampling.eta = 0.5;
+        other.sampling.eta = Some(0.5);
         other.checkpoint.every += 1;
         other.checkpoint.keep_last = std::num::NonZeroUsize::new(2);
         assert_ne!(other, run);
@@ -213,20 +244,34 @@ mod tests {
     #[test]
     fn an_absent_key_has_its_default() {
         for name in ["digits", "swiss-roll", "cifar10"] {
-            for kind in [ScheduleKind::Linear, ScheduleKind::RandomWalk] {
+            use ProcessKind::{Edm, Flow, Linear, RandomWalk, VpLinear};
+            for kind in [Linear, RandomWalk, VpLinear, Edm, Flow] {
                 let mut config = Config::parse(recipe(name).unwrap(), name).unwrap();
                 config.data.path.get_or_insert("data".into());
-                config.schedule.kind = kind;
-                (config.schedule.beta_start, config.schedule.beta_end) = (None, None);
+                config.process.kind = kind;
+                (config.process.beta_start, config.process.beta_end) = (None, None);
                 config.data.points = None;
-                let schedule = plan::schedule(&config.schedule).unwrap();
+                config.process.timesteps = kind.has_timesteps().then_some(100);
+                let process = plan::process(&config.process).unwrap();
                 let resolved = resolved(config.clone());
                 assert_eq!(keys(&config, &resolved), [""; 0]);
-                let mut explicit = resolved.schedule.clone();
-                if kind == ScheduleKind::RandomWalk {
-                    (explicit.beta_start, explicit.beta_end) = (None, None);
+                // The keys of other kinds would be refused.
+                let (mut explicit, all) = (config.process.clone(), resolved.process);
+                match kind {
+                    Linear => {
+                        (explicit.beta_start, explicit.beta_end) = (all.beta_start, all.beta_end);
+                    }
+                    RandomWalk => explicit.sigma = all.sigma,
+                    VpLinear => {
+                        (explicit.beta_min, explicit.beta_max) = (all.beta_min, all.beta_max);
+                    }
+                    Edm => {
+                        (explicit.sigma_min, explicit.sigma_max) = (all.sigma_min, all.sigma_max);
+                    }
+                    _ => explicit.shift = all.shift,
                 }
-                assert_eq!(plan::schedule(&explicit).unwrap(), schedule);
+                assert_ne!(explicit, config.process);
+                assert_eq!(plan::process(&explicit).unwrap(), process);
             }
         }
         let gamma = parse(&[(

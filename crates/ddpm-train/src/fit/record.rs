@@ -99,7 +99,7 @@ pub(super) fn plot_loss(out: &Path) -> Result<()> {
         color: "steelblue",
         points: plot::thin(&points, 300),
     };
-    let picture = plot::svg("step", &[line], Scale::Log);
+    let picture = plot::svg("step", &[line], [Scale::Linear, Scale::Log]);
     write_file(&out.join("loss.svg"), picture.as_bytes())?;
     Ok(())
 }

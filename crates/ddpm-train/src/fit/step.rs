@@ -118,7 +118,7 @@ impl<M: burn::module::Module> Run<'_, M> {
         let values = batch.rows[rows.start * row..rows.end * row].to_vec();
         let x0 = Tensor::<D>::from_data(TensorData::new(values, shape), &device);
         let eps = NoiseStream::new(seed, "eps").normal(samples, 0, shape, &device);
-        let t = &drawn.t[rows.clone()];
+        let drawn = drawn.of(rows.clone());
         let class = self.classes(batch, rows).map(|c| class_tensor(&c, &device));
 
         let dropout = NoiseStream::new(seed, "dropout");
@@ -135,13 +135,13 @@ impl<M: burn::module::Module> Run<'_, M> {
         let network = |x_t, t| self.model.predict(x_t, t, class, Some(&mut masks));
         let objective = &self.plan.objective;
         if !self.plan.config.objective.learned_variance {
-            return training_loss(network, objective, x0, eps, t);
+            return training_loss(network, objective, x0, eps, &drawn.levels);
         }
         let decoder = match self.dataset.max() {
             Some(max) => Decoder::Bins { max },
             None => Decoder::Density,
         };
-        hybrid_loss(network, objective, decoder, x0, eps, t)
+        hybrid_loss(network, objective, decoder, x0, eps, &drawn.t)
     }
 
     /// The rows' classes, some replaced by the null class.

@@ -71,7 +71,7 @@ fn stratified_times_leave_none_out() {
     let mut visited = |stratified| {
         config.objective.stratified = stratified;
         let plan = Plan::new(config.clone(), "digits").unwrap();
-        let times = Times::new(&config.objective, plan.objective.schedule(), 0);
+        let times = Times::new(plan.draws, plan.objective.process(), 0);
         let mut t: Vec<_> = times.draw(&samples).t.iter().map(|t| t.get()).collect();
         t.sort_unstable();
         t.dedup();
@@ -88,11 +88,11 @@ fn stratified_times_leave_none_out() {
 fn large_losses_are_visited_more() {
     let mut config = Config::parse(recipe("digits").unwrap(), "digits").unwrap();
     config.objective.importance_sampling = true;
-    config.schedule.timesteps = 2;
+    config.process.timesteps = Some(2);
     config.sampling.steps = 1;
     let plan = Plan::new(config, "digits").unwrap();
-    let schedule = plan.objective.schedule();
-    let mut times = Times::new(&plan.config.objective, schedule, 0);
+    let schedule = plan.objective.schedule().unwrap();
+    let mut times = Times::new(plan.draws.clone(), plan.objective.process(), 0);
     let samples: Vec<u64> = (0..10_000).collect();
     assert!(
         times

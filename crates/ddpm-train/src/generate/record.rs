@@ -3,7 +3,8 @@
 
 use anyhow::Result;
 use burn::module::Module;
-use ddpm_schedule::{Eta, Sampler, Trajectory};
+use ddpm_process::AfterClip;
+use ddpm_schedule::Levels;
 use safetensors::tensor::Dtype;
 
 use super::Order;
@@ -26,10 +27,13 @@ pub(super) fn set<N: Module>(
     network: &N,
 ) -> Result<Set> {
     let network = module_bytes(network).map_err(anyhow::Error::msg)?;
-    let (sampler, eta) = words(sampling.sampler);
+    let numbers = Some(sampling.sampler.numbers()).filter(|numbers| !numbers.is_empty());
     let clip = sampling
         .clip
-        .map_or("none".to_owned(), |clip| clip.to_string());
+        .map_or("none".to_owned(), |clip| match sampling.epsilon {
+            AfterClip::Derived => clip.to_string(),
+            AfterClip::Kept => format!("{clip}, the network's ε̂ kept"),
+        });
     let class = match classes {
         Some(Classes::Only(class)) => class.to_string(),
         Some(Classes::InTurn(_)) | None => "all".to_owned(),
@@ -39,14 +43,19 @@ pub(super) fn set<N: Module>(
         PrecisionKind::Bf16 => "bf16",
     };
     let noise = init_noise.map_or("none".to_owned(), |hash| format!("SHA-256 {hash}"));
+    let evaluations = sampling.evaluations().map(|n| n.to_string());
     let entries = [
         ("what", SAMPLES.to_owned()),
         ("network", shard::hash(&network)),
         ("seed", order.seed.unwrap_or_default().to_string()),
-        ("sampler", sampler.to_owned()),
-        ("eta", eta),
-        ("steps", sampling.trajectory.len().to_string()),
-        ("levels", levels(&sampling.trajectory)),
+        ("sampler", sampling.sampler.name().to_owned()),
+        ("numbers", numbers.unwrap_or_else(|| "published".to_owned())),
+        ("steps", sampling.levels.len().to_string()),
+        (
+            "evaluations",
+            evaluations.unwrap_or_else(|| "by error".to_owned()),
+        ),
+        ("levels", levels(&sampling.levels)),
         ("clip", clip),
         ("class", class),
         ("guidance", order.guidance.to_string()),
@@ -62,26 +71,12 @@ pub(super) fn set<N: Module>(
     })
 }
 
-/// A sampler as `--sampler` and `--eta` name it.
-fn words(sampler: Sampler) -> (&'static str, String) {
-    match sampler {
-        Sampler::Ddim { eta: Eta::ONE } => ("ancestral", "none".to_owned()),
-        Sampler::Ddim { eta } => ("ddim", eta.get().to_string()),
-        Sampler::AncestralBeta => ("ancestral-beta", "none".to_owned()),
-        Sampler::AncestralLearned => ("ancestral-learned", "none".to_owned()),
-        Sampler::DpmPp2M => ("dpmpp-2m", "none".to_owned()),
-    }
-}
-
-/// The hash of the times and levels that are visited, which may be a thousand.
-fn levels(trajectory: &Trajectory) -> String {
+/// The hash of the levels, which may be a thousand.
+fn levels(levels: &Levels) -> String {
     let mut bytes = Vec::new();
-    for visit in trajectory.visits() {
-        bytes.extend(visit.t.get().to_le_bytes());
-        bytes.extend(visit.level.signal().to_le_bytes());
-        bytes.extend(visit.level.noise().to_le_bytes());
+    for level in levels.as_slice() {
+        bytes.extend(level.signal().to_le_bytes());
+        bytes.extend(level.noise().to_le_bytes());
     }
-    bytes.extend(trajectory.end().signal().to_le_bytes());
-    bytes.extend(trajectory.end().noise().to_le_bytes());
     shard::hash(&bytes)
 }

@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use ddpm_process::Clip;
-use ddpm_schedule::{Eta, Objective, Sampler, Spacing};
+use ddpm_process::{AfterClip, Clip};
+use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::{Grid, Levels, NoiseLevel, Objective};
 
 use super::Order;
 use crate::checkpoint::{self, load_module};
-use crate::config::{Config, SamplerKind};
+use crate::config::Config;
 use crate::data::classes;
-use crate::diffusers::{self, scheduler::Scheduler};
+use crate::diffusers;
+use crate::diffusers::scheduler::{Following, Scheduler};
 use crate::missing::must_exist;
 use crate::network::{AnyNetwork, build};
-use crate::plan::{NetworkPlan, Plan, SamplingPlan, check_variance, sampler};
+use crate::plan::{NetworkPlan, Plan, Sampler, SamplingPlan, check_variance, grid};
 use crate::sample::Classes;
 use crate::terminal::say;
 
@@ -27,14 +29,25 @@ pub(super) struct Trained {
     learned_variance: bool,
     pub(super) shape: Vec<usize>,
     /// How to sample where an order does not say.
-    sampler: Sampler,
+    how: How,
     steps: u32,
     clip: Option<Clip>,
-    /// A file that spaces the steps in its own way.
-    scheduler: Option<Scheduler>,
+    epsilon: AfterClip,
     classes: Option<usize>,
     class_names: Vec<String>,
     pub(super) null_class: Option<usize>,
+}
+
+/// How a network is sampled where an order does not say.
+enum How {
+    /// As the run was configured.
+    Run {
+        method: Method,
+        grid: Grid,
+        rho: Option<f64>,
+    },
+    /// As a file of diffusers says.
+    Scheduler(Box<Scheduler>),
 }
 
 impl Trained {
@@ -48,31 +61,90 @@ impl Trained {
         }
     }
 
-    /// The sampler asked for, on the times asked for.
+    /// The sampler asked for, on the levels asked for.
     pub(super) fn plan(&self, order: &Order) -> Result<SamplingPlan> {
-        let sampler = match (order.sampler, order.eta) {
-            (Some(SamplerKind::Ddim), eta) => Sampler::Ddim {
-                eta: Eta::new(eta.unwrap_or(0.0))?,
-            },
-            (Some(kind), None) => sampler(kind, 0.0).map_err(anyhow::Error::msg)?,
-            (None, Some(eta)) if matches!(self.sampler, Sampler::Ddim { .. }) => Sampler::Ddim {
-                eta: Eta::new(eta)?,
-            },
-            (None, None) => self.sampler,
-            (_, Some(eta)) => bail!("--eta {eta}: only the sampler ddim has an η"),
-        };
-        check_variance(sampler, self.learned_variance)
-            .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
+        let process = self.objective.process();
         let steps = order.steps.unwrap_or(self.steps);
-        let trajectory = match &self.scheduler {
-            Some(scheduler) => scheduler.trajectory(steps)?,
-            None => Spacing::Trailing.trajectory(self.objective.schedule(), steps)?,
+        let adaptive = match &order.sampler {
+            Some(name) => Method::new(name, order.numbers)?.adaptive(),
+            None => None,
         };
-        Ok(SamplingPlan {
+        if adaptive.is_some() {
+            for (option, given) in [
+                ("--steps", order.steps.is_some()),
+                ("--grid", order.grid.is_some()),
+                ("--rho", order.rho.is_some()),
+            ] {
+                ensure!(
+                    !given,
+                    "{option}: the sampler chooses its own steps; leave it out"
+                );
+            }
+        }
+        let levels = match (&order.grid, &self.how) {
+            _ if adaptive.is_some() => {
+                let (start, end) = process.ends();
+                Levels::new([start, end, NoiseLevel::CLEAN])?
+            }
+            (Some(name), _) => {
+                let grid = grid(name, order.rho).map_err(|e| anyhow::anyhow!("--grid: {e}"))?;
+                grid.levels(process, steps as usize)?
+            }
+            (
+                None,
+                How::Run {
+                    grid: name, rho, ..
+                },
+            ) => {
+                let rho = order.rho.or(*rho);
+                let grid = grid(name.name(), rho).map_err(|e| anyhow::anyhow!("--rho: {e}"))?;
+                grid.levels(process, steps as usize)?
+            }
+            (None, How::Scheduler(scheduler)) => {
+                ensure!(
+                    order.rho.is_none(),
+                    "--rho: the steps are laid out by the scheduler's file; name a --grid too"
+                );
+                scheduler.levels(steps)?
+            }
+        };
+        let numbers = order.numbers;
+        let named = |name: &str, numbers| anyhow::Ok(Sampler::Named(Method::new(name, numbers)?));
+        let sampler = match (&order.sampler, &self.how) {
+            (Some(name), _) => named(name, numbers)?,
+            (None, How::Run { method, .. }) => {
+                named(method.info().name, over(method.numbers(), numbers))?
+            }
+            (None, How::Scheduler(scheduler)) if numbers == Numbers::default() => {
+                Sampler::Scheduler(scheduler.rule(&levels))
+            }
+            (None, How::Scheduler(scheduler)) => named(scheduler.rule(&levels).name(), numbers)?,
+        };
+        check_variance(&sampler, self.learned_variance)
+            .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
+        let epsilon = order.epsilon.unwrap_or(self.epsilon);
+        let file = match &self.how {
+            How::Run { .. } => None,
+            How::Scheduler(scheduler) => {
+                let mut scheduler = (**scheduler).clone();
+                scheduler.epsilon = epsilon;
+                Some(Following::new(scheduler, &levels))
+            }
+        };
+        let plan = SamplingPlan {
+            process: process.clone(),
             sampler,
-            trajectory,
+            levels,
             clip: self.clip,
-        })
+            epsilon,
+            file,
+        };
+        ensure!(
+            order.epsilon.is_none() || plan.clip.is_some(),
+            "--clipped-epsilon: x̂₀ of points is not clipped"
+        );
+        plan.check().context("--sampler")?;
+        Ok(plan)
     }
 
     /// The classes asked for; `None` of a network without any.
@@ -110,6 +182,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
     let weights = path.join("ema.safetensors");
     let shape = checkpoint::row_shape(&path)?;
     let learned_variance = plan.config.objective.learned_variance;
+    let sampling = plan.config.sampling.clone();
     let network = match build(&plan.network, learned_variance, &shape, 0, device)? {
         AnyNetwork::UNet(network) => AnyNetwork::UNet(Box::new(load_module(&weights, *network)?)),
         AnyNetwork::Mlp(network) => AnyNetwork::Mlp(Box::new(load_module(&weights, *network)?)),
@@ -121,10 +194,14 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         plan: plan.network.clone(),
         null_class: plan.null_class(),
         learned_variance,
-        sampler: plan.sampling.sampler,
-        steps: plan.config.sampling.steps,
+        how: How::Run {
+            method: Method::new(&sampling.sampler, sampling.numbers())?,
+            grid: grid(&sampling.grid, sampling.rho).map_err(anyhow::Error::msg)?,
+            rho: sampling.rho,
+        },
+        steps: sampling.steps,
         clip: plan.sampling.clip,
-        scheduler: None,
+        epsilon: plan.sampling.epsilon,
         objective: plan.objective,
         shape,
     })
@@ -144,29 +221,34 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
     for note in pretrained.note.iter().chain(&scheduler.note) {
         say(format_args!("note: {note}"));
     }
-    let (learned, sampler) = (pretrained.learned_variance(), scheduler.sampler);
+    let learned = pretrained.learned_variance();
     ensure!(
         learned || !scheduler.learned_variance,
         "{file}: out_channels = {}, but the scheduler's variance_type is that of twice as many",
         pretrained.config.out_channels
     );
-    let timesteps = scheduler.objective.schedule().timesteps();
     Ok(Trained {
         network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
         objective: scheduler.objective.clone(),
         learned_variance: learned,
-        sampler,
-        steps: if sampler.adds_noise() {
-            timesteps
-        } else {
-            timesteps.min(50)
-        },
+        steps: scheduler.default_steps(),
         clip: scheduler.clip,
-        scheduler: Some(scheduler),
+        epsilon: scheduler.epsilon,
+        how: How::Scheduler(Box::new(scheduler)),
         shape,
         classes: pretrained.config.num_classes,
         class_names: Vec::new(),
         plan: NetworkPlan::UNet(pretrained.config.clone()),
         null_class: pretrained.config.null_class(),
     })
+}
+
+/// The numbers given, and the others as they were.
+fn over(were: Numbers, given: Numbers) -> Numbers {
+    Numbers {
+        eta: given.eta.or(were.eta),
+        churn: given.churn.or(were.churn),
+        order: given.order.or(were.order),
+        tolerance: given.tolerance.or(were.tolerance),
+    }
 }

@@ -3,7 +3,7 @@
 use ddpm_model::UNetConfig;
 
 use super::{MOST_WORKERS, Refusal};
-use crate::config::{Config, DataKind, Model, SamplerKind};
+use crate::config::{ClippedEpsilon, Config, DataKind, Model};
 
 /// The one table of ranges. Comparisons are written so that NaN fails them.
 pub(super) fn check_ranges(config: &Config) -> Result<(), Refusal> {
@@ -122,8 +122,6 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
     let without_attention = "a network that attends nowhere".to_owned();
     let without_mid = "a network of model.mid_attention = false".to_owned();
     let one_level = "a network of one level, which halves nothing".to_owned();
-    let sampler = "a sampler other than \"ddim\"".to_owned();
-    let eta = config.sampling.eta != 0.0 && config.sampling.sampler != SamplerKind::Ddim;
     let dropout = config.objective.class_dropout > 0.0 && classes.is_none();
     let unused = [
         (
@@ -143,6 +141,11 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
             &of_kind,
         ),
         ("data.flip", data.flip && kind.is_points(), &of_kind),
+        (
+            "sampling.clipped_epsilon",
+            config.sampling.clipped_epsilon == ClippedEpsilon::Kept && kind.is_points(),
+            &of_kind,
+        ),
         ("objective.class_dropout", dropout, &without_classes),
         (
             "model.null_class",
@@ -164,7 +167,6 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
             of_network(|unet| unet.downsample_padding != 1 && unet.block_out_channels.len() == 1),
             &one_level,
         ),
-        ("sampling.eta", eta, &sampler),
     ];
     match unused.into_iter().find(|(_, is_unused, _)| *is_unused) {
         Some((key, _, what)) => Err((key, format!("it means nothing to {what}; leave it out"))),

@@ -3,7 +3,8 @@
 use burn::tensor::{Device, Tensor};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{NoiseStream, Predictor, Reverse, training_loss};
-use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Sampler, Trajectory, Weighting};
+use ddpm_schedule::solver::{Ddpm, Variance};
+use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim};
@@ -28,10 +29,7 @@ fn unet(device: &Device) -> UNet {
 fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
     let training = device.clone().autodiff();
     let schedule = NoiseSchedule::cosine(100, 0.008).unwrap();
-    let t = [
-        schedule.timestep(10).unwrap(),
-        schedule.timestep(90).unwrap(),
-    ];
+    let t = [10, 90].map(|t| schedule.level(schedule.timestep(t).unwrap()));
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
     let stream = NoiseStream::new(0, "test");
     let mut model = unet(&training);
@@ -59,11 +57,11 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
         network: |x: Tensor<4>, t| model.forward(x, t, None, None),
         objective: &objective,
     };
-    let schedule = objective.schedule();
-    let trajectory = Trajectory::trailing(schedule, 5).unwrap();
+    let levels = Grid::Trailing.levels(objective.process(), 5).unwrap();
     let noise = |step| stream.normal(&[8, 9], step, SHAPE, device);
-    let denoiser = |x, t| ddpm_process::Denoiser::denoise(&predictor, x, t);
-    let reverse = Reverse::new(denoiser, Sampler::ANCESTRAL, &trajectory, noise(0), noise).unwrap();
+    let variance = Variance::Small;
+    let ddpm = Ddpm { variance };
+    let reverse = Reverse::new(&predictor, ddpm, levels.as_slice(), noise(0), noise).unwrap();
     let sample = reverse.last().unwrap().x;
     (last.0, last.1, sample.into_data().iter().collect())
 }

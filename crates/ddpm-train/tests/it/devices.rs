@@ -21,7 +21,7 @@ pub(crate) fn everything(folder: &Path) {
     let text = text
         .replace("class_dropout = 0.1", objective)
         .replace("timesteps = 1000", "timesteps = 4")
-        .replace("sampler = \"ddim\"", "sampler = \"ancestral-learned\"")
+        .replace("sampler = \"ddim\"", "sampler = \"ddpm-learned\"")
         .replace("\nsteps = 4", "\nsteps = 16")
         .replace("warmup = 50", "warmup = 4")
         .replace("every = 2", "every = 8");

@@ -2,13 +2,12 @@
 
 use burn::tensor::{Device, Tensor};
 use ddpm_model::{UNet, UNetConfig};
-use ddpm_process::{Clip, Denoiser, NoiseStream, Predictor};
-use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Trajectory, Weighting};
-use ddpm_train::config::SamplerKind;
+use ddpm_process::{AfterClip, Clip, Denoiser, NoiseStream, Predictor};
+use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::interrupt::Stop;
 use ddpm_train::network::{Network, class_tensor};
 use ddpm_train::params;
-use ddpm_train::plan::{SamplingPlan, sampler};
+use ddpm_train::plan::{Sampler, SamplingPlan};
 use ddpm_train::sample::{BATCH, Classes, Drawing, Request};
 
 use crate::resume::changed;
@@ -95,16 +94,19 @@ fn one_step_is_the_guided_prediction() {
     let schedule = NoiseSchedule::cosine(100, 0.008).unwrap();
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
     let plan = SamplingPlan {
-        sampler: sampler(SamplerKind::Ddim, 0.0).unwrap(),
-        trajectory: Trajectory::trailing(objective.schedule(), 1).unwrap(),
+        process: objective.process().clone(),
+        sampler: Sampler::Named("ddim".parse().unwrap()),
+        levels: Grid::Trailing.levels(objective.process(), 1).unwrap(),
         clip: Some(Clip::UNIT),
+        epsilon: AfterClip::Derived,
+        file: None,
     };
-    let t = objective.schedule().visit(objective.schedule().last());
+    let t = plan.levels.start();
 
     let classes: Vec<usize> = (0..BATCH).map(|k| k % CLASSES).collect();
     let ids: Vec<u64> = (0..BATCH as u64).collect();
     let z: Tensor<4> = NoiseStream::new(7, "sample").normal(&ids, 0, [BATCH, 1, 4, 4], &device);
-    let x_t = z * t.level.prior_std();
+    let x_t = z * t.prior_std();
     let predict = |classes: &[usize]| -> Vec<f32> {
         let class = class_tensor(classes, &device);
         let network = |x, t| network.predict(x, t, Some(class.clone()), None);
@@ -113,7 +115,8 @@ fn one_step_is_the_guided_prediction() {
             objective: &objective,
         };
         predictor
-            .denoise(x_t.clone(), t)
+            .predict(x_t.clone(), t)
+            .x0
             .into_data()
             .iter()
             .collect()

@@ -16,8 +16,13 @@ const LEN: usize = 64;
 
 /// The noise that samples 0, 1, 2 of a seed start from.
 fn drawn(seed: u64) -> Vec<f32> {
+    draw(seed, 0)
+}
+
+/// Their n-th draw, of which the first is for the first step.
+fn draw(seed: u64, n: u32) -> Vec<f32> {
     let noise =
-        NoiseStream::new(seed, "sample").normal(&[0, 1, 2], 0, [COUNT, LEN], &Device::flex());
+        NoiseStream::new(seed, "sample").normal(&[0, 1, 2], n, [COUNT, LEN], &Device::flex());
     noise.into_data().iter().collect()
 }
 
@@ -34,7 +39,7 @@ fn a_file_replaces_the_first_draw_and_nothing_else() {
     ok(folder, "train --config tiny.toml --out run --steps 2");
     // The noisy sampler draws more from the seed at later steps.
     let draw = |arguments: &str, out: &str| {
-        let common = "sample --from run --num 3 --sampler ancestral --steps 3 --raw";
+        let common = "sample --from run --num 3 --sampler ddpm --steps 3 --raw";
         ok(folder, &format!("{common} --out {out} {arguments}"));
     };
     let shape = [COUNT, 1, 8, 8];
@@ -99,7 +104,7 @@ fn a_seed_without_effect_is_refused() {
         "ddim --steps 3",
         "ddim --eta 0 --steps 3",
         "dpmpp-2m --steps 3",
-        "ancestral --steps 1",
+        "ddpm --steps 1",
     ] {
         let seeded = format!("{draw} --sampler {sampler} --seed 5 --out s");
         let words = [
@@ -177,4 +182,53 @@ fn noise_that_does_not_fit_is_refused() {
         fs::write(&path, &whole[..cut]).unwrap();
         refused(&[]);
     }
+}
+
+/// A file with the noise of the steps too repeats a run of another seed, or of another program: three
+/// steps of DDPM draw two noises, for the last one adds none.
+#[test]
+fn a_file_replaces_the_noise_of_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny(folder);
+    ok(folder, "train --config tiny.toml --out run --steps 2");
+    let common = "sample --from run --num 3 --sampler ddpm --steps 3 --raw";
+    ok(folder, &format!("{common} --seed 5 --out seeded"));
+    let file = |name: &str, draws: u32| {
+        let (start, shape) = (drawn(5), vec![COUNT, 1, 8, 8]);
+        let z: Vec<f32> = (1..=draws).flat_map(|n| draw(5, n)).collect();
+        let of_steps = [&[draws as usize], &shape[..]].concat();
+        let tensors = [("noise", shape, &start[..]), ("z", of_steps, &z[..])];
+        fs::write(
+            folder.join(name),
+            tensor_bytes(tensors.into_iter()).unwrap(),
+        )
+        .unwrap();
+    };
+    file("all.safetensors", 2);
+    let given = format!("{common} --init-noise all.safetensors --batch-size 2");
+    ok(folder, &format!("{given} --out given"));
+    // Batches of 2 and of 16 round differently: a few times 10⁻⁷ of numbers near 1.
+    let floats = |out: &str| -> Vec<f32> {
+        let bytes = samples(&folder.join(out));
+        let (words, _) = bytes.as_chunks::<4>();
+        words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+    };
+    for (given, seeded) in floats("given").iter().zip(floats("seeded")) {
+        assert!((given - seeded).abs() < 1e-4, "{given} {seeded}");
+    }
+    refused(
+        folder,
+        &format!("{given} --seed 5 --out x"),
+        1,
+        &["--seed 5", "all the noise"],
+    );
+    file("more.safetensors", 3);
+    refused(
+        folder,
+        &format!("{common} --init-noise more.safetensors --out x"),
+        1,
+        &["z holds 3 draws", "makes 2"],
+    );
+    assert!(!folder.join("x").exists());
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod backends;
+mod book_plots;
 mod checkpoints;
 mod data;
 mod descent;
@@ -21,7 +22,17 @@ mod precision;
 mod ranks;
 mod resume;
 mod run;
+mod samplers;
 mod samples;
 mod scheduler;
 mod shards;
+mod solver_page;
 mod stopped;
+#[path = "../../../ddpm-schedule/tests/it/torch.rs"]
+mod torch;
+
+/// That two numbers are as close as `tolerance`.
+#[track_caller]
+fn assert_close(a: f64, b: f64, tolerance: f64) {
+    assert!((a - b).abs() <= tolerance, "{a} is not {b}");
+}

@@ -111,7 +111,7 @@ fn with_importance_sampling_and_a_learned_variance() {
     let changes = [
         ("class_dropout = 0.1", objective),
         ("timesteps = 1000", "timesteps = 4"),
-        ("sampler = \"ddim\"", "sampler = \"ancestral-learned\""),
+        ("sampler = \"ddim\"", "sampler = \"ddpm-learned\""),
         ("\nsteps = 4", "\nsteps = 12"),
         ("every = 2", "every = 6"),
         ("every = 2", "every = 6"),
@@ -173,12 +173,12 @@ fn a_resumed_run_that_would_be_another_is_refused() {
         (
             "kind = \"cosine\"",
             "kind = \"linear\"",
-            "schedule.kind is \"cosine\" there and \"linear\" here",
+            "process.kind is \"cosine\" there and \"linear\" here",
         ),
         (
             "timesteps = 1000",
             "timesteps = 50",
-            "schedule.timesteps is 1000 there and 50 here",
+            "process.timesteps is 1000 there and 50 here",
         ),
         (
             "norm_num_groups = 4",

@@ -93,8 +93,9 @@ fn images_hold_the_samples_and_nothing_else() {
         ("num", "20"),
         ("seed", "0"),
         ("sampler", "ddim"),
-        ("eta", "0"),
+        ("numbers", "published"),
         ("steps", "3"),
+        ("evaluations", "3"),
         ("class", "all"),
         ("guidance", "1"),
         ("precision", "f32"),
@@ -316,7 +317,7 @@ fn numbers_beyond_disk_and_memory_are_refused() {
 fn the_batch_size_is_a_choice() {
     let folder = trained();
     let folder = folder.path();
-    let draw = "sample --from run --sampler ancestral --raw";
+    let draw = "sample --from run --sampler ddpm --raw";
     ok(folder, &format!("{draw} --num 20 --out of-16"));
     ok(
         folder,
@@ -380,9 +381,14 @@ fn samples_that_are_not_finite_are_none() {
     let folder = trained();
     let folder = folder.path();
     spoil(folder, "conv_out.weight", |values| values.fill(f32::MAX));
-    for draw in ["", "--film --raw", "--sampler ancestral", "--shard 1/1"] {
+    for draw in ["", "--film --raw", "--sampler ddpm", "--shard 1/1"] {
         let draw = format!("sample --from run --num 1 --out s {draw}");
-        refused(folder, &draw, 1, &["step 1 of 3", "t = 1000", "not finite"]);
+        refused(
+            folder,
+            &draw,
+            1,
+            &["step 1 of 3", "the time 999", "not finite"],
+        );
         let left = names(&folder.join("s"));
         assert!(!left.contains(&"grid.png".to_owned()), "{left:?}");
         fs::remove_dir_all(folder.join("s")).unwrap();

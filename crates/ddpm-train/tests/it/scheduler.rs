@@ -1,15 +1,18 @@
 //! `scheduler_config.json`: what every key means. Numbers are diffusers 0.42's.
 
+mod classes;
 mod export;
 mod notes;
+mod numbers;
 mod refusals;
+mod sums;
 
-use ddpm_process::Clip;
-use ddpm_schedule::{Eta, NoiseLevel, Parametrization, Sampler, Trajectory};
-use ddpm_train::diffusers::scheduler::Scheduler;
+use ddpm_process::{AfterClip, Clip};
+use ddpm_schedule::solver::Variance;
+use ddpm_schedule::{Levels, NoiseLevel, NoiseSchedule, Parametrization};
+use ddpm_train::diffusers::scheduler::{Rule, Scheduler};
 use serde_json::{Map, Value, json};
 
-const DDIM: Sampler = Sampler::Ddim { eta: Eta::ZERO };
 const CLASSES: [&str; 3] = [
     "DDPMScheduler",
     "DDIMScheduler",
@@ -29,14 +32,29 @@ fn read(class: &str, keys: Value) -> Scheduler {
     Scheduler::parse(&text(class, &keys), "s.json").unwrap()
 }
 
-/// The times told, counted from 0 as diffusers does.
-fn told(trajectory: &Trajectory) -> Vec<u32> {
-    let visits = trajectory.visits().iter();
-    visits.map(|at| at.t.get() - 1).collect()
+/// The times told at the levels where steps start, counted from 0 as diffusers does.
+fn told(scheduler: &Scheduler, levels: &Levels) -> Vec<f64> {
+    let clock = scheduler.clock(levels);
+    let starts = &levels.as_slice()[..levels.len()];
+    starts.iter().map(|&at| clock.time(at)).collect()
 }
 
-fn steps(scheduler: &Scheduler, n: u32) -> Vec<u32> {
-    told(&scheduler.trajectory(n).unwrap())
+fn steps(scheduler: &Scheduler, n: u32) -> Vec<f64> {
+    told(scheduler, &scheduler.levels(n).unwrap())
+}
+
+fn rule(scheduler: &Scheduler) -> Rule {
+    scheduler.rule(&scheduler.levels(20).unwrap())
+}
+
+fn schedule(scheduler: &Scheduler) -> &NoiseSchedule {
+    scheduler.objective.schedule().unwrap()
+}
+
+/// That nothing went wrong.
+#[track_caller]
+fn check(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -46,15 +64,21 @@ fn absent_keys_are_diffusers_defaults() {
         let objective = &found.objective;
         assert_eq!(objective.parametrization(), Parametrization::Epsilon);
         let linear = ddpm_schedule::NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
-        assert_eq!(objective.schedule(), &linear);
+        assert_eq!(schedule(&found), &linear);
         assert!(!found.learned_variance);
-        let (sampler, clip) = match class {
-            "DDPMScheduler" => (Sampler::ANCESTRAL, Some(Clip::UNIT)),
-            "DDIMScheduler" => (DDIM, Some(Clip::UNIT)),
-            _ => (Sampler::DpmPp2M, None),
+        let (name, clip, epsilon) = match class {
+            "DDPMScheduler" => ("ddpm", Some(Clip::UNIT), AfterClip::Derived),
+            // diffusers goes on with the ε̂ of the network.
+            "DDIMScheduler" => ("ddim", Some(Clip::UNIT), AfterClip::Kept),
+            _ => ("dpmpp-2m", None, AfterClip::Derived),
         };
-        assert_eq!((found.sampler, found.clip), (sampler, clip));
-        assert_eq!(found.trajectory(5).unwrap().end(), NoiseLevel::CLEAN);
+        let rule = rule(&found);
+        assert_eq!(
+            (rule.name(), found.clip, found.epsilon),
+            (name, clip, epsilon)
+        );
+        assert_eq!(rule.is_stochastic(), class == "DDPMScheduler");
+        assert_eq!(found.levels(5).unwrap().end(), NoiseLevel::CLEAN);
     }
 }
 
@@ -115,7 +139,7 @@ fn schedules_are_the_peers() {
         let mut keys = ends.clone();
         keys["beta_schedule"] = json!(name);
         let found = read(CLASSES[0], keys);
-        let schedule = found.objective.schedule();
+        let schedule = schedule(&found);
         for (t, alpha_bar) in [(1, first), (50, middle), (100, last)] {
             let level = schedule.level(schedule.timestep(t).unwrap());
             let off = (level.alpha_bar() - alpha_bar).abs();
@@ -129,8 +153,8 @@ fn schedules_are_the_peers() {
         CLASSES[1],
         json!({ "trained_betas": [0.1, 0.2, 0.3], "num_train_timesteps": 3 }),
     );
-    let schedule = betas.objective.schedule();
-    let alpha_bar = schedule.level(schedule.last()).alpha_bar();
+    let last = schedule(&betas).level(schedule(&betas).last());
+    let alpha_bar = last.alpha_bar();
     assert!((alpha_bar - 0.9 * 0.8 * 0.7).abs() < 1e-15, "{alpha_bar}");
 
     let mut keys = ends;
@@ -138,7 +162,7 @@ fn schedules_are_the_peers() {
     keys["prediction_type"] = json!("v_prediction");
     let found = read(CLASSES[2], keys);
     assert_eq!(found.objective.parametrization(), Parametrization::V);
-    let schedule = found.objective.schedule();
+    let schedule = schedule(&found);
     let alpha_bar = |t| schedule.level(schedule.timestep(t).unwrap()).alpha_bar();
     assert!((alpha_bar(50) - 0.235_357_717).abs() < 2e-5);
     assert_eq!(alpha_bar(100), 0.0);
@@ -146,15 +170,16 @@ fn schedules_are_the_peers() {
 
 #[test]
 fn variances_choose_the_sampler() {
-    for (name, sampler, learned) in [
-        ("fixed_small", Sampler::ANCESTRAL, false),
-        ("fixed_small_log", Sampler::ANCESTRAL, false),
-        ("fixed_large", Sampler::AncestralBeta, false),
-        ("fixed_large_log", Sampler::AncestralBeta, false),
-        ("learned_range", Sampler::AncestralLearned, true),
+    for (name, variance, learned) in [
+        ("fixed_small", Variance::Small, false),
+        ("fixed_small_log", Variance::Small, false),
+        ("fixed_large", Variance::Large, false),
+        ("fixed_large_log", Variance::Large, false),
+        ("learned_range", Variance::Learned, true),
     ] {
         let found = read(CLASSES[0], json!({ "variance_type": name }));
-        assert_eq!((found.sampler, found.learned_variance), (sampler, learned));
+        let ddpm = Rule::Ddpm(ddpm_schedule::solver::Ddpm { variance });
+        assert_eq!((rule(&found), found.learned_variance), (ddpm, learned));
     }
     for (name, learned) in [
         ("learned", true),
@@ -166,15 +191,10 @@ fn variances_choose_the_sampler() {
     ] {
         let found = read(CLASSES[2], json!({ "variance_type": name }));
         assert_eq!(
-            (found.sampler, found.learned_variance),
-            (Sampler::DpmPp2M, learned)
+            (rule(&found).name(), found.learned_variance),
+            ("dpmpp-2m", learned)
         );
     }
-    let first_order = read(
-        CLASSES[2],
-        json!({ "solver_order": 1, "solver_type": "heun" }),
-    );
-    assert_eq!(first_order.sampler, DDIM);
     // The second is what the first was before diffusers 0.12.
     for (key, value) in [
         ("prediction_type", json!("sample")),
@@ -210,10 +230,20 @@ fn times_are_the_peers() {
     let of = |class, keys: Value, n| steps(&read(class, keys), n);
     for class in [CLASSES[0], CLASSES[1]] {
         for (spacing, offset, n, expected) in [
-            ("leading", 0, 7, vec![852, 710, 568, 426, 284, 142, 0]),
-            ("leading", 1, 5, vec![801, 601, 401, 201, 1]),
-            ("trailing", 1, 7, vec![999, 856, 713, 570, 428, 285, 142]),
-            ("linspace", 1, 5, vec![999, 749, 500, 250, 0]),
+            (
+                "leading",
+                0,
+                7,
+                vec![852.0, 710.0, 568.0, 426.0, 284.0, 142.0, 0.0],
+            ),
+            ("leading", 1, 5, vec![801.0, 601.0, 401.0, 201.0, 1.0]),
+            (
+                "trailing",
+                1,
+                7,
+                vec![999.0, 856.0, 713.0, 570.0, 428.0, 285.0, 142.0],
+            ),
+            ("linspace", 1, 5, vec![999.0, 749.0, 500.0, 250.0, 0.0]),
         ] {
             let keys = json!({ "timestep_spacing": spacing, "steps_offset": offset });
             assert_eq!(of(class, keys, n), expected);
@@ -223,28 +253,28 @@ fn times_are_the_peers() {
         (
             json!({ "timestep_spacing": "leading", "steps_offset": 1 }),
             5,
-            vec![831, 665, 499, 333, 167],
+            vec![831.0, 665.0, 499.0, 333.0, 167.0],
         ),
         (
             json!({ "timestep_spacing": "trailing" }),
             5,
-            vec![999, 799, 599, 399, 199],
+            vec![999.0, 799.0, 599.0, 399.0, 199.0],
         ),
-        (json!({}), 5, vec![999, 799, 599, 400, 200]),
+        (json!({}), 5, vec![999.0, 799.0, 599.0, 400.0, 200.0]),
         (
             json!({ "use_karras_sigmas": true }),
             6,
-            vec![999, 880, 711, 434, 77, 0],
+            vec![999.0, 880.0, 711.0, 434.0, 77.0, 0.0],
         ),
         (
             json!({ "use_lu_lambdas": true }),
             6,
-            vec![999, 785, 492, 138, 17, 0],
+            vec![999.0, 785.0, 492.0, 138.0, 17.0, 0.0],
         ),
         (
             json!({ "use_exponential_sigmas": true }),
             6,
-            vec![999, 785, 492, 138, 17, 0],
+            vec![999.0, 784.0, 492.0, 138.0, 16.0, 0.0],
         ),
     ] {
         assert_eq!(of(CLASSES[2], keys, n), expected);
@@ -259,8 +289,8 @@ fn times_are_the_peers() {
         0.263_138_1,
         0.010_001_33,
     ];
-    for (at, sigma) in karras.trajectory(6).unwrap().visits().iter().zip(sigmas) {
-        let found = at.level.noise() / at.level.signal();
+    for (at, sigma) in karras.levels(6).unwrap().as_slice().iter().zip(sigmas) {
+        let found = at.sigma();
         assert!((found / sigma - 1.0).abs() < 2e-4, "{found} {sigma}");
     }
 }
@@ -272,31 +302,31 @@ fn the_end_is_clean_data_or_the_first_level() {
             CLASSES[1],
             json!({ "set_alpha_to_one": false }),
             5,
-            vec![800, 600, 400, 200],
+            vec![800.0, 600.0, 400.0, 200.0],
         ),
         (
             CLASSES[1],
             json!({ "set_alpha_to_one": false, "steps_offset": 1 }),
             5,
-            vec![801, 601, 401, 201, 1],
+            vec![801.0, 601.0, 401.0, 201.0, 1.0],
         ),
         (
             CLASSES[2],
             json!({ "final_sigmas_type": "sigma_min", "lower_order_final": false }),
             5,
-            vec![999, 799, 599, 400, 200],
+            vec![999.0, 799.0, 599.0, 400.0, 200.0],
         ),
         (
             CLASSES[2],
             json!({ "final_sigmas_type": "sigma_min", "use_karras_sigmas": true }),
             6,
-            vec![999, 880, 711, 434, 77],
+            vec![999.0, 880.0, 711.0, 434.0, 77.0],
         ),
     ] {
         let found = read(class, keys);
-        let trajectory = found.trajectory(n).unwrap();
-        let schedule = found.objective.schedule();
-        assert_eq!(trajectory.end(), schedule.level(schedule.first()));
-        assert_eq!(told(&trajectory), expected);
+        let levels = found.levels(n).unwrap();
+        let schedule = schedule(&found);
+        assert_eq!(levels.end(), schedule.level(schedule.first()));
+        assert_eq!(told(&found, &levels), expected);
     }
 }

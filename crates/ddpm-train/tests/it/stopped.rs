@@ -12,7 +12,7 @@ use crate::run::{ok, refused, tiny};
 use crate::samples::{files_of, names, trained};
 
 /// Some batches of many steps, each of its own noise.
-const DRAW: &str = "sample --from run --num 100 --sampler ancestral --steps 40 --film --raw --out";
+const DRAW: &str = "sample --from run --num 100 --sampler ddpm --steps 40 --film --raw --out";
 
 /// The images there are, each of them whole.
 fn images(out: &Path) -> usize {

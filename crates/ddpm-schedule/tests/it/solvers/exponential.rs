@@ -1,8 +1,9 @@
 //! DPM-Solver, DPM-Solver++ and DEIS.
 
 use ddpm_schedule::solver::{Exponential, Of, Position, Row, Solver, Step, Weights};
-use ddpm_schedule::{NoiseLevel, Parametrization};
+use ddpm_schedule::{Grid, GridOptions, Levels, NoiseLevel, Parametrization, Process};
 
+use super::ddpm::noised;
 use super::{assert_seeded, assert_sum, index, lin, network, sample};
 use crate::scalars::Run;
 
@@ -137,4 +138,65 @@ fn the_third_order_with_noise_differs_by_a_sign() {
             assert_seeded(&run(&Theirs(ours), i >= 2), expected);
         }
     }
+}
+
+/// DPM-Solver++(2M) without a lower order at the end.
+const DPMPP_2M: Exponential = Exponential {
+    of: Of::X0,
+    order: 2,
+    weights: Weights::Midpoint,
+    noise: 0.0,
+    lower_order_final: false,
+};
+
+/// The peer's other outputs and other grids, to σ_min. It makes a tenth level of Karras', exponential
+/// and Beta σ at σ_min, from where it stands still. The times told at these are rounded or cut off.
+#[test]
+fn other_outputs_and_other_grids() {
+    use Parametrization::{Epsilon, V, X0};
+    type Told = fn(f64) -> f64;
+    let (exact, round, floor): (Told, Told, Told) = (|x| x, f64::round, |x| (x + 1e-9).floor());
+    let process = Process::from(lin());
+    let (_, first) = process.ends();
+    let with_end = |grid: Grid, n: usize, end: NoiseLevel| {
+        let options = GridOptions {
+            end: Some(end),
+            ..GridOptions::default()
+        };
+        grid.levels_with(&process, n, options).unwrap()
+    };
+    let linspace = with_end(Grid::Linspace, 10, first);
+    let leading = with_end(Grid::Leading { offset: 0 }, 10, first);
+    let to_first = |grid: Grid| {
+        let levels = grid.levels(&process, 10).unwrap();
+        levels.ending_at(first).unwrap()
+    };
+    let karras = to_first(Grid::Karras { rho: 7.0 });
+    let (alpha, beta) = (0.6, 0.6);
+    let beta = to_first(Grid::BetaSigma { alpha, beta });
+    let lu = to_first(Grid::LogSnr);
+    let run = |parametrization, levels: &Levels, told: Told, x| {
+        let told = |at| told(process.time(at));
+        Run::new(&DPMPP_2M, network(parametrization, told)).all(levels.as_slice(), x)
+    };
+    for (parametrization, levels, told, expected) in [
+        (V, &linspace, exact, 172.8763003),
+        (X0, &linspace, exact, 847.0459554),
+        (Epsilon, &leading, exact, 246.22233),
+        (Epsilon, &to_first(Grid::Trailing), exact, 253.0923102),
+        (Epsilon, &karras, round, 226.1747937),
+        (V, &karras, round, 160.6655289),
+        (Epsilon, &lu, round, 208.9846114),
+        (V, &lu, round, 119.3652386),
+        (Epsilon, &to_first(Grid::Exponential), floor, 209.2337327),
+        (Epsilon, &beta, floor, 64.9210898),
+    ] {
+        let x = run(parametrization, levels, told, sample());
+        assert_sum(&x, expected);
+    }
+    let rest = Levels::new(linspace.as_slice()[5..].iter().copied()).unwrap();
+    let x = run(Epsilon, &rest, exact, noised(rest.start()));
+    assert_sum(&x, 318.4129811);
+    let twenty = with_end(Grid::Linspace, 20, NoiseLevel::CLEAN);
+    assert_sum(&run(Epsilon, &twenty, exact, sample()), 194.6491927);
 }

@@ -65,6 +65,7 @@ fn sa_solver() {
             tau,
             between: [lambda(800), lambda(200)],
             lower_order_final: true,
+            simple_slope: true,
         };
         let network = network(parametrization, index(&schedule));
         let mut run = Run::new(&solver, network);

@@ -1,6 +1,6 @@
 //! Whether a file's objective is the one that is to be trained by.
 
-use ddpm_schedule::{NoiseLevel, Objective};
+use ddpm_schedule::{NoiseLevel, Objective, Process};
 use serde_json::json;
 
 use super::export::prediction_type;
@@ -8,6 +8,10 @@ use super::export::prediction_type;
 /// How far log-SNRs may be apart. Files may hold β in single precision, of which a product of a
 /// thousand keeps 10⁻⁴; another schedule, or other ends of the same, are further off.
 const TOLERANCE: f64 = 1e-2;
+
+/// A log-SNR below which there is no signal to speak of. Classes that divide by it put ᾱ_T = 2⁻²⁴,
+/// of a log-SNR of −16.6, for 0.
+const NO_SIGNAL: f64 = -16.0;
 
 /// The key that says otherwise than `wanted`, its value in the file and the reason with the other.
 pub(in crate::diffusers) fn difference(
@@ -21,6 +25,12 @@ pub(in crate::diffusers) fn difference(
         return Some(("prediction_type", json!(theirs).to_string(), reason));
     }
     let [theirs, ours] = [found, wanted].map(Objective::schedule);
+    let (Some(theirs), Some(ours)) = (theirs, ours) else {
+        let [theirs, ours] = [found, wanted].map(|objective| process(objective.process()));
+        let reason = format!("the network is to be trained on {ours}");
+        let differs = theirs != ours;
+        return differs.then(|| ("_class_name", format!("(a scheduler of {theirs})"), reason));
+    };
     let [len, to_be] = [theirs, ours].map(|schedule| schedule.last().get());
     if len != to_be {
         let reason = format!("the network is to be trained on {to_be} timesteps");
@@ -36,8 +46,18 @@ pub(in crate::diffusers) fn difference(
     Some((key, value, reason))
 }
 
-/// Both without signal are the same level, though their log-SNR is −∞.
+/// What a process is, whatever its numbers: training draws levels of its own.
+fn process(process: &Process) -> &'static str {
+    match process {
+        Process::Discrete(_) => "the timesteps of a schedule",
+        Process::Edm { .. } => "the σ of EDM",
+        Process::Flow { .. } => "the times of a rectified flow",
+        _ => "a variance preserving process in continuous time",
+    }
+}
+
+/// Both without signal are the same level, whatever their log-SNR.
 fn close(a: NoiseLevel, b: NoiseLevel) -> bool {
     let [a, b] = [a, b].map(NoiseLevel::log_snr);
-    a == b || (a - b).abs() <= TOLERANCE
+    (a < NO_SIGNAL && b < NO_SIGNAL) || (a - b).abs() <= TOLERANCE
 }

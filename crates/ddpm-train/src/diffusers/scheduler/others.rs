@@ -1,17 +1,60 @@
-//! The keys that diffusers leaves in the file of a class they do not belong to.
+//! Keys that are left over, and classes that are not followed.
 
-/// Every key of diffusers' classes of schedulers that not all classes read here have, those that
-/// releases of 2022 wrote included. A scheduler made from another one's configuration is saved with
-/// the keys of both.
-pub(super) const OF_OTHERS: [&str; 55] = [
+/// Classes whose way of sampling cannot be followed, and why.
+pub(super) const REFUSED: [(&str, &str); 6] = [
+    (
+        "DPMSolverSDEScheduler",
+        "its noise is that of a Brownian tree, which is not drawn here; a \
+         DPMSolverMultistepScheduler with algorithm_type = \"sde-dpmsolver++\" solves the same \
+         equation",
+    ),
+    (
+        "CosineDPMSolverMultistepScheduler",
+        "its noise is that of a Brownian tree, which is not drawn here; an \
+         EDMDPMSolverMultistepScheduler with algorithm_type = \"sde-dpmsolver++\" solves the same \
+         equation",
+    ),
+    (
+        "ScoreSdeVeScheduler",
+        "the size of its corrector's steps depends on norms of the network's output (snr), and the \
+         steps of samplers here are known before the first",
+    ),
+    (
+        "ScoreSdeVpScheduler",
+        "its Euler–Maruyama steps are none of the samplers here; a DDIMScheduler or a \
+         DPMSolverMultistepScheduler samples from the same networks",
+    ),
+    (
+        "DDIMInverseScheduler",
+        "it tells the network the time of the level that a step leads to, and clips there; a \
+         DPMSolverMultistepInverseScheduler with solver_order = 1 is DDIM from data to noise too",
+    ),
+    (
+        "RePaintScheduler",
+        "it paints in a part of given images, and is no way to draw samples",
+    ),
+];
+
+/// Every key of diffusers' classes of schedulers, those that releases of 2022 wrote included. A
+/// scheduler made from another one's configuration is saved with the keys of both, and those that
+/// its class did not take are ignored.
+pub(super) const KEYS: [&str; 74] = [
     "algorithm_type",
     "base_image_seq_len",
     "base_shift",
+    "beta_end",
+    "beta_max",
+    "beta_min",
+    "beta_schedule",
+    "beta_start",
+    "clip_denoised",
     "clip_sample",
     "clip_sample_range",
     "correct_steps",
     "corrector_order",
     "disable_corrector",
+    "dynamic_thresholding_ratio",
+    "eta",
     "euler_at_final",
     "final_sigmas_type",
     "flow_shift",
@@ -22,15 +65,21 @@ pub(super) const OF_OTHERS: [&str; 55] = [
     "max_image_seq_len",
     "max_shift",
     "noise_sampler_seed",
+    "num_train_timesteps",
     "original_inference_steps",
+    "predict_epsilon",
     "predict_x0",
+    "prediction_type",
     "predictor_order",
+    "rescale_betas_zero_snr",
     "rho",
     "s_churn",
     "s_max",
     "s_min",
     "s_noise",
+    "sample_max_value",
     "sampling_eps",
+    "scale_factors",
     "set_alpha_to_one",
     "set_alpha_to_zero",
     "shift",
@@ -45,13 +94,18 @@ pub(super) const OF_OTHERS: [&str; 55] = [
     "solver_order",
     "solver_p",
     "solver_type",
+    "steps_offset",
     "stochastic_sampling",
     "tau_func",
     "tensor_format",
+    "thresholding",
     "time_shift_type",
     "timestep_scaling",
+    "timestep_spacing",
     "timestep_type",
     "timestep_values",
+    "trained_betas",
+    "upscale_mode",
     "use_beta_sigmas",
     "use_dynamic_shifting",
     "use_exponential_sigmas",

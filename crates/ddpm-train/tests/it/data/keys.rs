@@ -35,7 +35,6 @@ fn a_key_without_effect_is_refused_by_name() {
         ("swiss-roll", "data", "size = [8, 8]", "data.size"),
         ("swiss-roll", "data", "channels = 3", "data.channels"),
         ("swiss-roll", "data", "flip = true", "data.flip"),
-        ("swiss-roll", "sampling", "eta = 0.5", "sampling.eta"),
         (
             "swiss-roll",
             "objective",

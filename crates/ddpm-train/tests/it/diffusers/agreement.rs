@@ -5,10 +5,9 @@ use std::fs;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_process::{Clip, Clipped, Predictor, Reverse};
-use ddpm_schedule::{
-    Eta, NoiseSchedule, Objective, Parametrization, Sampler, Trajectory, Weighting,
-};
+use ddpm_process::{AfterClip, Clip, Clipped, Predictor, Reverse};
+use ddpm_schedule::solver::{Ddim, Eta};
+use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::checkpoint::{module_bytes, read_tensor};
 use ddpm_train::network::class_tensor;
 use ddpm_train::{diffusers, params};
@@ -77,9 +76,9 @@ fn outputs_gradients_and_images_are_pytorchs() {
         let device = Device::flex();
         let unet = pretrained.build(&device).unwrap();
         let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
-        let trajectory = Trajectory::trailing(&schedule, 50).unwrap();
         let objective =
             Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple).unwrap();
+        let levels = Grid::Trailing.levels(objective.process(), 50).unwrap();
         let predictor = Predictor {
             network: |x, t| forward(&unet, x, t),
             objective: &objective,
@@ -90,9 +89,10 @@ fn outputs_gradients_and_images_are_pytorchs() {
             Clipped {
                 denoiser: predictor,
                 clip: Clip::UNIT,
+                epsilon: AfterClip::Derived,
             },
-            Sampler::Ddim { eta: Eta::ZERO },
-            &trajectory,
+            Ddim { eta: Eta::ZERO },
+            levels.as_slice(),
             noise,
             move |_| still.clone(),
         )

@@ -38,9 +38,9 @@ fn an_export_is_the_averaged_network() {
         assert_eq!(fs::read(export).unwrap(), fs::read(weights).unwrap());
     }
     let index = json(&folder.join("averages/model_index.json"));
-    assert_eq!(index["_class_name"], "DDPMPipeline");
+    assert_eq!(index["_class_name"], "DDIMPipeline");
     assert_eq!(index["unet"][1], "UNet2DModel");
-    assert_eq!(index["scheduler"][1], "DDPMScheduler");
+    assert_eq!(index["scheduler"][1], "DDIMScheduler");
 
     let unet = diffusers::unet(&folder.join("averages")).unwrap();
     assert_eq!(unet.sample_size, Some([8, 8]));
@@ -88,9 +88,11 @@ fn an_exported_run_samples_as_the_run() {
     ok(folder, "export --from run --to export --format diffusers");
     let scheduler = json(&folder.join("export/scheduler/scheduler_config.json"));
     assert_eq!(scheduler["prediction_type"], "v_prediction");
-    for sampler in ["ddim", "dpmpp-2m", "ancestral"] {
+    for sampler in ["ddim", "dpmpp-2m", "ddpm"] {
         let values = |from: &str| -> Vec<f32> {
-            let draw = format!("sample --num 3 --sampler {sampler} --steps 5 --raw --class 2");
+            let draw = format!(
+                "sample --num 3 --sampler {sampler} --clipped-epsilon derived --steps 5 --raw --class 2"
+            );
             ok(
                 folder,
                 &format!("{draw} --from {from} --out {from}-{sampler}"),

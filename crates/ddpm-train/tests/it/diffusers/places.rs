@@ -225,8 +225,8 @@ fn a_run_begins_with_no_less_than_samples_do() {
     let output = ddpm(folder, &format!("{train} again"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    let note = "note: theirs/scheduler/scheduler_config.json: ignores keys that a DDPMScheduler \
-                does not have: skip_prk_steps\n";
+    let note = "note: theirs/scheduler/scheduler_config.json: ignores keys that a DDIMScheduler \
+                does not have: skip_prk_steps, variance_type\n";
     assert_eq!(errors.matches(note).count(), 1, "{errors}");
 
     spoil(&folder.join("theirs"));

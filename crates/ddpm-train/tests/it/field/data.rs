@@ -79,7 +79,7 @@ pub(crate) fn config(folder: &Path, model: &str) {
     let text = format!(
         "name = \"t\"\nsteps = 1\nbatch_size = 2\n\
          [data]\nkind = \"images\"\npath = \"d\"\nsize = 8\n\
-         [schedule]\nkind = \"cosine\"\ntimesteps = 20\n\
+         [process]\nkind = \"cosine\"\ntimesteps = 20\n\
          [objective]\nparametrization = \"epsilon\"\nweighting = \"simple\"\n\
          [model]\nkind = \"unet\"\nblock_out_channels = [8, 16]\nattention = [false, false]\n\
          layers_per_block = 1\nnorm_num_groups = 4\n{model}\n\

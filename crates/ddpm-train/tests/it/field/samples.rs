@@ -60,7 +60,7 @@ const ROWS: &[Report] = &[
 fn stopped(folder: &Path) -> String {
     use crate::faults::{said, send, start, until};
     train(folder);
-    let draw = "sample --from run --num 400 --sampler ancestral --steps 40 --out";
+    let draw = "sample --from run --num 400 --sampler ddpm --steps 40 --out";
     let mut child = start(folder, &format!("{draw} s"));
     until("a batch", || folder.join("s/images/0015.png").exists());
     send(&child, &["INT"]);

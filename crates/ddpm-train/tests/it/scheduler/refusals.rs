@@ -1,6 +1,7 @@
 //! What is refused, and that nothing else happens to a file that makes no sense.
 
-use ddpm_train::diffusers::scheduler::{Scheduler, StepsError};
+use ddpm_schedule::solver::steps;
+use ddpm_train::diffusers::scheduler::Scheduler;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -17,16 +18,15 @@ fn assert_refused(class: &str, keys: Value, message: &str) {
 fn steps_that_cannot_be_taken_are_refused() {
     let ddim = read(CLASSES[1], json!({ "steps_offset": 1 }));
     assert_eq!(
-        ddim.trajectory(1000).unwrap_err().to_string(),
-        "t = 1001 is outside 1..=1000"
+        ddim.levels(1000).unwrap_err().to_string(),
+        "the process has no level at the time 1000"
     );
-    assert!(ddim.trajectory(0).is_err() && ddim.trajectory(1001).is_err());
+    assert!(ddim.levels(0).is_err() && ddim.levels(1001).is_err());
     let far = read(CLASSES[0], json!({ "steps_offset": u32::MAX }));
-    assert!(far.trajectory(1).is_err());
+    assert!(far.levels(1).is_err());
     let solver = read(CLASSES[2], json!({ "final_sigmas_type": "sigma_min" }));
-    assert_eq!(solver.trajectory(14), Err(StepsError::LowerOrderFinal(14)));
-    assert_eq!(solver.trajectory(15).unwrap().len(), 15);
-    assert!(solver.trajectory(u32::MAX).is_err());
+    assert_eq!(solver.levels(15).unwrap().len(), 15);
+    assert!(solver.levels(u32::MAX).is_err());
 }
 
 #[test]
@@ -157,20 +157,26 @@ fn unsupported_solvers_are_named() {
         (
             2,
             "solver_order",
-            json!(3),
-            "solver_order = 3: supported are 1 and 2",
+            json!(4),
+            "solver_order = 4: supported are 1, 2 and 3",
         ),
         (
             2,
             "solver_type",
-            json!("heun"),
-            "solver_type = \"heun\": not supported; only \"midpoint\" or \"logrho\" or \"bh1\" or \"bh2\" is",
+            json!("euler"),
+            "solver_type = \"euler\": not supported; only \"midpoint\" or \"heun\" or \"logrho\" or \"bh1\" or \"bh2\" is",
         ),
         (
             2,
             "algorithm_type",
-            json!("sde-dpmsolver++"),
-            "algorithm_type = \"sde-dpmsolver++\": not supported; only \"dpmsolver++\" or \"deis\" is",
+            json!("dpmsolver+++"),
+            "algorithm_type = \"dpmsolver+++\": not supported; only \"dpmsolver++\" or \"sde-dpmsolver++\" or \"deis\" or \"dpmsolver\" or \"sde-dpmsolver\" is",
+        ),
+        (
+            2,
+            "algorithm_type",
+            json!("dpmsolver"),
+            "final_sigmas_type = \"zero\": supported is \"sigma_min\" with algorithm_type = \"dpmsolver\": clean data has no ε̂",
         ),
         (
             2,
@@ -181,20 +187,20 @@ fn unsupported_solvers_are_named() {
         (
             2,
             "lambda_min_clipped",
-            json!(-5.1),
-            "lambda_min_clipped = -5.1: not supported; only \"-Infinity\" or null is",
+            json!("Infinity"),
+            "lambda_min_clipped = \"Infinity\": supported are numbers and -Infinity",
         ),
         (
             2,
-            "use_beta_sigmas",
-            json!(true),
-            "use_beta_sigmas = true: not supported; only false or null is",
+            "lambda_min_clipped",
+            json!(40.0),
+            "lambda_min_clipped = 40.0: no step is left",
         ),
         (
             2,
             "use_flow_sigmas",
             json!(true),
-            "use_flow_sigmas = true: not supported; only false or null is",
+            "prediction_type = \"epsilon\": supported are \"flow_prediction\" and \"sample\"",
         ),
         (
             2,
@@ -214,26 +220,14 @@ fn values_that_exclude_each_other_are_named() {
          excludes the other",
     );
     assert_refused(
-        CLASSES[2],
-        json!({ "euler_at_final": true, "final_sigmas_type": "sigma_min" }),
-        "s.json: euler_at_final = true: supported where the last step leads to clean data, \
-         final_sigmas_type = \"zero\", and is one of Euler's anyway",
-    );
-    assert_refused(
         CLASSES[0],
         json!({ "predict_epsilon": false, "prediction_type": "epsilon" }),
         "s.json: predict_epsilon = false: prediction_type = \"epsilon\" says otherwise",
     );
     // diffusers looks for these two where it spaces by σ, though the class does not have them.
-    for (key, spacing) in [
-        ("sigma_min", "use_karras_sigmas"),
-        ("sigma_max", "use_exponential_sigmas"),
-    ] {
-        let mut keys = json!({ spacing: true });
-        keys[key] = json!(0.03);
-        let message = format!("s.json: {key} = 0.03: not supported; only null is");
-        assert_refused(CLASSES[2], keys, &message);
-    }
+    let keys = json!({ "use_karras_sigmas": true, "sigma_min": 0.0 });
+    let message = "s.json: sigma_min = 0.0: sigma_min = 0 is outside (0, ∞)";
+    assert_refused(CLASSES[2], keys, message);
     for (key, value, message) in [
         (
             "dynamic_thresholding_ratio",
@@ -259,11 +253,17 @@ fn values_that_exclude_each_other_are_named() {
 #[test]
 fn other_files_are_refused() {
     let refusal = |text: &str| Scheduler::parse(text, "s.json").unwrap_err().to_string();
-    assert_eq!(
-        refusal(r#"{"_class_name": "PNDMScheduler"}"#),
-        "s.json: _class_name = \"PNDMScheduler\": supported are DDPMScheduler, DDIMScheduler and \
-         DPMSolverMultistepScheduler"
-    );
+    let followed = refusal(r#"{"_class_name": "VQDiffusionScheduler"}"#);
+    let begin = "s.json: _class_name = \"VQDiffusionScheduler\": supported are DDPMScheduler, ";
+    assert!(followed.starts_with(begin), "{followed}");
+    for (class, reason) in [
+        ("DPMSolverSDEScheduler", "Brownian tree"),
+        ("ScoreSdeVeScheduler", "norms of the network's output"),
+        ("DDIMInverseScheduler", "the level that a step leads to"),
+    ] {
+        let refused = refusal(&format!("{{\"_class_name\": \"{class}\"}}"));
+        assert!(refused.contains(reason), "{refused}");
+    }
     assert!(refusal("{}").starts_with("s.json: _class_name = \"\": supported are"));
     for text in ["", "[1]", "{", "{\"a\": -Infinity", "\"\\"] {
         assert!(refusal(text).starts_with("s.json: "), "{text}");
@@ -290,17 +290,29 @@ fn value() -> impl Strategy<Value = Value> {
             "learned_range",
             "sigma_min",
             "squaredcos_cap_v2",
+            "flow_prediction",
+            "dpmsolver",
+            "sde-dpmsolver++",
+            "heun",
+            "bh1",
+            "log_linear",
+            "linspace",
         ])
         .prop_map(Value::from),
         proptest::collection::vec(0.0..1.1_f64, 0..4).prop_map(Value::from),
     ]
 }
 
+/// The classes that are followed.
+fn classes() -> Vec<&'static str> {
+    Scheduler::classes().collect()
+}
+
 proptest! {
-    /// Whatever a file says, it is read or refused, and so are steps.
+    /// Whatever a file says, it is read or refused, and so are steps; what is read can be run.
     #[test]
     fn no_file_panics(
-        class in proptest::sample::select(&CLASSES[..]),
+        class in proptest::sample::select(classes()),
         values in proptest::collection::vec((any::<proptest::sample::Index>(), value()), 0..6),
         n in any::<u32>(),
         few in 0_u32..40,
@@ -311,14 +323,26 @@ proptest! {
             "clip_sample_range", "thresholding", "dynamic_thresholding_ratio", "sample_max_value",
             "timestep_spacing", "steps_offset", "set_alpha_to_one", "solver_order",
             "use_karras_sigmas", "use_lu_lambdas", "final_sigmas_type", "lower_order_final",
-            "sigma_min", "predict_epsilon", "skip_prk_steps",
+            "sigma_min", "predict_epsilon", "skip_prk_steps", "sigma_max", "rho", "sigma_data",
+            "shift", "flow_shift", "use_flow_sigmas", "shift_terminal", "use_beta_sigmas",
+            "use_exponential_sigmas", "interpolation_type", "original_inference_steps",
+            "timestep_scaling", "algorithm_type", "solver_type", "lambda_min_clipped",
+            "euler_at_final", "corrector_order", "predictor_order", "predict_x0",
         ];
         let keys = values.iter().map(|(key, value)| (known[key.index(known.len())].to_owned(), value.clone()));
         let keys: Map<String, Value> = keys.collect();
         if let Ok(found) = Scheduler::parse(&text(class, &Value::Object(keys)), "s.json") {
             for n in [n, few] {
-                if let Ok(trajectory) = found.trajectory(n) {
-                    assert!(trajectory.pairs().all(|(t, s)| t.level.log_snr() < s.log_snr()));
+                if let Ok(levels) = found.levels(n) {
+                    let rises = |(t, s): (ddpm_schedule::NoiseLevel, ddpm_schedule::NoiseLevel)| {
+                        t.log_snr() < s.log_snr()
+                    };
+                    let inverse = class == "DPMSolverMultistepInverseScheduler";
+                    assert!(levels.pairs().all(|pair| rises(pair) != inverse));
+                    let rule = found.rule(&levels);
+                    let clock = found.clock(&levels);
+                    assert!(levels.pairs().all(|(t, _)| clock.time(t).is_finite()));
+                    let _ = steps(&rule, levels.as_slice());
                 }
             }
         }
