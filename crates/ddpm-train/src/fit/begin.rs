@@ -25,6 +25,14 @@ impl<M: burn::module::Module> Run<'_, M> {
             }
         }
         self.agree()?;
+        if self.plan.config.sampling.every > 0 {
+            let (sampling, steps) = (&self.plan.sampling, self.plan.sampling.levels.len());
+            let evaluations = sampling.evaluations().unwrap_or_default();
+            let name = sampling.sampler.name();
+            self.say(format!(
+                "pictures by {name}, {steps} steps, {evaluations} network evaluations a sample"
+            ));
+        }
         if self.ranks.leads() {
             let path = self.out.join("config.toml");
             checkpoint::write_file(&path, self.config.as_bytes())?;
