@@ -4,9 +4,9 @@ use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective};
 
 use crate::Clip;
-use crate::hybrid::heads;
 use crate::oracle::Mixture;
-use crate::rows::{assert_fits, assert_like, network_time, per_row};
+use crate::output::{denoised, heads, scaled};
+use crate::rows::{assert_fits, assert_like, network_time};
 
 /// The expectation E\[x₀ | x_t\], learned or exact. Samplers of fixed variance need nothing else.
 ///
@@ -108,33 +108,6 @@ impl<N> Predictor<'_, N> {
         let eps = None;
         Prediction { x0, eps, share }
     }
-}
-
-/// c_in·x_t of each row: what the network is shown.
-pub(crate) fn scaled<const D: usize>(
-    objective: &Objective,
-    x_t: Tensor<D>,
-    levels: &[NoiseLevel],
-) -> Tensor<D> {
-    let c_in = levels.iter().map(|&at| objective.preconditioning(at).c_in);
-    if c_in.clone().all(|c_in| c_in == 1.0) {
-        return x_t;
-    }
-    let c_in = per_row(c_in, &x_t);
-    x_t * c_in
-}
-
-/// x̂₀ of each row from the network's output for it: c_skip·x_t + c_out·output.
-pub(crate) fn denoised<const D: usize>(
-    objective: &Objective,
-    x_t: Tensor<D>,
-    output: Tensor<D>,
-    levels: &[NoiseLevel],
-) -> Tensor<D> {
-    let c = levels.iter().map(|&at| objective.preconditioning(at));
-    let c_skip = per_row(c.clone().map(|c| c.c_skip), &x_t);
-    let c_out = per_row(c.map(|c| c.c_out), &x_t);
-    x_t * c_skip + output * c_out
 }
 
 impl<const D: usize, N> Denoiser<D> for Predictor<'_, N>

@@ -6,9 +6,9 @@ use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Timestep, bound};
 
 use crate::Example;
-use crate::denoiser::denoised;
 use crate::loss::row_mean;
-use crate::rows::{assert_dtype, assert_shape, per_row};
+use crate::output::{denoised, heads};
+use crate::rows::per_row;
 
 /// The weight of L_vlb in L_hybrid (Nichol & Dhariwal 2021, §3.1).
 const LAMBDA: f64 = 0.001;
@@ -72,32 +72,6 @@ pub fn hybrid_loss<const D: usize>(
 fn discrete(objective: &Objective) -> &NoiseSchedule {
     let schedule = objective.process().schedule();
     schedule.expect("the bound's terms are those of a discrete schedule")
-}
-
-/// The two halves of a network's output for `x_t`: the prediction, and v = (o + 1)/2 if there is a
-/// second half.
-///
-/// # Panics
-///
-/// If the output has neither the shape of `x_t` nor that with twice the channels (axis 1), or
-/// another dtype.
-pub(crate) fn heads<const D: usize>(
-    output: Tensor<D>,
-    x_t: &Tensor<D>,
-) -> (Tensor<D>, Option<Tensor<D>>) {
-    assert_dtype("the network's output", &output, x_t.dtype());
-    let mut shape = x_t.dims();
-    let channels = shape.get(1).copied();
-    let channels = channels.filter(|c| output.dims()[1] == 2 * c);
-    if let Some(channels) = channels {
-        shape[1] = 2 * channels;
-    }
-    assert_shape("the network's output", &output, shape);
-    let Some(channels) = channels else {
-        return (output, None);
-    };
-    let o = output.clone().narrow(1, channels, channels);
-    (output.narrow(1, 0, channels), Some((o + 1.0) * 0.5))
 }
 
 /// L_{t−1} of each row, and L₀ where t = 1: the mean over its numbers, in nats.

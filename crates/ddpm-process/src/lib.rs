@@ -24,6 +24,7 @@ mod hybrid;
 mod loss;
 mod noise;
 pub mod oracle;
+mod output;
 mod reverse;
 mod rows;
 

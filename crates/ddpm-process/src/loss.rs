@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective};
 
-use crate::denoiser::scaled;
 use crate::diffuse;
+use crate::output::scaled;
 use crate::rows::{assert_like, network_time, per_row};
 
 /// What a network is shown, what it is to answer, and how much that counts: one training batch

@@ -91,7 +91,7 @@ impl<N> Evaluation<'_, N> {
     /// # Errors
     ///
     /// If the question is about fewer than two images, or more than there are, the data is not of
-    /// bins, or a term is not finite; and [`Interrupted`](crate::interrupt::Interrupted) if it is asked
+    /// bins, the process has no timesteps, or a term is not finite; and [`Interrupted`](crate::interrupt::Interrupted) if it is asked
     /// to stop.
     pub fn measure<const D: usize>(&self, rows: Range<usize>, stop: &Stop) -> Result<Measured>
     where
@@ -111,6 +111,11 @@ impl<N> Evaluation<'_, N> {
             u32::try_from(data.len()).is_ok(),
             "{} rows are more than can be counted",
             data.len()
+        );
+        ensure!(
+            self.objective.schedule().is_some(),
+            "the process has no timesteps, and the bound is a sum over them: \
+             only runs of a process with timesteps can be evaluated"
         );
         let schedule = self.schedule();
         ensure!(
@@ -260,7 +265,7 @@ impl<N> Evaluation<'_, N> {
     /// The schedule, whose steps are the terms of the bound.
     fn schedule(&self) -> &NoiseSchedule {
         let schedule = self.objective.schedule();
-        schedule.expect("`likelihood` evaluates processes with timesteps only")
+        schedule.expect("`measure` refuses a process without timesteps")
     }
 
     fn rows<const D: usize>(&self, images: &[usize]) -> Rows<D> {

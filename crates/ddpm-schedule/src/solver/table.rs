@@ -1,7 +1,7 @@
 //! The table of solvers: names, facts, and how each is made.
 
 use super::exponential::{Exponential, Of, Weights};
-use super::method::{Info, Numbers};
+use super::info::{Info, Numbers};
 use super::{
     Adams, Ancestral, Bh, Churn, Consistency, Ddim, Ddpm, Dpm2, ErSde, Eta, Euler, Frame,
     GradientEstimation, Heun, Nodes, Pndm, SaSolver, SingleStep, Solver, StageNoise, Tcd, UniPc,

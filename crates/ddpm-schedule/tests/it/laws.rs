@@ -1,25 +1,10 @@
 //! Solvers run to the end on Gaussian data, where the ideal denoiser is affine and the
 //! law of every x along the way is known exactly.
 
-use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Of, Solver, Variance, Weights, run};
+use ddpm_schedule::solver::{Ddim, Eta, Solver, Variance, run};
 use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule};
 
-use crate::{Process, assert_close, assert_relative};
-
-const DDIM: Ddim = Ddim { eta: Eta::ZERO };
-const SMALL: Ddpm = Ddpm {
-    variance: Variance::Small,
-};
-const LARGE: Ddpm = Ddpm {
-    variance: Variance::Large,
-};
-const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
-    order: 2,
-    weights: Weights::Midpoint,
-    noise: 0.0,
-    lower_order_final: false,
-};
+use crate::{DDIM, DPMPP_2M, LARGE, Process, SMALL, assert_close, assert_relative};
 
 /// The law N(mean, variance) of the data and then of each x along a run.
 #[derive(Clone, Copy, Debug)]

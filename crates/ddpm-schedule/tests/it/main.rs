@@ -37,6 +37,7 @@ mod weightings;
 use std::ops::Range;
 
 use ddpm_schedule::NoiseLevel;
+use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Of, Variance, Weights};
 use proptest::prelude::*;
 
 /// A number that is not negative, without what is behind the point.
@@ -48,6 +49,24 @@ use proptest::prelude::*;
 fn whole(x: f64) -> usize {
     x as usize
 }
+
+const DDIM: Ddim = Ddim { eta: Eta::ZERO };
+const SMALL: Ddpm = Ddpm {
+    variance: Variance::Small,
+};
+const LARGE: Ddpm = Ddpm {
+    variance: Variance::Large,
+};
+const LEARNED: Ddpm = Ddpm {
+    variance: Variance::Learned,
+};
+const DPMPP_2M: Exponential = Exponential {
+    of: Of::X0,
+    order: 2,
+    weights: Weights::Midpoint,
+    noise: 0.0,
+    lower_order_final: false,
+};
 
 /// |actual − expected| ≤ tolerance.
 #[track_caller]

@@ -1,36 +1,18 @@
 //! DDPM, DDIM and DPM-Solver++: identities of one step. And the mean of every solver's.
 
-use ddpm_schedule::solver::{
-    Ddim, Ddpm, Eta, Exponential, Info, Method, Of, Position, Row, Solver, Step, Term, Variance,
-    Weights, steps,
-};
+use ddpm_schedule::solver::{Ddim, Eta, Info, Method, Position, Row, Solver, Step, Term, steps};
 use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule};
 use proptest::prelude::*;
 
-use crate::{Process, assert_close, assert_relative, levels};
+use crate::{
+    DDIM, DPMPP_2M, LARGE, LEARNED, Process, SMALL, assert_close, assert_relative, levels,
+};
 
 /// Room for the rounding of ln, exp and λ: some tens of 2⁻⁵².
 const ROUNDING: f64 = 1e-13;
 /// The same divided by the smallest |Δ|.
 const ROUNDING_OVER_DELTA: f64 = 1e-10;
 
-const DDIM: Ddim = Ddim { eta: Eta::ZERO };
-const SMALL: Ddpm = Ddpm {
-    variance: Variance::Small,
-};
-const LARGE: Ddpm = Ddpm {
-    variance: Variance::Large,
-};
-const LEARNED: Ddpm = Ddpm {
-    variance: Variance::Learned,
-};
-const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
-    order: 2,
-    weights: Weights::Midpoint,
-    noise: 0.0,
-    lower_order_final: false,
-};
 const ALL: [&dyn Solver; 5] = [&DDIM, &SMALL, &LARGE, &LEARNED, &DPMPP_2M];
 
 /// What x_s is made of, if the newest evaluation was shown x_t itself.

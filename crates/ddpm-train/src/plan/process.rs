@@ -39,9 +39,13 @@ pub fn process(config: &config::Process) -> Result<Process, String> {
 /// As of [`process`], and of any other kind.
 pub fn schedule(config: &config::Process) -> Result<NoiseSchedule, String> {
     check_use(config)?;
-    let steps = config.timesteps.ok_or_else(|| {
-        "timesteps is missing, the number T of the kinds that have some".to_owned()
-    })?;
+    let continuous = || "a kind in continuous time has no timesteps".to_owned();
+    if !config.kind.has_timesteps() {
+        return Err(continuous());
+    }
+    let steps = config
+        .timesteps
+        .ok_or_else(|| "timesteps is missing, the number T of steps".to_owned())?;
     if steps > MOST_TIMESTEPS {
         return Err(format!("{steps} timesteps are more than {MOST_TIMESTEPS}"));
     }
@@ -56,7 +60,7 @@ pub fn schedule(config: &config::Process) -> Result<NoiseSchedule, String> {
             NoiseSchedule::random_walk(steps, sigma)
         }
         ProcessKind::VpLinear | ProcessKind::VpCosine | ProcessKind::Edm | ProcessKind::Flow => {
-            return Err("a kind in continuous time has no timesteps".to_owned());
+            return Err(continuous());
         }
     };
     let schedule = if config.zero_terminal_snr {

@@ -6,7 +6,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ddpm_model::Masks;
 use ddpm_process::NoiseStream;
-use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Timestep, Weighting};
+use ddpm_schedule::{
+    NoiseLevel, NoiseSchedule, Objective, Parametrization, Process, Timestep, Weighting,
+};
 use ddpm_train::data::{self, Dataset, Source};
 use ddpm_train::evaluate::{Evaluation, Question, Report, nll};
 use ddpm_train::interrupt::Stop;
@@ -229,6 +231,35 @@ fn questions_without_an_answer_are_refused() {
         );
         assert!(answer.unwrap_err().to_string().contains("--num"));
     }
+}
+
+/// The bound is a sum over timesteps, and EDM's process has none.
+#[test]
+fn a_process_without_timesteps_is_refused() {
+    let edm = Process::edm(0.002, 80.0).unwrap();
+    let objective = Objective::new(edm, Parametrization::X0, Weighting::Simple).unwrap();
+    let network = Ideal {
+        mean: MEAN,
+        variance: VARIANCE,
+        learned: false,
+    };
+    let question = Question {
+        images: IMAGES.into(),
+        times: None,
+        flow: None,
+        seed: 0,
+    };
+    let data = gaussian_images();
+    let answer = nll(
+        &network,
+        &objective,
+        None,
+        &data,
+        &question,
+        &Device::flex(),
+    );
+    let error = answer.unwrap_err().to_string();
+    assert!(error.contains("no timesteps"), "{error}");
 }
 
 /// The images are drawn by the seed: the first rows of a folder would be of one class. More of them are the
