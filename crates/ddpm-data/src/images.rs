@@ -1,8 +1,8 @@
 //! A folder of image files of any format, size and depth.
 
 mod budget;
-mod folder;
 mod jpeg;
+mod listing;
 mod whole;
 
 use std::io::Cursor;
@@ -16,7 +16,7 @@ use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Li
 
 use crate::error::read;
 use crate::in_memory::Values;
-use crate::{Channels, DataError, InMemory};
+use crate::{DataError, InMemory};
 use budget::Budget;
 
 /// Bytes that a pixel of the middle part takes beside the image: 16-bit RGBA, then RGB.
@@ -34,6 +34,24 @@ const WHITE: u32 = 65_535;
 /// Height and width that a data set may have.
 const SIZES: std::ops::RangeInclusive<usize> = 1..=4096;
 
+/// Channels of an image folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// One: luma.
+    Gray,
+    /// Three.
+    Rgb,
+}
+
+impl Channels {
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb => 3,
+        }
+    }
+}
+
 pub(crate) fn load(
     path: &Path,
     size: [usize; 2],
@@ -44,7 +62,7 @@ pub(crate) fn load(
         let reason = format!("image size: expected {SIZES:?} pixels, found {size:?}");
         return Err(DataError::Source(reason));
     };
-    let listing = folder::list(path)?;
+    let listing = listing::list(path)?;
     let shape = Shape {
         height,
         width,

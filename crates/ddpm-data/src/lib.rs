@@ -20,7 +20,8 @@ mod toys;
 
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use images::Channels;
 pub use in_memory::InMemory;
 pub use loader::{Batch, Loader, shuffled};
-pub use source::{Channels, Source, load};
+pub use source::{Source, load};
 pub use system::memory;

@@ -28,7 +28,7 @@ pub struct Batch {
 
 /// Pure access to the batches of a run: order = f(seed, epoch), batch = f(step).
 #[derive(Clone)]
-struct Order {
+struct RowOrder {
     dataset: Arc<dyn Dataset>,
     batch_size: usize,
     /// Which rows of each batch are made.
@@ -39,7 +39,7 @@ struct Order {
     permutation: Option<(u64, Vec<u32>)>,
 }
 
-impl Order {
+impl RowOrder {
     fn index(&mut self, position: u64) -> usize {
         let len = self.dataset.len() as u64;
         let (epoch, place) = (position / len, position % len);
@@ -114,7 +114,7 @@ fn permutation(stream: Stream, epoch: u64, len: usize) -> Vec<u32> {
 /// sequence is the same for any number of workers. Epochs follow one another without a gap; a
 /// batch may straddle two. Dropping the loader ends its threads.
 pub struct Loader {
-    order: Order,
+    order: RowOrder,
     workers: Vec<(Receiver<Result<Batch, DataError>>, JoinHandle<()>)>,
     first_step: u64,
     step: u64,
@@ -152,7 +152,7 @@ impl Loader {
             let message = format!("step {first_step} of {batch_size} rows is beyond all counting");
             return Err(DataError::Batches(message));
         }
-        let order = Order {
+        let order = RowOrder {
             dataset,
             batch_size,
             share,

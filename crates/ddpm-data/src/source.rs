@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ddpm_files::must_exist;
 
+use crate::images::Channels;
 use crate::{DataError, InMemory, cifar10, digits, idx, images, toys};
 
 /// Where the rows come from.
@@ -53,24 +54,6 @@ pub enum Source {
         /// Their seed.
         seed: u64,
     },
-}
-
-/// Channels of an image folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Channels {
-    /// One: luma.
-    Gray,
-    /// Three.
-    Rgb,
-}
-
-impl Channels {
-    pub(crate) fn count(self) -> usize {
-        match self {
-            Self::Gray => 1,
-            Self::Rgb => 3,
-        }
-    }
 }
 
 impl Source {

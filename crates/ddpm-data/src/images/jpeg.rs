@@ -7,10 +7,7 @@
 
 mod scan;
 
-use scan::{Bits, Huffman, LONGEST, Pass};
-
-/// The result of a step; an error says what is wrong with the file.
-type Checked<T> = Result<T, String>;
+use scan::{Bits, Checked, Huffman, LONGEST, Pass};
 
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;

@@ -12,7 +12,7 @@ mod view;
 
 pub use lines::Lines;
 pub use load::{load, load_module};
-pub use safetensors::parse;
+pub use safetensors::{Entry, Header, parse};
 pub use save::{module_bytes, not_finite, tensor_bytes};
 pub use stored::{Weights, read_file, read_tensor};
 pub use view::{Dtype, View};

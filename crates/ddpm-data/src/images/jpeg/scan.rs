@@ -1,6 +1,7 @@
 //! The codes of a scan's blocks (ITU-T T.81, annexes F and G).
 
-use super::Checked;
+/// What is read of a file, or what is wrong with it.
+pub(super) type Checked<T> = Result<T, String>;
 
 /// Bits of the longest Huffman code.
 pub(super) const LONGEST: u32 = 16;

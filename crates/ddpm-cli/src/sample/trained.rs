@@ -1,4 +1,4 @@
-//! A network to sample from, and how an order wants it sampled.
+//! A network to sample from, and how it is sampled.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use ddpm_data::classes;
 use ddpm_interop::diffusers;
 use ddpm_interop::diffusers::scheduler::{Following, Scheduler};
 
-use super::Order;
+use super::options::SampleOptions;
+use crate::drawing::Classes;
 use crate::missing::must_exist;
 use crate::network::AnyNetwork;
 use crate::place;
 use crate::plan::{NetworkPlan, Sampler, SamplingPlan, check_variance, grid};
-use crate::sample::Classes;
 use crate::saved_run::{SavedRun, WeightsOf};
 use crate::terminal::say;
 
@@ -29,7 +29,7 @@ pub(super) struct Trained {
     pub(super) objective: Objective,
     learned_variance: bool,
     pub(super) shape: Vec<usize>,
-    /// How to sample where an order does not say.
+    /// How to sample where the options do not say.
     how: How,
     steps: u32,
     clip: Option<Clip>,
@@ -39,7 +39,7 @@ pub(super) struct Trained {
     pub(super) null_class: Option<usize>,
 }
 
-/// How a network is sampled where an order does not say.
+/// How a network is sampled where the options do not say.
 enum How {
     /// As the run was configured.
     Run {
@@ -63,18 +63,18 @@ impl Trained {
     }
 
     /// The sampler asked for, on the levels asked for.
-    pub(super) fn plan(&self, order: &Order) -> Result<SamplingPlan> {
+    pub(super) fn plan(&self, options: &SampleOptions) -> Result<SamplingPlan> {
         let process = self.objective.process();
-        let steps = order.steps.unwrap_or(self.steps);
-        let adaptive = match &order.sampler {
-            Some(name) => Method::new(name, order.numbers)?.adaptive(),
+        let steps = options.steps.unwrap_or(self.steps);
+        let adaptive = match &options.sampler {
+            Some(name) => Method::new(name, options.numbers)?.adaptive(),
             None => None,
         };
         if adaptive.is_some() {
             for (option, given) in [
-                ("--steps", order.steps.is_some()),
-                ("--grid", order.grid.is_some()),
-                ("--rho", order.rho.is_some()),
+                ("--steps", options.steps.is_some()),
+                ("--grid", options.grid.is_some()),
+                ("--rho", options.rho.is_some()),
             ] {
                 ensure!(
                     !given,
@@ -82,13 +82,13 @@ impl Trained {
                 );
             }
         }
-        let levels = match (&order.grid, &self.how) {
+        let levels = match (&options.grid, &self.how) {
             _ if adaptive.is_some() => {
                 let (start, end) = process.ends();
                 Levels::new([start, end, NoiseLevel::CLEAN])?
             }
             (Some(name), _) => {
-                let grid = grid(name, order.rho).map_err(|e| anyhow::anyhow!("--grid: {e}"))?;
+                let grid = grid(name, options.rho).map_err(|e| anyhow::anyhow!("--grid: {e}"))?;
                 grid.levels(process, steps as usize)?
             }
             (
@@ -97,21 +97,21 @@ impl Trained {
                     grid: name, rho, ..
                 },
             ) => {
-                let rho = order.rho.or(*rho);
+                let rho = options.rho.or(*rho);
                 let grid = grid(name.name(), rho).map_err(|e| anyhow::anyhow!("--rho: {e}"))?;
                 grid.levels(process, steps as usize)?
             }
             (None, How::Scheduler(scheduler)) => {
                 ensure!(
-                    order.rho.is_none(),
+                    options.rho.is_none(),
                     "--rho: the steps are laid out by the scheduler's file; name a --grid too"
                 );
                 scheduler.levels(steps)?
             }
         };
-        let numbers = order.numbers;
+        let numbers = options.numbers;
         let named = |name: &str, numbers| anyhow::Ok(Sampler::Named(Method::new(name, numbers)?));
-        let sampler = match (&order.sampler, &self.how) {
+        let sampler = match (&options.sampler, &self.how) {
             (Some(name), _) => named(name, numbers)?,
             (None, How::Run { method, .. }) => {
                 named(method.info().name, over(method.numbers(), numbers))?
@@ -123,7 +123,7 @@ impl Trained {
         };
         check_variance(&sampler, self.learned_variance)
             .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
-        let epsilon = order.epsilon.unwrap_or(self.epsilon);
+        let epsilon = options.epsilon.unwrap_or(self.epsilon);
         let file = match &self.how {
             How::Run { .. } => None,
             How::Scheduler(scheduler) => {
@@ -141,7 +141,7 @@ impl Trained {
             file,
         };
         ensure!(
-            order.epsilon.is_none() || plan.clip.is_some(),
+            options.epsilon.is_none() || plan.clip.is_some(),
             "--clipped-epsilon: x̂₀ of points is not clipped"
         );
         plan.check().context("--sampler")?;
@@ -149,24 +149,24 @@ impl Trained {
     }
 
     /// The classes asked for; `None` of a network without any.
-    pub(super) fn classes(&self, order: &Order) -> Result<Option<Classes>> {
+    pub(super) fn classes(&self, options: &SampleOptions) -> Result<Option<Classes>> {
         let Some(n) = self.classes else {
             ensure!(
-                order.class.is_none(),
+                options.class.is_none(),
                 "--class: the network was trained without classes"
             );
             ensure!(
-                order.guidance == 1.0,
+                options.guidance == 1.0,
                 "--guidance: the network was trained without classes"
             );
             return Ok(None);
         };
         ensure!(
-            order.guidance == 1.0 || self.null_class.is_some(),
+            options.guidance == 1.0 || self.null_class.is_some(),
             "--guidance: none of the network's classes is known to mean none; a run trains one \
              where objective.class_dropout is above 0"
         );
-        let Some(class) = &order.class else {
+        let Some(class) = &options.class else {
             return Ok(Some(Classes::InTurn(n)));
         };
         let class = classes::find(class, &self.class_names, n)
