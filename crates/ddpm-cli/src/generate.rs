@@ -126,7 +126,7 @@ fn draw<const D: usize, N: Network<D>>(
         plan.sampler.name()
     );
     let classes = trained.classes(order)?;
-    memory::check_forward(&trained.plan, shape, order.batch_size, 0.0, device)?;
+    memory::check_forward(&trained.model, shape, order.batch_size, 0.0, device)?;
     let rows = (order.shard).map_or(0..order.num, |shard| {
         shard.rows(order.num, order.batch_size)
     });
