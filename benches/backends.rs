@@ -10,7 +10,7 @@ use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_kernels::{
     ConvOptions, Norm, NormOptions, Terms, attention, conv, group_norm, keep_packed_weights,
 };
-use ddpm_model::{UNet, UNetConfig};
+use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::device::Backend;
@@ -142,15 +142,13 @@ fn product(bench: &mut Bench, device: &Device) {
 /// A U-Net for the digits.
 fn unet(device: &Device) -> UNet {
     UNetConfig {
-        in_channels: 1,
-        out_channels: 1,
         block_out_channels: vec![32, 64],
         layers_per_block: 1,
         attention: vec![false, true],
         norm_num_groups: 8,
         ..UNetConfig::cifar10()
     }
-    .init(0, device)
+    .init([1, 1], 0, device)
     .expect("the configuration is valid")
 }
 
@@ -211,7 +209,7 @@ fn training_step(bench: &mut Bench, device: &Device) {
     let (x0, eps) = (images(&device), images(&device));
     bench.measure("training step", BATCH, operations, || {
         let unet = model.take().expect("put back by every step");
-        let network = |x, t| unet.forward(x, t, None, None);
+        let network = |x, t| unet.predict(x, t, &Condition::none(), None);
         let loss = training_loss(network, &objective, x0.clone(), eps.clone(), &levels).mean();
         let gradients = params::gradients(&unet, &loss.backward());
         let clip = clip(params::norm(&gradients), Some(1.0));
@@ -228,7 +226,7 @@ fn sampling_step(bench: &mut Bench, device: &Device) {
     let _packed = keep_packed_weights();
     let operations = BATCH as f64 * unet_operations(&model);
     bench.measure("sampling step", BATCH, operations, || {
-        let _y = model.forward(x.clone(), t.clone(), None, None);
+        let _y = model.predict(x.clone(), t.clone(), &Condition::none(), None);
         let _ = device.sync();
     });
 }

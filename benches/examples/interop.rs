@@ -24,9 +24,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_files::write_file;
 use ddpm_interop::diffusers;
 use ddpm_interop::diffusers::scheduler::Scheduler;
-use ddpm_model::Condition;
-use ddpm_model::UNet;
 use ddpm_model::weights::{module_bytes, read_tensor, tensor_bytes};
+use ddpm_model::{Condition, Network, UNet};
 use ddpm_process::{AfterClip, Reverse};
 use ddpm_train::device::Backend;
 use ddpm_train::params;
@@ -60,7 +59,7 @@ fn both(folder: &Path, device: &Device) -> Outcome<()> {
     let training = device.clone().autodiff();
     let theirs = diffusers::unet(&folder.join("theirs"))?;
     let size = theirs.sample_size.ok_or("the images have no size")?;
-    let ours = randomised(theirs.config.init(0, device)?, 0.05);
+    let ours = randomised(theirs.config.init(theirs.channels, 0, device)?, 0.05);
     diffusers::write(
         &folder.join("ours"),
         &theirs.config,
@@ -145,9 +144,9 @@ impl Inputs {
     }
 
     fn forward(&self, model: &UNet, x: Tensor<4>, t: Tensor<1>) -> Tensor<4> {
-        let classes = self.classes.as_ref();
-        let classes = classes.and_then(|classes| Condition::classes(classes, &x.device()).class);
-        model.forward(x, t, classes, None)
+        let class = |classes: &Vec<usize>| Condition::classes(classes, &x.device());
+        let condition = self.classes.as_ref().map_or_else(Condition::none, class);
+        model.predict(x, t, &condition, None)
     }
 
     /// The output, and the gradient of its mean squared distance from the target as weights.

@@ -20,12 +20,12 @@ use std::{env, fs};
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
-use ddpm_cli::sample;
+use ddpm_cli::drawing;
 use ddpm_files::write_file;
 use ddpm_kernels::allocator::{Allocator, keep_memory, return_memory};
 use ddpm_kernels::{Precision, autocast, is_fast, keep_packed_weights};
 use ddpm_model::weights::{load_module, tensor_bytes};
-use ddpm_model::{UNet, UNetConfig};
+use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{
     AfterClip, Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss,
 };
@@ -101,8 +101,6 @@ impl Race {
             "cifar10" => (cifar10, [3, 32, 32], 35_746_307),
             "mnist" => {
                 let mnist = UNetConfig {
-                    in_channels: 1,
-                    out_channels: 1,
                     block_out_channels: vec![64, 128, 128],
                     attention: vec![false, true, false],
                     ..cifar10
@@ -124,7 +122,7 @@ impl Race {
 
     /// The network as initialised, on this device.
     fn initial(&self, device: &Device) -> Outcome<UNet> {
-        let model = self.config.init(0, device)?;
+        let model = self.config.init([self.row[0]; 2], 0, device)?;
         let (ours, theirs) = (model.num_params(), self.parameters);
         if ours != theirs {
             return Err(format!("{ours} parameters, not {theirs}").into());
@@ -160,7 +158,7 @@ impl Race {
     /// Loss and gradients of a batch.
     fn gradients(&self, model: &UNet, batch: &Batch) -> (f64, Named) {
         let Batch { x0, eps, levels } = batch.clone();
-        let network = |x, t| model.forward(x, t, None, None);
+        let network = |x, t| model.predict(x, t, &Condition::none(), None);
         let loss = training_loss(network, &self.objective, x0, eps, &levels).mean();
         let gradients = params::gradients(model, &loss.backward());
         (loss.into_scalar::<f64>(), gradients)
@@ -174,7 +172,7 @@ impl Race {
     ) -> Outcome<impl Iterator<Item = Tensor<4>> + 'a> {
         let levels = Grid::Trailing.levels(self.objective.process(), 50)?;
         let predictor = Predictor {
-            network: |x, t| model.forward(x, t, None, None),
+            network: |x, t| model.predict(x, t, &Condition::none(), None),
             objective: &self.objective,
         };
         let ddim = Ddim { eta: Eta::ZERO };
@@ -203,7 +201,7 @@ impl Race {
         let process = self.objective.process();
         let t: Vec<f64> = levels.iter().map(|&at| process.time(at)).collect();
         let t = Tensor::from_data(t.as_slice(), &self.device);
-        let output = plain.forward(x_t.clone(), t.clone(), None, None);
+        let output = plain.predict(x_t.clone(), t.clone(), &Condition::none(), None);
         let noise = self.normal("noise", 1, &self.device);
         let sample = self.states(&plain, noise.clone())?.last();
         let scalar = |value| Tensor::<1>::from_floats([value], &self.device);
@@ -261,7 +259,7 @@ impl Race {
         return_memory();
         let _packed = keep_packed_weights();
         let noise = self.normal("noise", size, &self.device);
-        let batches = noise.split(sample::BATCH, 0).into_iter();
+        let batches = noise.split(drawing::BATCH, 0).into_iter();
         let states: Outcome<Vec<_>> = batches.map(|noise| self.states(&model, noise)).collect();
         let mut states = states?;
         for step in 1..=steps {

@@ -7,9 +7,9 @@ use burn::tensor::Device;
 use ddpm_interop::diffusers::scheduler::{Betas, Exported, Sampled, config};
 use ddpm_interop::diffusers::write;
 
-use crate::config::{self, ProcessKind};
-use crate::network::{self, AnyNetwork};
-use crate::plan::{self, NetworkPlan, Plan, Sampler};
+use crate::config::{self, Model, ProcessKind};
+use crate::network::AnyNetwork;
+use crate::plan::{self, Plan, Sampler};
 use crate::saved_run::{SavedRun, WeightsOf};
 
 /// Writes the newest checkpoint of the run `from` as the new folder `to`: its averaged weights, or
@@ -33,7 +33,7 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Opti
         WeightsOf::Average
     };
     let path = run.checkpoint.display();
-    let NetworkPlan::UNet(unet) = &plan.network else {
+    let Model::UNet(unet) = &plan.config.model else {
         bail!("{path}: diffusers has no network for points");
     };
     let exported = match scheduler(&plan) {
@@ -46,8 +46,6 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Opti
     let AnyNetwork::UNet(network) = run.network(&plan, &run.shape, weights, device)? else {
         bail!("{path}: diffusers has no network for points");
     };
-    let learned = plan.config.objective.learned_variance;
-    let unet = network::unet(unet, learned, run.shape[0]);
     let size = [run.shape[1], run.shape[2]];
     let mut note = exported.note;
     let sampler = (*of_pipeline != exported.file).then_some(&exported.file);
@@ -58,7 +56,7 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Opti
              pipeline's is another"
         ));
     }
-    write(to, &unet, size, &network, of_pipeline, sampler)?;
+    write(to, unet, size, &network, of_pipeline, sampler)?;
     Ok(note)
 }
 

@@ -103,7 +103,7 @@ fn network(plan: &Plan, start: &Start, shape: &[usize], device: &Device) -> Resu
     let pretrained = match start {
         Start::New | Start::Resumed => {
             let seed = plan.config.seed;
-            return Ok(build(&plan.network, learned, shape, seed, &training)?);
+            return Ok(build(&plan.config.model, learned, shape, seed, &training)?);
         }
         Start::Weights(weights) => return weights.build(plan, shape, &training),
         Start::Pretrained(pretrained) => pretrained,
@@ -113,7 +113,7 @@ fn network(plan: &Plan, start: &Start, shape: &[usize], device: &Device) -> Resu
         pretrained.learned_variance() == learned,
         "{}: out_channels = {}, but objective.learned_variance = {learned}",
         pretrained.file.display(),
-        pretrained.config.out_channels
+        pretrained.channels[1]
     );
     Ok(AnyNetwork::UNet(Box::new(pretrained.build(&training)?)))
 }

@@ -153,7 +153,13 @@ fn some(
         data.shape()
     );
     check_classes(&plan, data, &run.class_names)?;
-    memory::check_forward(&plan.network, shape, BATCH, data.bytes() as f64, device)?;
+    memory::check_forward(
+        &plan.config.model,
+        shape,
+        BATCH,
+        data.bytes() as f64,
+        device,
+    )?;
     let network = run.network(&plan, shape, WeightsOf::Average, device)?;
     match &network {
         AnyNetwork::UNet(unet) => {

@@ -76,7 +76,7 @@ pub fn model(pretrained: &UNetConfig, other: &Model) -> Model {
     {
         (config.num_classes, config.null_class) = (other.num_classes, true);
     }
-    Model::UNet(config.into())
+    Model::UNet(config)
 }
 
 /// The names in a folder, in order.

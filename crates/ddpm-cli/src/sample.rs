@@ -85,7 +85,7 @@ fn draw<const D: usize, N: Network<D>>(
         plan.sampler.name()
     );
     let classes = trained.classes(options)?;
-    memory::check_forward(&trained.plan, shape, options.batch_size, 0.0, device)?;
+    memory::check_forward(&trained.model, shape, options.batch_size, 0.0, device)?;
     let rows = (options.shard).map_or(0..options.num, |shard| {
         shard.rows(options.num, options.batch_size)
     });

@@ -9,7 +9,7 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, PaddingConfig2d
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 use ddpm_data::{DataError, Dataset};
-use ddpm_model::{Condition, Masks, Network, sinusoidal_embedding};
+use ddpm_model::{Condition, ConditionSpec, Masks, Network, sinusoidal_embedding};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::{Classes, Settings, Trainer};
 
@@ -79,6 +79,10 @@ impl Convolutions {
 }
 
 impl Network<4> for Convolutions {
+    fn takes(&self) -> ConditionSpec {
+        ConditionSpec::none().with_classes(2)
+    }
+
     fn predict(
         &self,
         x_t: Tensor<4>,

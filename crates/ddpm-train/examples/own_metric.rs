@@ -49,12 +49,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Settings::new(objective)?
     };
     let network = MlpConfig {
-        features: 2,
-        out_features: 2,
         hidden: 64,
         layers: 2,
     };
-    let network = network.init(0, &device)?;
+    let network = network.init([2, 2], 0, &device)?;
     let mut trainer = Trainer::new(network, Arc::new(data), settings, &device)?;
     let mut distances = Vec::new();
     while let Some(metrics) = trainer.next() {

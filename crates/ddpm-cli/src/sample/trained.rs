@@ -13,11 +13,12 @@ use ddpm_interop::diffusers;
 use ddpm_interop::diffusers::scheduler::{Following, Scheduler};
 
 use super::options::SampleOptions;
+use crate::config::Model;
 use crate::drawing::Classes;
 use crate::missing::must_exist;
 use crate::network::AnyNetwork;
 use crate::place;
-use crate::plan::{NetworkPlan, Sampler, SamplingPlan, check_variance, grid};
+use crate::plan::{Sampler, SamplingPlan, check_variance, grid};
 use crate::saved_run::{SavedRun, WeightsOf};
 use crate::terminal::say;
 
@@ -25,7 +26,7 @@ use crate::terminal::say;
 pub(super) struct Trained {
     pub(super) network: AnyNetwork,
     /// What the network is.
-    pub(super) plan: NetworkPlan,
+    pub(super) model: Model,
     pub(super) objective: Objective,
     learned_variance: bool,
     pub(super) shape: Vec<usize>,
@@ -186,7 +187,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         network,
         classes: plan.classes(),
         class_names: run.class_names,
-        plan: plan.network.clone(),
+        model: plan.config.model.clone(),
         null_class: plan.null_class(),
         learned_variance,
         how: How::Run {
@@ -210,7 +211,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
     let [height, width] = pretrained
         .sample_size
         .with_context(|| format!("{file}: sample_size is missing"))?;
-    let shape = vec![pretrained.config.in_channels, height, width];
+    let shape = vec![pretrained.channels[0], height, width];
     pretrained.check(&shape)?;
     let scheduler = diffusers::scheduler(from)?;
     for note in pretrained.note.iter().chain(&scheduler.note) {
@@ -220,7 +221,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
     ensure!(
         learned || !scheduler.learned_variance,
         "{file}: out_channels = {}, but the scheduler's variance_type is that of twice as many",
-        pretrained.config.out_channels
+        pretrained.channels[1]
     );
     Ok(Trained {
         network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
@@ -233,7 +234,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
         shape,
         classes: pretrained.config.num_classes,
         class_names: Vec::new(),
-        plan: NetworkPlan::UNet(pretrained.config.clone()),
+        model: Model::UNet(pretrained.config.clone()),
         null_class: pretrained.config.null_class(),
     })
 }

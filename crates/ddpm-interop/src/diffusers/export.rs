@@ -56,7 +56,10 @@ pub fn write(
     let text = |value: &Value| format!("{value:#}\n").into_bytes();
     let mut files = vec![
         ("model_index.json", text(&index)),
-        ("unet/config.json", text(&config::write(config, size))),
+        (
+            "unet/config.json",
+            text(&config::write(config, network.channels(), size)),
+        ),
         ("unet/diffusion_pytorch_model.safetensors", weights),
         ("scheduler/scheduler_config.json", text(scheduler)),
     ];

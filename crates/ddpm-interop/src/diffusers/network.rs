@@ -14,6 +14,8 @@ use super::{config, files};
 pub struct Pretrained {
     /// Its shape.
     pub config: UNetConfig,
+    /// Channels of its input and output.
+    pub channels: [usize; 2],
     /// Height and width of its images, if the file says (`sample_size`).
     pub sample_size: Option<[usize; 2]>,
     /// The file of the configuration.
@@ -40,6 +42,7 @@ pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
     let found = config::read(Keys::read(&file)?)?;
     Ok(Pretrained {
         config: found.config,
+        channels: found.channels,
         sample_size: found.sample_size,
         note: found.note,
         weights: files::weights(&folder)?,
@@ -60,7 +63,7 @@ impl Pretrained {
 
     /// Whether the network has a second output for each number of a row, of its variance.
     pub fn learned_variance(&self) -> bool {
-        self.config.out_channels == 2 * self.config.in_channels
+        self.channels[1] == 2 * self.channels[0]
     }
 
     /// Whether the network is one for rows of this shape, `[C, H, W]`, that predicts one number for
@@ -70,7 +73,7 @@ impl Pretrained {
     ///
     /// If its channels differ, or the image cannot be halved as often as it halves it.
     pub fn check(&self, row: &[usize]) -> Result<(), DiffusersError> {
-        let config = &self.config;
+        let [input, output] = self.channels;
         let refusal = |key: &str, value: usize, reason: String| DiffusersError::Value {
             path: self.file.clone(),
             key: key.to_owned(),
@@ -79,20 +82,20 @@ impl Pretrained {
         };
         let &[channels, height, width] = row else {
             let reason = format!("a network for images; rows have the shape {row:?}");
-            return Err(refusal("in_channels", config.in_channels, reason));
+            return Err(refusal("in_channels", input, reason));
         };
-        if config.in_channels != channels {
+        if input != channels {
             let reason = format!("images have {channels}");
-            return Err(refusal("in_channels", config.in_channels, reason));
+            return Err(refusal("in_channels", input, reason));
         }
-        if config.out_channels != channels && !self.learned_variance() {
+        if output != channels && !self.learned_variance() {
             let reason = format!(
                 "a prediction has {channels}, with a variance {}",
                 2 * channels
             );
-            return Err(refusal("out_channels", config.out_channels, reason));
+            return Err(refusal("out_channels", output, reason));
         }
-        let size = config.check_image_size(height, width);
+        let size = self.config.check_image_size(height, width);
         size.map_err(|error| self.network(error))
     }
 
@@ -115,7 +118,7 @@ impl Pretrained {
             let reason = format!("describes {blocks} residual blocks; there are {tensors} tensors");
             return Err(content(&self.file, reason));
         }
-        let network = self.config.init(0, device);
+        let network = self.config.init(self.channels, 0, device);
         let network = network.map_err(|error| self.network(error))?;
         Ok(load(network, &self.weights)?)
     }
