@@ -3,7 +3,7 @@
 use crate::Refusal;
 use std::ffi::{OsStr, OsString};
 
-/// A backend that `ddpm-train` and `benches` can be compiled with.
+/// A backend that `ddpm-cli` and `benches` can be compiled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Flex,

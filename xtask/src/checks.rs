@@ -13,7 +13,7 @@ use xshell::{Shell, cmd};
 
 /// The packages and features of every step that compiles the workspace. It is one set because
 /// cargo unifies features over it: another set would compile Burn once more.
-pub(crate) const WORKSPACE: &str = "--workspace --features ddpm-train/ndarray";
+pub(crate) const WORKSPACE: &str = "--workspace --features ddpm-cli/ndarray";
 
 /// Packaging, of the crates that are published. Packaging belongs to the working tree as it is.
 pub(crate) const PACKAGE: &str =
@@ -31,7 +31,7 @@ pub(crate) struct Step {
 
 /// Every check, cheapest first. The last two alone generate code for Burn.
 pub(crate) fn steps() -> [Step; 10] {
-    let gpu = |backend| format!("clippy -p ddpm-train --features {backend} -- -D warnings");
+    let gpu = |backend| format!("clippy -p ddpm-cli --features {backend} -- -D warnings");
     [
         Step::new("fmt", "fmt --all --check"),
         Step::new("tidy", "xtask tidy"),

@@ -11,7 +11,7 @@ use std::{
 /// Compiles `ddpm` and runs one of its commands. The arguments are passed on unchanged.
 pub(crate) fn ddpm(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let choice = backend::choose(arguments)?;
-    let program = ["--release", "--package", "ddpm-train", "--bin", "ddpm"];
+    let program = ["--release", "--package", "ddpm-cli", "--bin", "ddpm"];
     let mut build = cargo_command();
     build.arg("build").args(program);
     let mut run = cargo_command();

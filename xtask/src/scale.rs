@@ -122,7 +122,7 @@ pub(crate) fn scale(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
 /// Compiles the program as a person would who trains for long.
 fn build(target: &Path, mpi: bool) -> anyhow::Result<PathBuf> {
     let mut build = cargo_command();
-    build.args(["build", "--release", "--package", "ddpm-train"]);
+    build.args(["build", "--release", "--package", "ddpm-cli"]);
     build.args(mpi.then_some(["--features", "mpi"]).into_iter().flatten());
     build.current_dir(root());
     if !build.status().context("cannot start cargo")?.success() {

@@ -47,7 +47,7 @@ small. It grows almost with the square of the channels, because part of the work
 
 ## Several processes
 
-With the cargo feature `mpi` (`cargo build --release -p ddpm-train --features mpi`; it needs an MPI
+With the cargo feature `mpi` (`cargo build --release -p ddpm-cli --features mpi`; it needs an MPI
 installation and libclang), `mpirun -n 4 ddpm train …` divides each batch evenly among four processes.
 Rows, times, noise, dropout and dropped classes are keyed by a row's position in the run, so every
 process computes for its rows exactly what a single process would. Gradients are summed over all
