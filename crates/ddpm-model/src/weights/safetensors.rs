@@ -1,7 +1,7 @@
-//! The header of a `.safetensors` file: which tensors lie where.
+//! The header of a `.safetensors` file: the positions of the tensors.
 //!
-//! The format's own crate adds offsets without looking for overflow, which a stranger's file may
-//! reach; here nothing is added that has not been bounded.
+//! The format's own crate adds offsets without checking for overflow, which an untrusted file can
+//! cause; here only bounded numbers are added.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(String, View)>, String> {
         let view = View::contiguous(dtype, first + start..first + end, info.shape);
         tensors.push((
             name.clone(),
-            view.ok_or_else(|| bad(&"its shape needs another size"))?,
+            view.ok_or_else(|| bad(&"its shape does not match its size"))?,
         ));
     }
     tensors.sort_by_key(|(_, view)| (view.bytes().start, view.bytes().end));
@@ -68,7 +68,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(String, View)>, String> {
         at = view.bytes().end;
     }
     if at != bytes.len() {
-        return Err("the file goes on after the last tensor".to_owned());
+        return Err("the file has data after the last tensor".to_owned());
     }
     Ok(tensors)
 }
