@@ -31,11 +31,11 @@ pub enum Dtype {
 
 impl Dtype {
     /// The type of this name in the format.
-    fn of(name: &str) -> Result<Self> {
+    fn of(name: &str) -> Option<Self> {
         match name {
-            "F32" => Ok(Self::F32),
-            "F64" => Ok(Self::F64),
-            other => anyhow::bail!("{other} is not F32 or F64"),
+            "F32" => Some(Self::F32),
+            "F64" => Some(Self::F64),
+            _ => None,
         }
     }
 
@@ -303,7 +303,8 @@ impl Reader {
         };
         let header = Header {
             name: name.to_owned(),
-            dtype: Dtype::of(&entry.dtype)?,
+            dtype: Dtype::of(&entry.dtype)
+                .with_context(|| format!("tensor {name} is not f32 or f64"))?,
             count,
             shape: shape.to_vec(),
             about,
@@ -379,6 +380,7 @@ fn read_header(file: &mut File) -> Result<(weights::Header, u64)> {
     let mut json = vec![0; usize::try_from(size)?];
     file.read_exact(&mut json).context(short)?;
     let header = weights::Header::parse(&json).map_err(anyhow::Error::msg)?;
+    header.check_contiguous().map_err(anyhow::Error::msg)?;
     Ok((header, 8 + size))
 }
 

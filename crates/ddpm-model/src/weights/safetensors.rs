@@ -1,7 +1,7 @@
-//! The header of a `.safetensors` file: which tensors lie where.
+//! The header of a `.safetensors` file: the positions of the tensors.
 //!
-//! The format's own crate adds offsets without looking for overflow, which a stranger's file may
-//! reach; here nothing is added that has not been bounded.
+//! The format's own crate adds offsets without checking for overflow, which an untrusted file can
+//! cause; here only bounded numbers are added.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -46,7 +46,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// If it is damaged, or the tensors do not lie one after the other from the first byte on.
+    /// If it is damaged.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let map: Map<String, Value> =
             serde_json::from_slice(json).map_err(|e| format!("the header: {e}"))?;
@@ -60,9 +60,7 @@ impl Header {
             let info: Info = serde_json::from_value(value).map_err(|e| bad(&e))?;
             let [start, end] = info.data_offsets;
             if start > end {
-                return Err(bad(&format!(
-                    "it ends at byte {end}, before its start {start}"
-                )));
+                return Err(bad(&format!("bytes {start}..{end} are not in the file")));
             }
             tensors.push(Entry {
                 dtype: info.dtype,
@@ -72,8 +70,17 @@ impl Header {
             });
         }
         tensors.sort_by_key(|entry| (entry.bytes.start, entry.bytes.end));
+        Ok(Self { tensors, metadata })
+    }
+
+    /// Checks that the tensors lie one after the other, from the first byte on.
+    ///
+    /// # Errors
+    ///
+    /// With the first that does not.
+    pub fn check_contiguous(&self) -> Result<(), String> {
         let mut at = 0;
-        for Entry { name, bytes, .. } in &tensors {
+        for Entry { name, bytes, .. } in &self.tensors {
             if bytes.start != at {
                 return Err(format!(
                     "{name} does not begin where the tensor before it ends"
@@ -81,10 +88,10 @@ impl Header {
             }
             at = bytes.end;
         }
-        Ok(Self { tensors, metadata })
+        Ok(())
     }
 
-    /// Bytes of all tensors.
+    /// Bytes of all tensors, if they are contiguous.
     pub fn data_len(&self) -> usize {
         self.tensors.last().map_or(0, |entry| entry.bytes.end)
     }
@@ -107,8 +114,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(String, View)>, String> {
     let header = Header::parse(header)?;
     let first = bytes.len() - data.len();
     let mut tensors = Vec::new();
-    let length = header.data_len();
-    for entry in header.tensors {
+    for entry in &header.tensors {
         let bad = |reason: &dyn std::fmt::Display| format!("{}: {reason}", entry.name);
         let dtype = match entry.dtype.as_str() {
             "F32" => Dtype::F32,
@@ -116,15 +122,16 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(String, View)>, String> {
             "BF16" => Dtype::Bf16,
             other => return Err(bad(&format!("{other} is not F32, F16 or BF16"))),
         };
-        let Range { start, end } = entry.bytes;
+        let Range { start, end } = entry.bytes.clone();
         if end > data.len() {
             return Err(bad(&format!("bytes {start}..{end} are not in the file")));
         }
         let view = View::contiguous(dtype, first + start..first + end, entry.shape.clone());
-        let view = view.ok_or_else(|| bad(&"its shape needs another size"))?;
-        tensors.push((entry.name, view));
+        let view = view.ok_or_else(|| bad(&"its shape does not match its size"))?;
+        tensors.push((entry.name.clone(), view));
     }
-    if length != data.len() {
+    header.check_contiguous()?;
+    if header.data_len() != data.len() {
         return Err("the file goes on after the last tensor".to_owned());
     }
     Ok(tensors)
