@@ -21,13 +21,15 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use ddpm_files::write_file;
+use ddpm_interop::diffusers;
+use ddpm_interop::diffusers::scheduler::Scheduler;
+use ddpm_model::Condition;
 use ddpm_model::UNet;
+use ddpm_model::weights::{module_bytes, read_tensor, tensor_bytes};
 use ddpm_process::{AfterClip, Reverse};
-use ddpm_train::checkpoint::{module_bytes, read_tensor, tensor_bytes, write_file};
 use ddpm_train::device::Backend;
-use ddpm_train::diffusers::scheduler::Scheduler;
-use ddpm_train::network::class_tensor;
-use ddpm_train::{diffusers, params};
+use ddpm_train::params;
 
 use randomised::randomised;
 
@@ -65,6 +67,7 @@ fn both(folder: &Path, device: &Device) -> Outcome<()> {
         size,
         &ours,
         &serde_json::json!({ "_class_name": "DDPMScheduler" }),
+        None,
     )?;
     for weights in ["theirs", "ours"] {
         let pretrained = diffusers::unet(&folder.join(weights))?;
@@ -143,7 +146,7 @@ impl Inputs {
 
     fn forward(&self, model: &UNet, x: Tensor<4>, t: Tensor<1>) -> Tensor<4> {
         let classes = self.classes.as_ref();
-        let classes = classes.map(|classes| class_tensor(classes, &x.device()));
+        let classes = classes.and_then(|classes| Condition::classes(classes, &x.device()).class);
         model.forward(x, t, classes, None)
     }
 

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-use ddpm_train::plot::{Line, Scale, svg, thin};
+use ddpm_cli::plot::{Line, Scale, svg, thin};
 
 /// One color a run.
 const COLORS: [&str; 4] = ["steelblue", "darkorange", "seagreen", "purple"];

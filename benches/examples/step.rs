@@ -20,8 +20,11 @@ use std::{env, fs};
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
+use ddpm_cli::sample;
+use ddpm_files::write_file;
 use ddpm_kernels::allocator::{Allocator, keep_memory, return_memory};
 use ddpm_kernels::{Precision, autocast, is_fast, keep_packed_weights};
+use ddpm_model::weights::{load_module, tensor_bytes};
 use ddpm_model::{UNet, UNetConfig};
 use ddpm_process::{
     AfterClip, Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss,
@@ -33,7 +36,6 @@ use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim, clip};
 use ddpm_train::params::{self, Named};
-use ddpm_train::sample;
 
 use randomised::randomised;
 
@@ -133,7 +135,7 @@ impl Race {
     /// The network with the weights that `write` left.
     fn load(&self, device: &Device) -> Outcome<UNet> {
         let path = self.folder.join("step-00000000/model.safetensors");
-        Ok(checkpoint::load_module(&path, self.initial(device)?)?)
+        Ok(load_module(&path, self.initial(device)?)?)
     }
 
     /// Standard normal rows that differ from purpose to purpose.
@@ -217,10 +219,11 @@ impl Race {
             entry("grad_norm", &scalar(norm))?,
         ];
         let entries = entries.iter();
-        let bytes = checkpoint::tensor_bytes(
+        let bytes = tensor_bytes(
             entries.map(|(name, shape, values)| (*name, shape.clone(), values.as_slice())),
         )?;
         let snapshot = Snapshot {
+            settings: std::collections::BTreeMap::new(),
             step: 0,
             shape: self.row.to_vec(),
             data: String::new(),
@@ -231,10 +234,7 @@ impl Race {
             losses: Vec::new(),
         };
         checkpoint::save(&self.folder, &snapshot, "")?;
-        Ok(checkpoint::write_file(
-            &self.folder.join("batch.safetensors"),
-            &bytes,
-        )?)
+        Ok(write_file(&self.folder.join("batch.safetensors"), &bytes)?)
     }
 
     /// Loss, gradients, clipping, AdamW and the average, as the training loop has them.

@@ -189,7 +189,7 @@ LOOPS = {
 DERIVED = "use_clipped_model_output"
 OPTIONS = {"DDIM-50": {DERIVED: True}}
 
-# Every class that crates/ddpm-train reads, and what its file says apart from the defaults.
+# Every class that crates/ddpm-interop reads, and what its file says apart from the defaults.
 V = dict(prediction_type="v_prediction")
 CLASSES = [
     (DDPMScheduler, {}),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ddpm_train::diffusers::{self, DiffusersError};
+use ddpm_interop::diffusers::{self, DiffusersError};
 
 /// A folder as diffusers wrote it (`benches/peers/interop.py fuzz` makes those of `fuzz/folders`).
 pub struct Folder {

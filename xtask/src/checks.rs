@@ -46,7 +46,7 @@ pub(crate) fn steps() -> [Step; 9] {
         // With DOCS_RS the CUDA feature does not need LLVM, which is a download: nothing is linked.
         Step::new(
             "gpu",
-            "clippy -p ddpm-train --features cuda,vulkan -- -D warnings",
+            "clippy -p ddpm-cli --features cuda,vulkan -- -D warnings",
         )
         .with("DOCS_RS", "1"),
         Step::new("tests", format!("test {WORKSPACE}")),

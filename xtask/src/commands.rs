@@ -93,7 +93,7 @@ pub(crate) fn mpi(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         println!("not run: no {name} here ({MPI_PACKAGES})");
         return Ok(ExitCode::SUCCESS);
     }
-    let all = format!("{WORKSPACE},ddpm-train/mpi");
+    let all = format!("{WORKSPACE},ddpm-cli/mpi");
     Step::new("mpi", format!("clippy {all} --all-targets -- -D warnings")).run()?;
     Step::new("mpi", format!("test {all} --test it ranks::")).run()?;
     Ok(ExitCode::SUCCESS)

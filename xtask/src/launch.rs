@@ -12,7 +12,7 @@ use xtask::{Refusal, cargo};
 /// Compiles `ddpm` and runs one of its commands. The arguments are passed on unchanged.
 pub(crate) fn ddpm(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let choice = backend::choose(arguments)?;
-    let program = ["--release", "--package", "ddpm-train", "--bin", "ddpm"];
+    let program = ["--release", "--package", "ddpm-cli", "--bin", "ddpm"];
     let mut build = cargo();
     build.arg("build").args(program);
     let mut run = cargo();

@@ -61,7 +61,7 @@ impl Bundle {
              \u{20}   {}\n\
              \u{20}   (with its file {SENTINEL});\n\
              \u{20} - use --backend vulkan on the GPU, or --backend flex on the CPU.\n\
-             Cargo's own report: cargo build --release -p ddpm-train --features cuda",
+             Cargo's own report: cargo build --release -p ddpm-cli --features cuda",
             self.version,
             folder.display(),
         )

@@ -9,7 +9,7 @@ use std::{
 
 /// The packages and features of every command that compiles the whole workspace. All of them use
 /// the same set, because cargo unifies features over it: another set would compile Burn again.
-pub const WORKSPACE: &str = "--workspace --features ddpm-train/ndarray";
+pub const WORKSPACE: &str = "--workspace --features ddpm-cli/ndarray";
 
 /// The workspace's root folder, found from the package that cargo runs. It is not fixed at compile
 /// time: two checkouts that share a target directory may share this program too.

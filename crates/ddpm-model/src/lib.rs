@@ -12,18 +12,24 @@
 
 mod attention;
 mod block;
+mod condition;
 mod embedding;
 mod init;
 mod layer;
 mod mlp;
+mod network;
 mod resample;
 mod unet;
+pub mod weights;
 
 pub use attention::Attention;
 pub use block::{DownBlock, MidBlock, ResnetBlock, UpBlock};
+pub use condition::Condition;
+pub use ddpm_kernels::{PackedWeights, keep_packed_weights};
 pub use embedding::{TimeEmbedding, sinusoidal_embedding};
 pub use layer::Activation;
 pub use mlp::{Mlp, MlpConfig};
+pub use network::Network;
 pub use resample::{Downsample, Upsample};
 pub use unet::{UNet, UNetConfig};
 

@@ -11,7 +11,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("ddpm-schedule", &[]),
     ("ddpm-kernels", &[]),
     ("ddpm-process", &["ddpm-schedule", "ddpm-random"]),
-    ("ddpm-model", &["ddpm-kernels"]),
+    ("ddpm-model", &["ddpm-files", "ddpm-kernels"]),
     ("ddpm-data", &["ddpm-files", "ddpm-random"]),
     (
         "ddpm-interop",

@@ -186,7 +186,7 @@ impl Sides {
     fn grids(&self, run: &Path) -> anyhow::Result<Vec<Line>> {
         let (folder, theirs) = (&self.folder, self.folder.join("theirs"));
         let mut export = cargo();
-        export.args(["run", "--release", "--quiet", "--package", "ddpm-train"]);
+        export.args(["run", "--release", "--quiet", "--package", "ddpm-cli"]);
         export.args(["--bin", "ddpm", "--", "export", "--format", "diffusers"]);
         output(export.arg("--from").arg(run).arg("--to").arg(&theirs))?;
         output(self.theirs().arg("noise").arg(folder))?;

@@ -1,10 +1,12 @@
 //! `cargo xtask scale`: measures what a training step costs by batch, image size, channels and
 //! processes, and what a checkpoint costs. The tables go to `docs/scale.md`.
 
+mod cost;
 mod data;
 mod page;
 
 use anyhow::{Context as _, bail, ensure};
+use cost::{Checkpoint, Cost, Setting};
 use ddpm_compare::{build, emptied, number};
 use std::{
     env,
@@ -20,37 +22,6 @@ const ROUNDS: usize = 3;
 
 /// Steps at the start that are not timed: they allocate memory and start threads.
 const WARMUP: usize = 3;
-
-/// A network and its training.
-#[derive(Clone)]
-struct Setting {
-    side: u8,
-    channels: &'static str,
-    batch: usize,
-    processes: usize,
-    /// Threads per process.
-    threads: usize,
-}
-
-/// The measured cost of a setting.
-struct Cost {
-    setting: Setting,
-    /// The number of weights of the network.
-    parameters: f64,
-    /// The median, lowest and highest seconds per step, over the medians of the rounds.
-    seconds: [f64; 3],
-}
-
-/// The measured cost of a checkpoint.
-struct Checkpoint {
-    name: &'static str,
-    parameters: f64,
-    bytes: f64,
-    seconds: f64,
-    /// Seconds that the loop waits for the first checkpoint and for the last.
-    stalls: [f64; 2],
-    step: f64,
-}
 
 /// The setting from which each of the others differs in one value.
 const BASE: Setting = Setting {
@@ -93,7 +64,7 @@ fn scale(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         Some(_) => &[],
         None => &["--features", "mpi"],
     };
-    let program = build("ddpm-train", options, "ddpm")?;
+    let program = build("ddpm-cli", options, "ddpm")?;
     let folder = target().join("scale");
     emptied(&folder)?;
     let single = measure(&program, &folder, &settings())?;

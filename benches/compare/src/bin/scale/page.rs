@@ -1,6 +1,6 @@
 //! The tables of `docs/scale.md`, and the words around them.
 
-use super::{Checkpoint, Cost};
+use super::cost::{Checkpoint, Cost};
 use std::fmt::Write as _;
 
 /// Bytes of an f32.
@@ -47,7 +47,7 @@ with the square of the channels, less what does not depend on them.
 
 ## Several processes
 
-With the cargo feature `mpi` (`cargo build --release -p ddpm-train --features mpi`; it takes an MPI of the
+With the cargo feature `mpi` (`cargo build --release -p ddpm-cli --features mpi`; it takes an MPI of the
 system and libclang), `mpirun -n 4 ddpm train …` divides each batch evenly among four processes.
 Rows, times, noise, dropout and dropped classes are keyed by a row's position in the run, so every
 process computes exactly what one alone would compute for its rows. Gradients are summed over all of

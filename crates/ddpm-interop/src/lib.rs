@@ -1,0 +1,5 @@
+//! Checkpoints and scheduler files of other libraries, read and written.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+pub mod diffusers;
