@@ -53,5 +53,5 @@ fn network(folder: &Path) -> Result<(), DiffusersError> {
         assert_eq!(values.len(), count, "{name} {shape:?}");
     }
     let [height, width] = pretrained.sample_size.unwrap_or([4, 4]);
-    pretrained.check(&[pretrained.config.in_channels, height, width])
+    pretrained.check(&[pretrained.channels[0], height, width])
 }

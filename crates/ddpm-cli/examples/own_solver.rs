@@ -2,7 +2,7 @@
 //! run by the same loop as all others, on a network.
 
 use burn::tensor::{Device, Tensor};
-use ddpm_model::MlpConfig;
+use ddpm_model::{Condition, MlpConfig, Network};
 use ddpm_process::{NoiseStream, Predictor, Reverse};
 use ddpm_schedule::solver::{Position, Row, Solver, Step};
 use ddpm_schedule::{Grid, NoiseLevel, Objective, Parametrization, Process, Weighting};
@@ -34,17 +34,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
     // Its weights are still those it begins with; a trained network takes its place.
     let network = MlpConfig {
-        features: 2,
-        out_features: 2,
         hidden: 16,
         layers: 2,
     };
-    let network = network.init(0, &device)?;
+    let network = network.init([2, 2], 0, &device)?;
     let process = Process::edm(0.01, 10.0)?;
     let parametrization = Parametrization::Edm { sigma_data: 0.5 };
     let objective = Objective::new(process, parametrization, Weighting::Simple)?;
     let predictor = Predictor {
-        network: |x: Tensor<2>, t: Tensor<1>| network.forward(x, t),
+        network: |x: Tensor<2>, t: Tensor<1>| network.predict(x, t, &Condition::none(), None),
         objective: &objective,
     };
     let levels = Grid::Karras { rho: 7.0 }.levels(objective.process(), 20)?;

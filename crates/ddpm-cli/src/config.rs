@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use ddpm_train::device::DeviceError;
 
 pub use data::{Data, DataKind, ImageSize};
-pub use model::{Mlp, Model, UNet};
+pub use model::Model;
 pub use process::{Process, ProcessKind};
 
 /// The recipes compiled into the program: name and TOML.
@@ -413,10 +413,6 @@ fn one() -> usize {
 
 fn trailing() -> String {
     "trailing".to_owned()
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn beta_1() -> f64 {

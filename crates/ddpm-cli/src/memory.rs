@@ -1,10 +1,11 @@
 //! How much memory the work takes, estimated before any of it is allocated.
 
 use burn::tensor::Device;
-use ddpm_model::{MlpConfig, UNetConfig};
+use ddpm_model::Footprint;
 use indicatif::BinaryBytes;
 
-use crate::plan::{NetworkPlan, Plan};
+use crate::config::Model;
+use crate::plan::Plan;
 use ddpm_train::device::is_host;
 
 /// Work that takes more memory than there is.
@@ -33,17 +34,6 @@ pub struct MemoryError {
 
 fn gib(bytes: f64) -> f64 {
     bytes / (1_u64 << 30) as f64
-}
-
-/// Numbers a network needs. They are `f64`, for what a file asks for may exceed every integer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Needs {
-    /// Weights.
-    parameters: f64,
-    /// Values kept from the forward pass for the backward pass, for each row.
-    activations: f64,
-    /// Values that a forward pass holds at once without a backward pass, for each row.
-    forward: f64,
 }
 
 /// Bytes of an f32.
@@ -110,7 +100,7 @@ pub fn check_within(
     spread: Spread,
     available: f64,
 ) -> Result<(), MemoryError> {
-    let Some(needs) = needs(&plan.network, shape) else {
+    let Some(needs) = needs(&plan.config.model, shape) else {
         return Ok(());
     };
     let config = &plan.config;
@@ -149,7 +139,7 @@ pub fn check_within(
 ///
 /// If there is not.
 pub fn check_forward(
-    network: &NetworkPlan,
+    network: &Model,
     shape: &[usize],
     rows: usize,
     data: f64,
@@ -162,7 +152,7 @@ pub fn check_forward(
 }
 
 fn check_forward_within(
-    network: &NetworkPlan,
+    network: &Model,
     shape: &[usize],
     rows: usize,
     data: f64,
@@ -210,80 +200,12 @@ impl Budget {
     }
 }
 
-/// What a network needs for rows of `shape`; nothing for rows it will be refused for.
-fn needs(network: &NetworkPlan, shape: &[usize]) -> Option<Needs> {
+/// What a network needs for rows of `shape`; `None` for rows it will be refused for.
+fn needs(network: &Model, shape: &[usize]) -> Option<Footprint> {
     match (network, shape) {
-        (NetworkPlan::UNet(config), &[channels, height, width]) => {
-            Some(unet(config, channels, height as f64 * width as f64))
-        }
-        (NetworkPlan::Mlp(config), _) => Some(mlp(config)),
-        (NetworkPlan::UNet(_), _) => None,
-    }
-}
-
-/// A U-Net on images of so many channels and pixels. Blocks that are alike are counted, not visited,
-/// for a file may ask for any number of them.
-fn unet(config: &UNetConfig, image_channels: usize, mut pixels: f64) -> Needs {
-    let temb = config.time_embed_dim() as f64;
-    let channels: Vec<f64> = config
-        .block_out_channels
-        .iter()
-        .map(|&c| c as f64)
-        .collect();
-    let layers = config.layers_per_block as f64;
-    let (first, last) = (channels[0], channels[channels.len() - 1]);
-    let mut needs = Needs {
-        parameters: temb * temb + 18.0 * image_channels as f64 * first,
-        ..Needs::default()
-    };
-    // A residual block keeps the inputs of its two norms, which its convolutions read, and dropout's
-    // mask. What is beside its input was kept on the way down.
-    let mask = if config.dropout > 0.0 { 1.0 } else { 0.0 };
-    let mut largest = 0.0_f64;
-    let mut blocks = |count: f64, [own, beside]: [f64; 2], output: f64, pixels: f64, attends| {
-        let input = own + beside;
-        let shortcut = if input == output { 0.0 } else { input * output };
-        let attention = if attends { output } else { 0.0 };
-        needs.parameters += count
-            * (9.0 * (input + output) * output
-                + temb * output
-                + shortcut
-                + 4.0 * attention * output);
-        let block = own + output + mask * output + 6.0 * attention;
-        needs.activations += count * pixels * block;
-        // The input, and what the first convolution makes of it.
-        largest = largest.max(pixels * (input + output));
-    };
-    for (level, &c) in channels.iter().enumerate() {
-        let before = channels[level.saturating_sub(1)];
-        let after = *channels.get(level + 1).unwrap_or(&last);
-        let (down, up) = (config.attention[level], config.up_attention()[level]);
-        blocks(1.0, [before, 0.0], c, pixels, down);
-        blocks(layers - 1.0, [c, 0.0], c, pixels, down);
-        // On the way up each has beside it what the way down kept.
-        blocks(1.0, [after, c], c, pixels, up);
-        blocks(layers - 1.0, [c, c], c, pixels, up);
-        blocks(1.0, [c, before], c, pixels, up);
-        if level + 1 < channels.len() {
-            pixels /= 4.0;
-        }
-    }
-    blocks(1.0, [last, 0.0], last, pixels, config.mid_attention);
-    blocks(1.0, [last, 0.0], last, pixels, false);
-    // Each level but the last is halved, each but the first doubled.
-    let resampled: f64 = channels.windows(2).map(|c| c[0] * c[0] + c[1] * c[1]).sum();
-    needs.parameters += 9.0 * resampled;
-    needs.forward = largest;
-    needs
-}
-
-fn mlp(config: &MlpConfig) -> Needs {
-    let (hidden, layers) = (config.hidden as f64, config.layers as f64);
-    Needs {
-        // Two layers and the projection of time.
-        parameters: 3.0 * hidden * hidden * layers,
-        activations: 4.0 * hidden * layers,
-        forward: 2.0 * hidden,
+        (Model::UNet(config), &[c, h, w]) => Some(config.footprint([c, h, w])),
+        (Model::Mlp(config), _) => Some(config.footprint()),
+        (Model::UNet(_), _) => None,
     }
 }
 

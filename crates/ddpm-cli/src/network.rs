@@ -1,9 +1,9 @@
 //! The networks that a configuration can ask for.
 
 use burn::tensor::Device;
-use ddpm_model::{Mlp, MlpConfig, ModelError, UNet, UNetConfig};
+use ddpm_model::{Mlp, ModelError, UNet};
 
-use crate::plan::NetworkPlan;
+use crate::config::Model;
 
 /// A network of either kind.
 pub enum AnyNetwork {
@@ -24,46 +24,35 @@ pub enum NetworkError {
     Kind(Vec<usize>),
 }
 
-/// The network of a plan for rows of `shape`, its weights drawn from `seed`; with a second output
-/// of the same shape if the variance is learned.
+/// The network `model` for rows of `shape`, its weights drawn from `seed`. If the variance is learned,
+/// it has a second output of the same shape.
 ///
 /// # Errors
 ///
-/// If the plan's network does not fit rows of this shape.
+/// If the network does not fit rows of this shape.
 pub fn build(
-    plan: &NetworkPlan,
+    model: &Model,
     learned_variance: bool,
     shape: &[usize],
     seed: u64,
     device: &Device,
 ) -> Result<AnyNetwork, NetworkError> {
-    match (plan, shape) {
-        (NetworkPlan::UNet(config), &[channels, height, width]) => {
+    // A learned variance is a second number for each of a row's.
+    let ends = |input: usize| [input, (1 + usize::from(learned_variance)) * input];
+    match (model, shape) {
+        (Model::UNet(config), &[channels, height, width]) => {
             config.check_image_size(height, width)?;
-            let config = unet(config, learned_variance, channels);
-            Ok(AnyNetwork::UNet(Box::new(config.init(seed, device)?)))
+            let channels = ends(channels);
+            Ok(AnyNetwork::UNet(Box::new(
+                config.init(channels, seed, device)?,
+            )))
         }
-        (NetworkPlan::Mlp(config), &[features]) if features == config.features => {
-            let config = MlpConfig {
-                out_features: outputs(learned_variance) * features,
-                ..config.clone()
-            };
-            Ok(AnyNetwork::Mlp(Box::new(config.init(seed, device)?)))
+        (Model::Mlp(config), &[features]) => {
+            let features = ends(features);
+            Ok(AnyNetwork::Mlp(Box::new(
+                config.init(features, seed, device)?,
+            )))
         }
         (_, shape) => Err(NetworkError::Kind(shape.to_vec())),
     }
-}
-
-/// The U-Net for images of so many channels.
-pub fn unet(config: &UNetConfig, learned_variance: bool, channels: usize) -> UNetConfig {
-    UNetConfig {
-        in_channels: channels,
-        out_channels: outputs(learned_variance) * channels,
-        ..config.clone()
-    }
-}
-
-/// Numbers predicted for each of a row's: a learned variance is a second one.
-fn outputs(learned_variance: bool) -> usize {
-    1 + usize::from(learned_variance)
 }

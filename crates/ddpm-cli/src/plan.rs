@@ -8,7 +8,6 @@ mod sampling;
 use std::sync::Arc;
 
 use ddpm_data::{Channels, DataError, Dataset, Source};
-use ddpm_model::{MlpConfig, UNetConfig};
 use ddpm_schedule::Objective;
 use ddpm_train::checkpoint::Retention;
 use ddpm_train::level_draws::LevelSampling;
@@ -23,15 +22,6 @@ pub use sampling::{Sampler, SamplingPlan, check_variance, grid};
 /// Threads beyond these prepare no batch sooner.
 const MOST_WORKERS: usize = 1024;
 
-/// The network a plan asks for. Channels come from the data, which is not loaded yet.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NetworkPlan {
-    /// For images; `in_channels` and `out_channels` are still to be set.
-    UNet(UNetConfig),
-    /// For points; `out_features` is still to be set.
-    Mlp(MlpConfig),
-}
-
 /// A checked [`Config`].
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -41,8 +31,6 @@ pub struct Plan {
     pub source: Source,
     /// What the trainer is told.
     pub settings: Settings,
-    /// The network.
-    pub network: NetworkPlan,
     /// How the pictures on the way are drawn.
     pub sampling: SamplingPlan,
     /// Which checkpoints are kept.
@@ -73,8 +61,8 @@ impl Plan {
         let refuse = |reason| bad("objective", reason);
         let objective = objective::objective(&config.objective, process).map_err(refuse)?;
         let levels = objective::levels(&config.objective, objective.process()).map_err(refuse)?;
-        let network = network(&config.model);
-        check_network(&network).map_err(|reason| bad("model", reason))?;
+        let model = config.model.check();
+        model.map_err(|error| bad("model", error.to_string()))?;
         if let (Model::UNet(unet), true) = (&config.model, config.objective.class_dropout > 0.0)
             && unet.num_classes.is_some()
             && !unet.null_class
@@ -82,15 +70,14 @@ impl Plan {
             let reason = "a network without a null class has nothing to drop to".to_owned();
             return Err(bad("objective.class_dropout", reason));
         }
-        if images != matches!(network, NetworkPlan::UNet(_)) {
+        if images != matches!(config.model, Model::UNet(_)) {
             let reason = "images need kind \"unet\", points need \"mlp\"".to_owned();
             return Err(bad("model.kind", reason));
         }
-        let settings = settings(&config, &network, objective, levels);
+        let settings = settings(&config, objective, levels);
         Ok(Self {
             source,
             settings,
-            network,
             sampling,
             keep: Retention {
                 last: config.checkpoint.keep_last,
@@ -128,19 +115,14 @@ impl Plan {
 }
 
 /// What the trainer is told of a configuration.
-fn settings(
-    config: &Config,
-    network: &NetworkPlan,
-    objective: Objective,
-    levels: LevelSampling,
-) -> Settings {
+fn settings(config: &Config, objective: Objective, levels: LevelSampling) -> Settings {
     let p = config.objective.class_dropout;
-    let classes = match network {
-        NetworkPlan::UNet(unet) => unet.num_classes.map(|count| Classes {
+    let classes = match &config.model {
+        Model::UNet(unet) => unet.num_classes.map(|count| Classes {
             count,
             dropout: unet.null_class().filter(|_| p > 0.0).map(|null| (null, p)),
         }),
-        NetworkPlan::Mlp(_) => None,
+        Model::Mlp(_) => None,
     };
     let optimizer = &config.optimizer;
     Settings {
@@ -217,25 +199,4 @@ fn source(config: &Config) -> Result<Source, Refusal> {
             seed: config.seed,
         },
     })
-}
-
-fn network(model: &Model) -> NetworkPlan {
-    match model {
-        // Three channels stand in for the data's until it is loaded.
-        Model::UNet(unet) => NetworkPlan::UNet(unet.config(3)),
-        Model::Mlp(mlp) => NetworkPlan::Mlp(MlpConfig {
-            features: 2,
-            out_features: 2,
-            hidden: mlp.hidden,
-            layers: mlp.layers,
-        }),
-    }
-}
-
-fn check_network(network: &NetworkPlan) -> Result<(), String> {
-    match network {
-        NetworkPlan::UNet(config) => config.check(),
-        NetworkPlan::Mlp(config) => config.check(),
-    }
-    .map_err(|e| e.to_string())
 }

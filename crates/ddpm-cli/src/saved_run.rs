@@ -86,7 +86,7 @@ impl SavedRun {
         };
         let file = self.checkpoint.join(name);
         let learned = plan.config.objective.learned_variance;
-        let network = build(&plan.network, learned, shape, plan.config.seed, device)?;
+        let network = build(&plan.config.model, learned, shape, plan.config.seed, device)?;
         Ok(match network {
             AnyNetwork::UNet(unet) => AnyNetwork::UNet(Box::new(load_module(&file, *unet)?)),
             AnyNetwork::Mlp(mlp) => AnyNetwork::Mlp(Box::new(load_module(&file, *mlp)?)),

@@ -2,6 +2,7 @@
 
 use ddpm_data::DataError;
 use ddpm_files::FileError;
+use ddpm_model::ConditionError;
 use ddpm_schedule::LossHistoryError;
 
 use crate::diverged::Diverged;
@@ -25,6 +26,19 @@ pub enum TrainError {
         expected: usize,
         /// The classes of the data.
         found: Option<usize>,
+    },
+    /// The network takes conditions that it is not told, or does not take those that it is.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
+    /// The settings have classes that the network does not.
+    #[error(
+        "classes: the network takes {taken}, and is told of {told}, the one that means none included"
+    )]
+    TooManyClasses {
+        /// The classes of the network.
+        taken: usize,
+        /// The classes that it is told of.
+        told: usize,
     },
     /// Rows have another rank than the network's input.
     #[error("the network takes rows of {expected} axes, the data has rows of shape {found:?}")]

@@ -20,15 +20,15 @@ fn plan(name: &str, change: impl FnOnce(&mut Config)) -> Plan {
 fn parameters_are_those_of_the_networks() {
     for (name, _) in RECIPES {
         let plan = plan(name, |_| ());
-        let (counted, found) = match &plan.network {
-            NetworkPlan::UNet(config) => {
-                let network = config.init(0, &Device::flex()).unwrap();
-                let needs = unet(config, config.in_channels, 64.0);
+        let (counted, found) = match &plan.config.model {
+            Model::UNet(config) => {
+                let network = config.init([3, 3], 0, &Device::flex()).unwrap();
+                let needs = config.footprint([3, 8, 8]);
                 (needs.parameters, network.num_params())
             }
-            NetworkPlan::Mlp(config) => {
-                let network = config.init(0, &Device::flex()).unwrap();
-                (mlp(config).parameters, network.num_params())
+            Model::Mlp(config) => {
+                let network = config.init([2, 2], 0, &Device::flex()).unwrap();
+                (config.footprint().parameters, network.num_params())
             }
         };
         let ratio = counted / found as f64;
@@ -110,7 +110,7 @@ fn data_and_ranks_are_counted() {
 
 #[test]
 fn a_large_batch_of_samples_is_refused() {
-    let network = plan("cifar10", |_| ()).network;
+    let network = plan("cifar10", |_| ()).config.model;
     let check = |rows| check_forward_within(&network, &[3, 32, 32], rows, 0.0, 8.0 * GIB);
     assert_eq!(check(16), Ok(()));
     let error = check(100_000).unwrap_err().to_string();

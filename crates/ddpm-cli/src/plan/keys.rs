@@ -111,13 +111,12 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
     let kind = data.kind;
     let is_images = kind == DataKind::Images;
     let of_kind = format!("data.kind = \"{}\"", kind.name());
-    // Three channels stand in for the data's.
     let unet = match &config.model {
-        Model::UNet(unet) => Some(unet.config(3)),
+        Model::UNet(unet) => Some(unet),
         Model::Mlp(_) => None,
     };
-    let of_network = |is_unused: fn(&UNetConfig) -> bool| unet.as_ref().is_some_and(is_unused);
-    let classes = unet.as_ref().and_then(|unet| unet.num_classes);
+    let of_network = |is_unused: fn(&UNetConfig) -> bool| unet.is_some_and(is_unused);
+    let classes = unet.and_then(|unet| unet.num_classes);
     let without_classes = "a network without model.num_classes".to_owned();
     let without_attention = "a network that attends nowhere".to_owned();
     let without_mid = "a network of model.mid_attention = false".to_owned();

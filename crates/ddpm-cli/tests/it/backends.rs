@@ -1,7 +1,7 @@
 //! Every compiled backend computes what Flex computes, with this project's kernels and without.
 
 use burn::tensor::{Device, Tensor};
-use ddpm_model::{UNet, UNetConfig};
+use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{NoiseStream, Predictor, Reverse, training_loss};
 use ddpm_schedule::solver::{Ddpm, Variance};
 use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
@@ -14,15 +14,13 @@ const SHAPE: [usize; 4] = [2, 1, 8, 8];
 
 fn unet(device: &Device) -> UNet {
     let config = UNetConfig {
-        in_channels: 1,
-        out_channels: 1,
         block_out_channels: vec![8, 16],
         layers_per_block: 1,
         attention: vec![false, true],
         norm_num_groups: 4,
         ..UNetConfig::cifar10()
     };
-    config.init(0, device).unwrap()
+    config.init([1, 1], 0, device).unwrap()
 }
 
 /// Loss and gradients after two updates (the first leaves the zero output), then a sample.
@@ -43,7 +41,7 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
     let mut last = (0.0, Vec::new());
     for step in 0..3 {
         let noise = |row| stream.normal(&[row, row + 1], step, SHAPE, &training);
-        let network = |x, t| model.forward(x, t, None, None);
+        let network = |x, t| model.predict(x, t, &Condition::none(), None);
         let loss = training_loss(network, &objective, noise(0), noise(2), &t).mean();
         let gradients = params::gradients(&model, &loss.backward());
         let flat = gradients
@@ -54,7 +52,7 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
     }
     let model = ema.module(&model);
     let predictor = Predictor {
-        network: |x: Tensor<4>, t| model.forward(x, t, None, None),
+        network: |x: Tensor<4>, t| model.predict(x, t, &Condition::none(), None),
         objective: &objective,
     };
     let levels = Grid::Trailing.levels(objective.process(), 5).unwrap();

@@ -1,11 +1,10 @@
 //! Guidance as the sampler applies it, on a network with classes.
 
 use burn::tensor::{Device, Tensor};
+use ddpm_cli::drawing::{BATCH, Classes, Drawing, Request};
 use ddpm_cli::interrupt::Stop;
 use ddpm_cli::plan::{Sampler, SamplingPlan};
-use ddpm_cli::sample::{BATCH, Classes, Drawing, Request};
-use ddpm_model::{Condition, Network};
-use ddpm_model::{UNet, UNetConfig};
+use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{AfterClip, Clip, Denoiser, NoiseStream, Predictor};
 use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::params;
@@ -21,8 +20,6 @@ const LEN: usize = 16;
 /// class are not the zeros it begins with.
 fn network(device: &Device) -> UNet {
     let config = UNetConfig {
-        in_channels: 1,
-        out_channels: 1,
         block_out_channels: vec![4, 4],
         layers_per_block: 1,
         attention: vec![false, false],
@@ -33,7 +30,7 @@ fn network(device: &Device) -> UNet {
     };
     let stream = NoiseStream::new(0, "test");
     let mut count = 0;
-    params::update(config.init(0, device).unwrap(), |_, value| {
+    params::update(config.init([1, 1], 0, device).unwrap(), |_, value| {
         count += 1;
         let len = value.dims()[0];
         value

@@ -9,11 +9,11 @@ pub(super) fn tables(findings: &Findings) -> String {
     format!("{kills}\n{}\n{faults}", streams::table(&findings.streams))
 }
 
-/// A table with one row per case, and their sum.
+/// One row per case, and their sum.
 fn kills(found: &[Kills]) -> String {
     let mut text = String::from(
-        "| recipe | work | kills | during a write | before a checkpoint | works | most steps \
-         lost | differences |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
+        "| recipe | work | kills | during a write | before the first save | runs | steps lost, \
+         at most | differences |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
     );
     let mut total = Kills::default();
     for case in found {
@@ -25,7 +25,7 @@ fn kills(found: &[Kills]) -> String {
         total.lost = total.lost.max(case.lost);
         total.differences.extend(case.differences.iter().cloned());
     }
-    row(&mut text, "together", "", &total);
+    row(&mut text, "total", "", &total);
     text
 }
 
@@ -51,10 +51,10 @@ fn row(text: &mut String, recipe: &str, work: &str, kills: &Kills) {
     );
 }
 
-/// A table with one row per fault.
+/// One row per fault.
 fn faults(found: &[Fault]) -> String {
     let mut text = String::from(
-        "| fault | times | steps lost | first line of the message |\n|---|--:|--:|---|\n",
+        "| fault | times | steps lost | the first line printed |\n|---|--:|--:|---|\n",
     );
     for fault in found {
         let Fault {
@@ -86,66 +86,70 @@ pub(super) fn page(findings: &Findings) -> String {
         "\
 # Faults
 
-`cargo xtask torture` writes this page; `--kills N` chooses how many processes it kills, 200 without
-it. This one took {seconds} s. What needs root is left out for other users, and said to be.
+`cargo xtask torture` writes this page; `--kills N` chooses how many processes it kills, 200 without it.
+This one took {seconds} s. For users other than root it skips the faults that need root, and says so in
+their rows.
 
 ## What is promised
 
-A run that is killed and resumed with `ddpm train --resume` is the run that was never killed. Weights,
-averages, moments and the losses that times are drawn by are the same bytes (`ddpm check --hash` is the
-same line), the record is the same but for what the clock says, the pictures are the same. It does not
-matter when it was killed, how often, with how many workers it goes on, or what was being written.
-What a kill costs is time: the steps since the newest checkpoint, or, while that is still being written,
-since the one before; never more than twice `checkpoint.every`.
+A run that is killed and resumed with `ddpm train --resume` gives the same result as a run that was
+never killed. Weights, averages, moments and the losses used to draw times have the same bytes
+(`ddpm check --hash` prints the same line), the record is the same except for its timings, and the
+pictures are the same. This does not depend on when and how often the run was killed, with how many
+workers it continues, or which file was being written. A kill costs only time: the steps since the
+newest checkpoint, or, while that is still being written, since the one before; never more than twice
+`checkpoint.every`.
 
-A resumed run is the run that was begun. Its configuration is compared with the checkpoint's, key by
-key: the steps, the path and workers of the data, the pictures, the checkpoints and the name may change;
-any other difference is named, and the run refused. `--init-from` begins another run with its weights.
+A resumed run continues the run that was started. Its configuration is compared with the checkpoint's,
+key by key. The steps, the path and workers of the data, the pictures, the checkpoints and the name may
+change; any other difference is an error that names the key. `--init-from` starts another run from its
+weights.
 
-A checkpoint is whole or it is not one. Its directory is written under another name, synced and
-renamed; its manifest, written last, holds every file's size and SHA-256. What does not agree with its
-manifest is named and passed over, and never read.
+A checkpoint is either complete or ignored. Its directory is written under a temporary name, synced and
+renamed; its manifest, written last, holds every file's size and SHA-256. A checkpoint that does not
+match its manifest is reported and skipped, and never loaded.
 
-What cannot be written on the way is said once and does not stop the training; when it can be written
-again, that is said too. A run whose last files could not be written does not end as if they were.
-What a run cannot survive is refused before anything is computed, in a sentence that names the file,
-the key or the number.
+A failed write during training is reported once and does not stop the training; the first write that
+succeeds again is reported too. A run whose last files could not be written ends with an error.
+Conditions that a run cannot survive are refused before anything is computed, with a message that names
+the file, the key or the number.
 
-The promise is for one backend on one device, with the same program. On CPUs it holds for any number
-of threads, because work is divided by shapes alone. GPUs cannot give it: their kernels add by
-atomic operations, in the order in which threads arrive, and which kernel is used is chosen by timing
-it at run time, so the next process may choose another one, which adds in another order. There a
-resumed run begins with the same bytes, the same noise and the same order of the data, and drifts from
-the other by rounding, as two runs from the beginning would.
+The promise is for one backend on one device, with the same program. On CPUs it holds for any number of
+threads, because work is divided by shapes alone. It cannot hold on GPUs: their kernels add by atomic
+operations, in the order in which threads arrive, and the backend chooses kernels by timing them at run
+time, so the next process may choose another one, which adds in another order. There a resumed run
+starts with the same bytes, the same noise and the same order of the data, and drifts from the
+uninterrupted run by rounding, as two complete runs would.
 
 ## Kills
 
-SIGKILL after a random part of the work, its start included. Trained is every recipe, made small, with
-data of the same shape, plain and with features: accumulation, dropout, mirrored rows, times drawn by
-their losses, learned variance (images), a warmup of rate and average, `keep_last`, and other workers
-after each resume. A checkpoint is taken every step, with features every two steps, so that many kills
-fall into the writing of one. Two of the runs are sampled from, `ddpm sample --raw --film`, 200 samples
-in thirteen batches. Each work suffers six kills, if it does not reach its end before. It is brought to
-its end with `--resume`, and compared with the work that was never killed: the hash of the training's
-state, the record but for the clock, and every byte of all pictures, samples and films, by the names of
-all files. A kill that comes after the process's end is not counted.
+SIGKILL is sent at a random time, including during startup. A small version of every recipe, with data
+of the same shape, is trained plain and with all features: accumulation, dropout, mirrored rows, times
+drawn by their losses, learned variance (images), a warmup of rate and average, `keep_last`, and a
+different number of workers after each resume. Checkpoints are written every step, with features every
+two steps, so that many kills happen during a write. Two of the runs are also sampled,
+`ddpm sample --raw --film`, 200 samples in thirteen batches. Each process is killed up to six times and
+then brought to its end with `--resume`. The result is compared with that of an uninterrupted process:
+the hash of the training state, the record except its timings, and every byte of all pictures, samples
+and films, by the names of all files. A kill that comes after the process's end is not counted.
 
 {kills}
 ## Streams and signals
 
-No write to a standard stream stops the work or makes the program panic. What cannot be written to
-standard error is lost. A failed write to standard output is an error, with exit code 1; a reader that has
-gone, as `head` does, ends the program quietly. SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask training, sampling
-and evaluation to stop: what is done is kept, the exit code is 128 and the signal's number, and a second
-signal ends the process at once. SIGHUP is ignored where the program was started with it ignored (`nohup`).
-SIGXFSZ does nothing: the write that caused it fails with an error that names the file.
+No write to a standard stream stops the work or makes the program panic. Text that cannot be written to
+standard error is lost. A failed write to standard output is an error, with exit code 1; if the reader
+has closed the pipe, as `head` does, the program ends quietly. SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask
+training, sampling and evaluation to stop: finished work is kept, the exit code is 128 plus the signal's
+number, and a second signal ends the process at once. SIGHUP is ignored if the program was started with
+it ignored (`nohup`). SIGXFSZ is ignored: the write that caused it fails with an error that names the
+file.
 
 {streams}
 ## Faults
 
-Each is injected into a small run, with checkpoints every two or ten steps. What survives is resumed and
-compared by hash with a run that nothing happened to. Damage is to the newest of two checkpoints, a bit
-or a length chosen at random, found by `ddpm check` each time and survived by `--resume`.
+Each fault is injected into a small run with checkpoints every two or ten steps. A run that survives is
+resumed and compared by hash with an undisturbed run. Damage is done to the newest of two checkpoints,
+at a random bit or length; `ddpm check` must find it each time, and `--resume` must survive it.
 
 {faults}"
     )
@@ -171,7 +175,7 @@ pub(super) mod tests {
         };
         let text = kills(&[case(5, 2, 1), case(6, 0, 3)]);
         let last = text.lines().last().unwrap();
-        assert_eq!(last, "| together |  | 11 | 2 | 0 | 2 | 3 | 0 |");
+        assert_eq!(last, "| total |  | 11 | 2 | 0 | 2 | 3 | 0 |");
     }
 
     fn a_difference_is_shown() {

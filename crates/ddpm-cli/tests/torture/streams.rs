@@ -31,7 +31,7 @@ struct Trouble {
 
 const TROUBLES: [Trouble; 5] = [
     Trouble {
-        what: "standard output's reader has gone",
+        what: "standard output's pipe is closed",
         shell: ">&4",
         writes: 0,
         silent: 0,
@@ -43,7 +43,7 @@ const TROUBLES: [Trouble; 5] = [
         silent: 0,
     },
     Trouble {
-        what: "standard error's reader has gone",
+        what: "standard error's pipe is closed",
         shell: "2>&4",
         writes: 0,
         silent: 0,
@@ -55,7 +55,7 @@ const TROUBLES: [Trouble; 5] = [
         silent: 0,
     },
     Trouble {
-        what: "both readers have gone",
+        what: "both pipes are closed",
         shell: ">&4 2>&4",
         writes: 0,
         silent: 0,
@@ -198,7 +198,7 @@ impl Row {
 /// All rows as a table.
 pub(super) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| command | what happens | exit code | last line of the message |\n|---|---|--:|---|\n",
+        "| command | what happens | exit code | the last line printed |\n|---|---|--:|---|\n",
     );
     for row in rows {
         let code = row.code.map_or("none".to_owned(), |code| code.to_string());

@@ -1,7 +1,11 @@
 //! `config.json` of a `UNet2DModel`, in both directions.
 
+use std::convert::Infallible;
+
 use ddpm_model::{Activation, ModelError, UNetConfig};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::error::DiffusersError;
 use super::json::Keys;
@@ -10,7 +14,10 @@ use super::version::VERSION;
 const BLOCKS: [&str; 2] = ["DownBlock2D", "AttnDownBlock2D"];
 const UP_BLOCKS: [&str; 2] = ["UpBlock2D", "AttnUpBlock2D"];
 
-/// What `EMAModel.save_pretrained` adds to the file of the network whose weights it averaged.
+/// Whether time scales and shifts the second norm: no and yes.
+const TIME: [&str; 2] = ["default", "scale_shift"];
+
+/// The keys that `EMAModel.save_pretrained` adds to the file of an averaged network.
 const OF_AVERAGES: [&str; 8] = [
     "collected_params",
     "decay",
@@ -22,14 +29,103 @@ const OF_AVERAGES: [&str; 8] = [
     "use_ema_warmup",
 ];
 
-/// What a file says.
+/// The content of a file.
 pub(super) struct Found {
     /// The network it describes, with the defaults of diffusers.
     pub(super) config: UNetConfig,
+    /// Channels of its input and output.
+    pub(super) channels: [usize; 2],
     /// Its images' height and width.
     pub(super) sample_size: Option<[usize; 2]>,
-    /// Which keys were ignored.
+    /// A note about ignored keys.
     pub(super) note: Option<String>,
+}
+
+/// A file whose keys are walked through: read from [`Keys`], or written to a [`Map`].
+trait File {
+    type Error;
+
+    /// A key that holds `field`; `default` is its value where the file does not have it.
+    fn key<T: Serialize + DeserializeOwned>(
+        &mut self,
+        key: &str,
+        field: &mut T,
+        default: T,
+    ) -> Result<(), Self::Error>;
+}
+
+impl File for Keys {
+    type Error = DiffusersError;
+
+    fn key<T: Serialize + DeserializeOwned>(
+        &mut self,
+        key: &str,
+        field: &mut T,
+        default: T,
+    ) -> Result<(), DiffusersError> {
+        *field = self.take(key, default)?;
+        Ok(())
+    }
+}
+
+impl File for Map<String, Value> {
+    type Error = Infallible;
+
+    fn key<T: Serialize + DeserializeOwned>(
+        &mut self,
+        key: &str,
+        field: &mut T,
+        _default: T,
+    ) -> Result<(), Infallible> {
+        self.insert(key.to_owned(), json!(field));
+        Ok(())
+    }
+}
+
+/// The keys whose values are those of the fields, with the defaults of diffusers. The fields that are
+/// not named here have values of another kind in the file, which [`read`] and [`write`] translate.
+fn plain_keys<F: File>(
+    file: &mut F,
+    config: &mut UNetConfig,
+    [input, output]: &mut [usize; 2],
+) -> Result<(), F::Error> {
+    let UNetConfig {
+        block_out_channels,
+        attention: _,
+        up_attention: _,
+        mid_attention,
+        mid_attention_norm: _,
+        mid_block_scale_factor,
+        layers_per_block,
+        attention_head_dim,
+        activation: _,
+        dropout,
+        norm_num_groups,
+        norm_eps,
+        downsample_padding,
+        scale_shift: _,
+        center_input_sample,
+        flip_sin_to_cos,
+        freq_shift,
+        num_classes: _,
+        null_class: _,
+    } = config;
+    file.key("in_channels", input, 3)?;
+    file.key("out_channels", output, 3)?;
+    let channels = vec![224, 448, 672, 896];
+    file.key("block_out_channels", block_out_channels, channels)?;
+    file.key("layers_per_block", layers_per_block, 2)?;
+    file.key("add_attention", mid_attention, true)?;
+    file.key("mid_block_scale_factor", mid_block_scale_factor, 1.0)?;
+    // An absent key is 8, null is one head.
+    file.key("attention_head_dim", attention_head_dim, Some(8))?;
+    file.key("dropout", dropout, 0.0)?;
+    file.key("norm_num_groups", norm_num_groups, 32)?;
+    file.key("norm_eps", norm_eps, 1e-5)?;
+    file.key("downsample_padding", downsample_padding, 1)?;
+    file.key("center_input_sample", center_input_sample, false)?;
+    file.key("flip_sin_to_cos", flip_sin_to_cos, true)?;
+    file.key("freq_shift", freq_shift, 0.0)
 }
 
 /// Reads a file's keys.
@@ -39,7 +135,8 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
     if class != "UNet2DModel" {
         return Err(k.bad("_class_name", &class, "this is not a UNet2DModel"));
     }
-    // Neither changes the network; the last names the length of an embedding refused below.
+    // These do not change the network; the last is the length of an embedding that is refused
+    // below.
     for key in ["_diffusers_version", "_name_or_path", "num_train_timesteps"] {
         k.take(key, Value::Null)?;
     }
@@ -49,6 +146,30 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
     k.only("upsample_type", &[json!("conv")])?;
     k.only("class_embed_type", &[Value::Null])?;
 
+    let (mut config, mut channels) = (UNetConfig::cifar10(), [3, 3]);
+    plain_keys(k, &mut config, &mut channels)?;
+    other_keys(k, &mut config)?;
+    let config = without_idle(config);
+    let sample_size = sample_size(k)?;
+    let note = k.ignore(&OF_AVERAGES, "keys that say how the weights were averaged");
+    let path = keys.path().to_owned();
+    keys.finish()?;
+    match config.check().and(UNetConfig::check_channels(channels)) {
+        Ok(()) => Ok(Found {
+            config,
+            channels,
+            sample_size,
+            note,
+        }),
+        Err(error) => {
+            let error = as_named_there(error);
+            Err(DiffusersError::Network { path, error })
+        }
+    }
+}
+
+/// The keys that hold a field in another form.
+fn other_keys(k: &mut Keys, config: &mut UNetConfig) -> Result<(), DiffusersError> {
     let down = [
         "DownBlock2D",
         "AttnDownBlock2D",
@@ -61,58 +182,24 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
         "AttnUpBlock2D",
         "UpBlock2D",
     ];
-    let attention = attention(k, "down_block_types", &down, BLOCKS)?;
-    let mut up_attention = self::attention(k, "up_block_types", &up, UP_BLOCKS)?;
+    config.attention = attention(k, "down_block_types", &down, BLOCKS)?;
+    let mut up_attention = attention(k, "up_block_types", &up, UP_BLOCKS)?;
     up_attention.reverse();
-    let block_out_channels = k.take("block_out_channels", vec![224, 448, 672, 896])?;
-    let first = block_out_channels.first().copied().unwrap_or(0);
+    config.up_attention = (up_attention != config.attention).then_some(up_attention);
+
+    let first = config.block_out_channels.first().copied().unwrap_or(0);
     let four = usize::saturating_mul(first, 4);
     k.only("time_embedding_dim", &[Value::Null, json!(four)])?;
-    let scale_shift = scale_shift(k)?;
-    let norm_num_groups: usize = k.take("norm_num_groups", 32)?;
-    let config = without_idle(UNetConfig {
-        in_channels: k.take("in_channels", 3)?,
-        out_channels: k.take("out_channels", 3)?,
-        block_out_channels,
-        layers_per_block: k.take("layers_per_block", 2)?,
-        up_attention: (up_attention != attention).then_some(up_attention),
-        attention,
-        mid_attention: k.take("add_attention", true)?,
-        mid_attention_norm: mid_attention_norm(k, norm_num_groups, scale_shift)?,
-        mid_block_scale_factor: k.take("mid_block_scale_factor", 1.0)?,
-        // Absent and null differ.
-        attention_head_dim: k.take("attention_head_dim", Some(8))?,
-        activation: activation(k)?,
-        dropout: k.take("dropout", 0.0)?,
-        norm_num_groups,
-        norm_eps: k.take("norm_eps", 1e-5)?,
-        downsample_padding: k.take("downsample_padding", 1)?,
-        scale_shift,
-        center_input_sample: k.take("center_input_sample", false)?,
-        flip_sin_to_cos: k.take("flip_sin_to_cos", true)?,
-        freq_shift: k.take("freq_shift", 0.0)?,
-        num_classes: k.take("num_class_embeds", None)?,
-        null_class: false,
-    });
-    let sample_size = sample_size(k)?;
-    let note = k.ignore(&OF_AVERAGES, "keys that say how the weights were averaged");
-    let path = keys.path().to_owned();
-    keys.finish()?;
-    match config.check() {
-        Ok(()) => Ok(Found {
-            config,
-            sample_size,
-            note,
-        }),
-        Err(error) => {
-            let error = as_named_there(error);
-            Err(DiffusersError::Network { path, error })
-        }
-    }
+    config.scale_shift = scale_shift(k)?;
+    config.mid_attention_norm = mid_attention_norm(k, config.norm_num_groups, config.scale_shift)?;
+    config.activation = activation(k)?;
+    config.num_classes = k.take("num_class_embeds", None)?;
+    config.null_class = false;
+    Ok(())
 }
 
-/// A network in which what has no effect is as by default in `[model]`. diffusers writes every key,
-/// and a run's configuration refuses those that nothing reads.
+/// Sets options without effect to their defaults in `[model]`. diffusers writes every key, but a
+/// run's configuration refuses options without effect.
 fn without_idle(config: UNetConfig) -> UNetConfig {
     let halves = config.block_out_channels.len() > 1;
     UNetConfig {
@@ -124,7 +211,7 @@ fn without_idle(config: UNetConfig) -> UNetConfig {
     }
 }
 
-/// An error about the one count that has another name in these files.
+/// Renames the one count that has another name in these files.
 fn as_named_there(error: ModelError) -> ModelError {
     match error {
         ModelError::Count {
@@ -138,7 +225,7 @@ fn as_named_there(error: ModelError) -> ModelError {
     }
 }
 
-/// Which of a path's blocks attend: their types must be the two of `known`.
+/// Which blocks of a path have attention. Their types must be one of `known`.
 fn attention(
     keys: &mut Keys,
     key: &str,
@@ -159,17 +246,17 @@ fn attention(
 
 fn scale_shift(keys: &mut Keys) -> Result<bool, DiffusersError> {
     let key = "resnet_time_scale_shift";
-    match keys.take(key, "default".to_owned())?.as_str() {
-        "default" => Ok(false),
-        "scale_shift" => Ok(true),
-        other => {
+    let name = keys.take(key, TIME[0].to_owned())?;
+    match TIME.iter().position(|known| *known == name) {
+        Some(scales) => Ok(scales == 1),
+        None => {
             let reason = "not supported; only \"default\" and \"scale_shift\" are";
-            Err(keys.bad(key, &json!(other), reason))
+            Err(keys.bad(key, &json!(name), reason))
         }
     }
 }
 
-/// Without `attn_norm_num_groups` the bottom's norm is as the others', but in networks with
+/// Without `attn_norm_num_groups` the mid block's norm is like the others, except in networks with
 /// scale_shift, where diffusers makes none.
 fn mid_attention_norm(
     keys: &mut Keys,
@@ -192,22 +279,12 @@ fn activation(keys: &mut Keys) -> Result<Activation, DiffusersError> {
     // swish is SiLU's other name, and diffusers looks names up in lower case.
     let name = name.to_lowercase();
     let known = |activation: &Activation| {
-        act_fn(*activation) == name || (name == "swish" && *activation == Activation::Silu)
+        json!(activation) == name || (name == "swish" && *activation == Activation::Silu)
     };
     Activation::ALL.into_iter().find(known).ok_or_else(|| {
         let reason = "not supported; silu, swish, mish, gelu and relu are";
         keys.bad("act_fn", &json!(name), reason)
     })
-}
-
-/// diffusers' name of a function.
-fn act_fn(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Silu => "silu",
-        Activation::Mish => "mish",
-        Activation::Gelu => "gelu",
-        Activation::Relu => "relu",
-    }
 }
 
 /// A side, or height and width.
@@ -230,42 +307,49 @@ fn sample_size(keys: &mut Keys) -> Result<Option<[usize; 2]>, DiffusersError> {
     Err(keys.bad(
         "sample_size",
         &value,
-        "not a side, nor a height and a width",
+        "expected one side, or a height and a width",
     ))
 }
 
-/// The file of a network for images of a height and a width.
-pub(super) fn write(config: &UNetConfig, [height, width]: [usize; 2]) -> Value {
+/// The file of a network of these channels for images of a height and a width.
+pub(super) fn write(
+    config: &UNetConfig,
+    mut channels: [usize; 2],
+    [height, width]: [usize; 2],
+) -> Value {
     let blocks = |attention: &[bool], names: [&str; 2]| -> Vec<String> {
         let names = attention.iter().map(|&attends| names[usize::from(attends)]);
         names.map(str::to_owned).collect()
     };
     let mut up = blocks(config.up_attention(), UP_BLOCKS);
     up.reverse();
-    let groups = config.norm_num_groups;
-    json!({
-        "_class_name": "UNet2DModel",
-        "_diffusers_version": VERSION,
-        "act_fn": act_fn(config.activation),
-        "add_attention": config.mid_attention,
-        "attention_head_dim": config.attention_head_dim,
-        "attn_norm_num_groups": config.mid_attention_norm.then_some(groups),
-        "block_out_channels": config.block_out_channels,
-        "center_input_sample": config.center_input_sample,
-        "down_block_types": blocks(&config.attention, BLOCKS),
-        "downsample_padding": config.downsample_padding,
-        "dropout": config.dropout,
-        "flip_sin_to_cos": config.flip_sin_to_cos,
-        "freq_shift": config.freq_shift,
-        "in_channels": config.in_channels,
-        "layers_per_block": config.layers_per_block,
-        "mid_block_scale_factor": config.mid_block_scale_factor,
-        "norm_eps": config.norm_eps,
-        "norm_num_groups": groups,
-        "num_class_embeds": config.class_rows(),
-        "out_channels": config.out_channels,
-        "resnet_time_scale_shift": if config.scale_shift { "scale_shift" } else { "default" },
-        "sample_size": if height == width { json!(height) } else { json!([height, width]) },
-        "up_block_types": up,
-    })
+    let groups = config.mid_attention_norm.then_some(config.norm_num_groups);
+    let square = height == width;
+    let mut file = Map::new();
+    let Ok(()) = plain_keys(&mut file, &mut config.clone(), &mut channels);
+    file.extend(
+        [
+            ("_class_name", json!("UNet2DModel")),
+            ("_diffusers_version", json!(VERSION)),
+            ("act_fn", json!(config.activation)),
+            ("attn_norm_num_groups", json!(groups)),
+            ("down_block_types", json!(blocks(&config.attention, BLOCKS))),
+            ("num_class_embeds", json!(config.class_rows())),
+            (
+                "resnet_time_scale_shift",
+                json!(TIME[usize::from(config.scale_shift)]),
+            ),
+            (
+                "sample_size",
+                if square {
+                    json!(height)
+                } else {
+                    json!([height, width])
+                },
+            ),
+            ("up_block_types", json!(up)),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
+    Value::Object(file)
 }

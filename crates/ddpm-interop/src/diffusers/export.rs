@@ -1,4 +1,4 @@
-//! A folder that diffusers' `DDPMPipeline.from_pretrained` reads.
+//! Writes a folder that diffusers' `DDPMPipeline.from_pretrained` reads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub enum ExportError {
 }
 
 /// Writes a network for images of a height and a width, and its scheduler's file, as the new folder
-/// `to`. A file `sampler`, of a scheduler that the pipeline cannot run, is put into the folder's
+/// `to`. `sampler`, the file of a scheduler that the pipeline cannot run, is written to
 /// `sampler/scheduler_config.json`.
 ///
 /// # Errors
@@ -56,7 +56,10 @@ pub fn write(
     let text = |value: &Value| format!("{value:#}\n").into_bytes();
     let mut files = vec![
         ("model_index.json", text(&index)),
-        ("unet/config.json", text(&config::write(config, size))),
+        (
+            "unet/config.json",
+            text(&config::write(config, network.channels(), size)),
+        ),
         ("unet/diffusion_pytorch_model.safetensors", weights),
         ("scheduler/scheduler_config.json", text(scheduler)),
     ];

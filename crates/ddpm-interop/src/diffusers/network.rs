@@ -14,11 +14,13 @@ use super::{config, files};
 pub struct Pretrained {
     /// Its shape.
     pub config: UNetConfig,
-    /// Height and width of its images, if the file says (`sample_size`).
+    /// Channels of its input and output.
+    pub channels: [usize; 2],
+    /// Height and width of its images, if the file contains them (`sample_size`).
     pub sample_size: Option<[usize; 2]>,
     /// The file of the configuration.
     pub file: PathBuf,
-    /// Which of its keys were ignored and why, in one sentence that names the file.
+    /// The ignored keys and the reason, in one sentence that names the file.
     pub note: Option<String>,
     weights: Weights,
 }
@@ -27,9 +29,8 @@ pub struct Pretrained {
 ///
 /// # Errors
 ///
-/// If `path` is no such folder; if a file is missing or damaged; if `config.json` has an unknown key,
-/// or a value that is not supported. Whether the weights are the network's is seen by
-/// [`Pretrained::build`].
+/// If `path` is no such folder, a file is missing or damaged, or `config.json` has an unknown key
+/// or an unsupported value. [`Pretrained::build`] checks whether the weights fit the network.
 pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
     let folders = [path.join("unet"), path.to_owned()];
     let found = folders.map(|folder| (folder.join("config.json"), folder));
@@ -40,6 +41,7 @@ pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
     let found = config::read(Keys::read(&file)?)?;
     Ok(Pretrained {
         config: found.config,
+        channels: found.channels,
         sample_size: found.sample_size,
         note: found.note,
         weights: files::weights(&folder)?,
@@ -48,8 +50,8 @@ pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
 }
 
 impl Pretrained {
-    /// The tensors of the files by the names diffusers gives them now: their shapes, and their values
-    /// with the last index fastest. Whether they are the network's is seen by [`build`](Self::build).
+    /// The tensors of the files by their current names in diffusers: their shapes, and their values
+    /// with the last index fastest. [`build`](Self::build) checks whether they fit the network.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], Vec<f32>)> {
         let weights = self.weights.shapes();
         weights.map(|(name, shape)| {
@@ -58,19 +60,19 @@ impl Pretrained {
         })
     }
 
-    /// Whether the network has a second output for each number of a row, of its variance.
+    /// Whether the network has a second output per value of a row, for its variance.
     pub fn learned_variance(&self) -> bool {
-        self.config.out_channels == 2 * self.config.in_channels
+        self.channels[1] == 2 * self.channels[0]
     }
 
-    /// Whether the network is one for rows of this shape, `[C, H, W]`, that predicts one number for
-    /// each of a row's, or two where it chooses the variance.
+    /// Checks that the network takes rows of this shape, `[C, H, W]`, and predicts one number per
+    /// value of a row, or two if it also predicts the variance.
     ///
     /// # Errors
     ///
-    /// If its channels differ, or the image cannot be halved as often as it halves it.
+    /// If its channels differ, or the image cannot be halved as often as the network requires.
     pub fn check(&self, row: &[usize]) -> Result<(), DiffusersError> {
-        let config = &self.config;
+        let [input, output] = self.channels;
         let refusal = |key: &str, value: usize, reason: String| DiffusersError::Value {
             path: self.file.clone(),
             key: key.to_owned(),
@@ -79,20 +81,20 @@ impl Pretrained {
         };
         let &[channels, height, width] = row else {
             let reason = format!("a network for images; rows have the shape {row:?}");
-            return Err(refusal("in_channels", config.in_channels, reason));
+            return Err(refusal("in_channels", input, reason));
         };
-        if config.in_channels != channels {
+        if input != channels {
             let reason = format!("images have {channels}");
-            return Err(refusal("in_channels", config.in_channels, reason));
+            return Err(refusal("in_channels", input, reason));
         }
-        if config.out_channels != channels && !self.learned_variance() {
+        if output != channels && !self.learned_variance() {
             let reason = format!(
-                "a prediction has {channels}, with a variance {}",
+                "a prediction needs {channels}, or {} with a variance",
                 2 * channels
             );
-            return Err(refusal("out_channels", config.out_channels, reason));
+            return Err(refusal("out_channels", output, reason));
         }
-        let size = config.check_image_size(height, width);
+        let size = self.config.check_image_size(height, width);
         size.map_err(|error| self.network(error))
     }
 
@@ -107,15 +109,16 @@ impl Pretrained {
     ///
     /// # Errors
     ///
-    /// If the weights are not the network's, or one of them is not finite.
+    /// If the weights do not fit the network, or one of them is not finite.
     pub fn build(&self, device: &Device) -> Result<UNet, DiffusersError> {
-        // Every block has more than one tensor. Building it takes memory, if none for its weights.
+        // Every block has more than one tensor. This check limits the memory of building the
+        // blocks.
         let (blocks, tensors) = (self.config.residual_blocks(), self.weights.len());
         if blocks > tensors {
             let reason = format!("describes {blocks} residual blocks; there are {tensors} tensors");
             return Err(content(&self.file, reason));
         }
-        let network = self.config.init(0, device);
+        let network = self.config.init(self.channels, 0, device);
         let network = network.map_err(|error| self.network(error))?;
         Ok(load(network, &self.weights)?)
     }

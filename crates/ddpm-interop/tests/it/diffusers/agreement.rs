@@ -6,8 +6,8 @@ use std::fs;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_interop::diffusers;
-use ddpm_model::Condition;
 use ddpm_model::weights::{module_bytes, read_tensor};
+use ddpm_model::{Condition, Network};
 use ddpm_process::{AfterClip, Clip, Clipped, Predictor, Reverse};
 use ddpm_schedule::solver::{Ddim, Eta};
 use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
@@ -61,9 +61,9 @@ fn outputs_gradients_and_images_are_pytorchs() {
         let pretrained = diffusers::unet(&fixture(name).join("theirs")).unwrap();
         let unet = pretrained.build(&device).unwrap();
         let forward = |unet: &ddpm_model::UNet, x: Tensor<4>, t: Tensor<1>| {
-            let class =
-                classes(name).and_then(|classes| Condition::classes(&classes, &x.device()).class);
-            unet.forward(x, t, class, None)
+            let class = |classes: [usize; 2]| Condition::classes(&classes, &x.device());
+            let condition = classes(name).map_or_else(Condition::none, class);
+            unet.predict(x, t, &condition, None)
         };
         let t = Tensor::from_floats([3.0, 700.0], &device);
         let output = forward(&unet, input(name, "x", &device), t);

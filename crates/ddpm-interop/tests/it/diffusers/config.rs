@@ -23,8 +23,6 @@ fn read(config: &Value) -> Result<(UNetConfig, Option<[usize; 2]>), String> {
 fn an_absent_key_is_as_in_diffusers() {
     let (config, sample_size) = read(&json!({"_class_name": "UNet2DModel"})).unwrap();
     let expected = UNetConfig {
-        in_channels: 3,
-        out_channels: 3,
         block_out_channels: vec![224, 448, 672, 896],
         layers_per_block: 2,
         attention: vec![false, true, true, true],

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
-use super::Claim;
-use super::claim::{Existing, RECORD};
+use super::claim::{Claim, Existing, RECORD};
 use super::film::Film;
 use crate::picture::{Samples, png, tile};
 use crate::rows::{self, Header, Reader, Writer};
-use crate::shard::{Order, Set, difference};
+use crate::shard::{Provenance, Set, difference};
 use ddpm_files::{aside, write_file, write_files};
 
 /// Samples in `grid.png`: images, and points.
@@ -193,7 +192,7 @@ fn is_image(set: &Set) -> bool {
 }
 
 /// What `samples.json` says.
-fn record(set: &Set, raw: bool, film: bool) -> Order {
+fn record(set: &Set, raw: bool, film: bool) -> Provenance {
     let word = |wanted| if wanted { "yes" } else { "no" };
     let shape: Vec<_> = set.shape.iter().map(ToString::to_string).collect();
     let more = [
@@ -204,7 +203,7 @@ fn record(set: &Set, raw: bool, film: bool) -> Order {
         ("film", word(film).to_owned()),
     ];
     let more = more.map(|(name, text)| (name.to_owned(), text));
-    set.order.clone().into_iter().chain(more).collect()
+    set.provenance.clone().into_iter().chain(more).collect()
 }
 
 fn read_image(path: &Path) -> Result<Option<RgbImage>> {

@@ -4,10 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use safetensors::tensor::Dtype;
 
-use crate::rows::{self, Reader};
-use crate::sample::{Given, batches};
+use crate::drawing::{Given, batches};
+use crate::rows::{self, Dtype, Reader};
 
 /// Rows that are looked at together.
 const ROWS: usize = 1024;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::shard::{self, Order, Shard};
+use crate::shard::{self, Provenance, Shard};
 use ddpm_files::aside;
 
 use crate::terminal;
@@ -45,7 +45,7 @@ pub(super) struct Claim {
     pub(super) out: PathBuf,
     pub(super) existing: Existing,
     /// What an earlier order recorded.
-    pub(super) record: Option<Order>,
+    pub(super) record: Option<Provenance>,
     lock: PathBuf,
     /// The system's lock on that file, which ends with the process however it ends.
     _locked: File,
@@ -149,7 +149,7 @@ impl Claim {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
-        let record: Option<Order> = (record.transpose())
+        let record: Option<Provenance> = (record.transpose())
             .with_context(|| format!("{}: is no record of samples", path.display()))?;
         match (self.existing, record) {
             (Existing::Refuse, Some(_)) => bail!(

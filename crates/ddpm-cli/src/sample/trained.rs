@@ -1,4 +1,4 @@
-//! A network to sample from, and how an order wants it sampled.
+//! A network to sample from, and how it is sampled.
 
 use std::path::Path;
 
@@ -12,12 +12,13 @@ use ddpm_data::classes;
 use ddpm_interop::diffusers;
 use ddpm_interop::diffusers::scheduler::{Following, Scheduler};
 
-use super::Order;
+use super::options::SampleOptions;
+use crate::config::Model;
+use crate::drawing::Classes;
 use crate::missing::must_exist;
 use crate::network::AnyNetwork;
 use crate::place;
-use crate::plan::{NetworkPlan, Sampler, SamplingPlan, check_variance, grid};
-use crate::sample::Classes;
+use crate::plan::{Sampler, SamplingPlan, check_variance, grid};
 use crate::saved_run::{SavedRun, WeightsOf};
 use crate::terminal::say;
 
@@ -25,11 +26,11 @@ use crate::terminal::say;
 pub(super) struct Trained {
     pub(super) network: AnyNetwork,
     /// What the network is.
-    pub(super) plan: NetworkPlan,
+    pub(super) model: Model,
     pub(super) objective: Objective,
     learned_variance: bool,
     pub(super) shape: Vec<usize>,
-    /// How to sample where an order does not say.
+    /// How to sample where the options do not say.
     how: How,
     steps: u32,
     clip: Option<Clip>,
@@ -39,7 +40,7 @@ pub(super) struct Trained {
     pub(super) null_class: Option<usize>,
 }
 
-/// How a network is sampled where an order does not say.
+/// How a network is sampled where the options do not say.
 enum How {
     /// As the run was configured.
     Run {
@@ -63,18 +64,18 @@ impl Trained {
     }
 
     /// The sampler asked for, on the levels asked for.
-    pub(super) fn plan(&self, order: &Order) -> Result<SamplingPlan> {
+    pub(super) fn plan(&self, options: &SampleOptions) -> Result<SamplingPlan> {
         let process = self.objective.process();
-        let steps = order.steps.unwrap_or(self.steps);
-        let adaptive = match &order.sampler {
-            Some(name) => Method::new(name, order.numbers)?.adaptive(),
+        let steps = options.steps.unwrap_or(self.steps);
+        let adaptive = match &options.sampler {
+            Some(name) => Method::new(name, options.numbers)?.adaptive(),
             None => None,
         };
         if adaptive.is_some() {
             for (option, given) in [
-                ("--steps", order.steps.is_some()),
-                ("--grid", order.grid.is_some()),
-                ("--rho", order.rho.is_some()),
+                ("--steps", options.steps.is_some()),
+                ("--grid", options.grid.is_some()),
+                ("--rho", options.rho.is_some()),
             ] {
                 ensure!(
                     !given,
@@ -82,13 +83,13 @@ impl Trained {
                 );
             }
         }
-        let levels = match (&order.grid, &self.how) {
+        let levels = match (&options.grid, &self.how) {
             _ if adaptive.is_some() => {
                 let (start, end) = process.ends();
                 Levels::new([start, end, NoiseLevel::CLEAN])?
             }
             (Some(name), _) => {
-                let grid = grid(name, order.rho).map_err(|e| anyhow::anyhow!("--grid: {e}"))?;
+                let grid = grid(name, options.rho).map_err(|e| anyhow::anyhow!("--grid: {e}"))?;
                 grid.levels(process, steps as usize)?
             }
             (
@@ -97,21 +98,21 @@ impl Trained {
                     grid: name, rho, ..
                 },
             ) => {
-                let rho = order.rho.or(*rho);
+                let rho = options.rho.or(*rho);
                 let grid = grid(name.name(), rho).map_err(|e| anyhow::anyhow!("--rho: {e}"))?;
                 grid.levels(process, steps as usize)?
             }
             (None, How::Scheduler(scheduler)) => {
                 ensure!(
-                    order.rho.is_none(),
+                    options.rho.is_none(),
                     "--rho: the steps are laid out by the scheduler's file; name a --grid too"
                 );
                 scheduler.levels(steps)?
             }
         };
-        let numbers = order.numbers;
+        let numbers = options.numbers;
         let named = |name: &str, numbers| anyhow::Ok(Sampler::Named(Method::new(name, numbers)?));
-        let sampler = match (&order.sampler, &self.how) {
+        let sampler = match (&options.sampler, &self.how) {
             (Some(name), _) => named(name, numbers)?,
             (None, How::Run { method, .. }) => {
                 named(method.info().name, over(method.numbers(), numbers))?
@@ -123,7 +124,7 @@ impl Trained {
         };
         check_variance(&sampler, self.learned_variance)
             .map_err(|reason| anyhow::anyhow!("--sampler: {reason}"))?;
-        let epsilon = order.epsilon.unwrap_or(self.epsilon);
+        let epsilon = options.epsilon.unwrap_or(self.epsilon);
         let file = match &self.how {
             How::Run { .. } => None,
             How::Scheduler(scheduler) => {
@@ -141,7 +142,7 @@ impl Trained {
             file,
         };
         ensure!(
-            order.epsilon.is_none() || plan.clip.is_some(),
+            options.epsilon.is_none() || plan.clip.is_some(),
             "--clipped-epsilon: x̂₀ of points is not clipped"
         );
         plan.check().context("--sampler")?;
@@ -149,24 +150,24 @@ impl Trained {
     }
 
     /// The classes asked for; `None` of a network without any.
-    pub(super) fn classes(&self, order: &Order) -> Result<Option<Classes>> {
+    pub(super) fn classes(&self, options: &SampleOptions) -> Result<Option<Classes>> {
         let Some(n) = self.classes else {
             ensure!(
-                order.class.is_none(),
+                options.class.is_none(),
                 "--class: the network was trained without classes"
             );
             ensure!(
-                order.guidance == 1.0,
+                options.guidance == 1.0,
                 "--guidance: the network was trained without classes"
             );
             return Ok(None);
         };
         ensure!(
-            order.guidance == 1.0 || self.null_class.is_some(),
+            options.guidance == 1.0 || self.null_class.is_some(),
             "--guidance: none of the network's classes is known to mean none; a run trains one \
              where objective.class_dropout is above 0"
         );
-        let Some(class) = &order.class else {
+        let Some(class) = &options.class else {
             return Ok(Some(Classes::InTurn(n)));
         };
         let class = classes::find(class, &self.class_names, n)
@@ -186,7 +187,7 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         network,
         classes: plan.classes(),
         class_names: run.class_names,
-        plan: plan.network.clone(),
+        model: plan.config.model.clone(),
         null_class: plan.null_class(),
         learned_variance,
         how: How::Run {
@@ -210,7 +211,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
     let [height, width] = pretrained
         .sample_size
         .with_context(|| format!("{file}: sample_size is missing"))?;
-    let shape = vec![pretrained.config.in_channels, height, width];
+    let shape = vec![pretrained.channels[0], height, width];
     pretrained.check(&shape)?;
     let scheduler = diffusers::scheduler(from)?;
     for note in pretrained.note.iter().chain(&scheduler.note) {
@@ -220,7 +221,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
     ensure!(
         learned || !scheduler.learned_variance,
         "{file}: out_channels = {}, but the scheduler's variance_type is that of twice as many",
-        pretrained.config.out_channels
+        pretrained.channels[1]
     );
     Ok(Trained {
         network: AnyNetwork::UNet(Box::new(pretrained.build(device)?)),
@@ -233,7 +234,7 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
         shape,
         classes: pretrained.config.num_classes,
         class_names: Vec::new(),
-        plan: NetworkPlan::UNet(pretrained.config.clone()),
+        model: Model::UNet(pretrained.config.clone()),
         null_class: pretrained.config.null_class(),
     })
 }

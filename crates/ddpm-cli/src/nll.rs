@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Device;
-use safetensors::tensor::Dtype;
 
 use ddpm_data::{Dataset, classes};
 use ddpm_eval::likelihood::{
@@ -24,12 +23,13 @@ use crate::memory;
 use crate::network::AnyNetwork;
 use crate::plan::Plan;
 use crate::progress::Tally;
+use crate::rows::Dtype;
 use crate::saved_run::{SavedRun, WeightsOf};
 use crate::shard::{self, Part, Parts, Set, Shard};
 
 /// What `ddpm eval nll` is asked.
 #[derive(Clone, Debug)]
-pub struct Examination {
+pub struct NllOptions {
     /// The run, or one of its checkpoints.
     pub from: PathBuf,
     /// The data, where it is not what the run was trained on.
@@ -44,18 +44,18 @@ pub struct Examination {
 ///
 /// If the checkpoint or the data cannot be used, or the question does not fit them; and
 /// [`Interrupted`](crate::interrupt::Interrupted) if it is asked to stop.
-pub fn examine(examination: &Examination, device: &Device, stop: &Stop) -> Result<Report> {
-    let all = 0..examination.question.images;
-    Ok(some(examination, all, device, stop)?.0.report())
+pub fn measure(options: &NllOptions, device: &Device, stop: &Stop) -> Result<Report> {
+    let all = 0..options.question.images;
+    Ok(some(options, all, device, stop)?.0.report())
 }
 
 /// Evaluates a shard of the images, and leaves a file for [`merge`] in the folder `out`.
 ///
 /// # Errors
 ///
-/// As [`examine`], and if the file is there already or cannot be written.
-pub fn examine_shard(
-    examination: &Examination,
+/// As [`measure`], and if the file is there already or cannot be written.
+pub fn measure_shard(
+    options: &NllOptions,
     shard: Shard,
     out: &Path,
     device: &Device,
@@ -69,15 +69,15 @@ pub fn examine_shard(
     );
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     check_writable(&path)?;
-    let count = examination.question.images;
+    let count = options.question.images;
     let rows = shard.rows(count, BATCH);
-    let (measured, order) = some(examination, rows.clone(), device, stop)?;
+    let (measured, provenance) = some(options, rows.clone(), device, stop)?;
     let set = Set {
         dtype: Dtype::F64,
         shape: vec![measured.width()],
         count,
         batch: BATCH,
-        order,
+        provenance,
     };
     let bytes: Vec<u8> = (measured.rows().iter())
         .flat_map(|value| value.to_le_bytes())
@@ -90,35 +90,35 @@ pub fn examine_shard(
     Ok(path)
 }
 
-/// Puts together what the shards of an examination have left in the folder `out`.
+/// Puts together what the shards of an options have left in the folder `out`.
 ///
 /// # Errors
 ///
-/// If the shards are not all there, whole and of one examination.
+/// If the shards are not all there, whole and of one options.
 pub fn merge(out: &Path) -> Result<Report> {
     let mut parts = Parts::open(out)?;
     let bytes = parts.read(0..parts.set.count)?;
     let Set {
         dtype,
         shape,
-        order,
+        provenance,
         ..
     } = parts.set;
     let shown = out.display();
-    let number = |key: &str| -> Option<u32> { order.get(key)?.parse().ok() };
+    let number = |key: &str| -> Option<u32> { provenance.get(key)?.parse().ok() };
     let read = || -> Option<Measured> {
         let measured = Measured::empty(
             usize::try_from(number("dimensions")?).ok()?,
             number("timesteps").filter(|timesteps| *timesteps >= 2)?,
             number("times each")?,
-            order.get("flow")? != "none",
+            provenance.get("flow")? != "none",
         );
         let fits = dtype == Dtype::F64 && shape == [measured.width()];
         let words = bytes.as_chunks::<8>().0.iter();
         let values: Vec<f64> = words.map(|word| f64::from_le_bytes(*word)).collect();
         fits.then(|| measured.with_rows(&values))
     };
-    let what = order.get("what").is_some_and(|what| what == BITS);
+    let what = provenance.get("what").is_some_and(|what| what == BITS);
     let measured = what.then(read).flatten();
     let other = || format!("{shown} holds shards of something else than an evaluation");
     Ok(measured.with_context(other)?.report())
@@ -127,16 +127,16 @@ pub fn merge(out: &Path) -> Result<Report> {
 /// What a shard of an evaluation says that it is.
 const BITS: &str = "bits per dimension";
 
-/// Some images of an examination measured, and what makes them a part of it.
+/// Some images of an options measured, and what makes them a part of it.
 fn some(
-    examination: &Examination,
+    options: &NllOptions,
     rows: Range<usize>,
     device: &Device,
     stop: &Stop,
-) -> Result<(Measured, shard::Order)> {
-    let run = SavedRun::open(&examination.from)?;
+) -> Result<(Measured, shard::Provenance)> {
+    let run = SavedRun::open(&options.from)?;
     let mut config = run.config.clone();
-    if let Some(data) = &examination.data {
+    if let Some(data) = &options.data {
         let way_out = || "without --data, the run's own data is evaluated".to_owned();
         config.set_data(data, &run.file, way_out)?;
     }
@@ -153,28 +153,32 @@ fn some(
         data.shape()
     );
     check_classes(&plan, data, &run.class_names)?;
-    memory::check_forward(&plan.network, shape, BATCH, data.bytes() as f64, device)?;
+    memory::check_forward(
+        &plan.config.model,
+        shape,
+        BATCH,
+        data.bytes() as f64,
+        device,
+    )?;
     let network = run.network(&plan, shape, WeightsOf::Average, device)?;
     match &network {
         AnyNetwork::UNet(unet) => {
-            measure::<4, _>(examination, &**unet, &plan, data, rows, device, stop)
+            measured::<4, _>(options, &**unet, &plan, data, rows, device, stop)
         }
-        AnyNetwork::Mlp(mlp) => {
-            measure::<2, _>(examination, &**mlp, &plan, data, rows, device, stop)
-        }
+        AnyNetwork::Mlp(mlp) => measured::<2, _>(options, &**mlp, &plan, data, rows, device, stop),
     }
 }
 
-fn measure<const D: usize, N: Network<D>>(
-    examination: &Examination,
+fn measured<const D: usize, N: Network<D>>(
+    options: &NllOptions,
     network: &N,
     plan: &Plan,
     data: &dyn Dataset,
     rows: Range<usize>,
     device: &Device,
     stop: &Stop,
-) -> Result<(Measured, shard::Order)> {
-    let question = &examination.question;
+) -> Result<(Measured, shard::Provenance)> {
+    let question = &options.question;
     let evaluation = Evaluation {
         network,
         objective: &plan.settings.objective,
@@ -198,8 +202,8 @@ fn measure<const D: usize, N: Network<D>>(
         }
         (measured, _) => measured?,
     };
-    let order = order(question, &measured, data, network)?;
-    Ok((measured, order))
+    let provenance = provenance(question, &measured, data, network)?;
+    Ok((measured, provenance))
 }
 
 /// That the data has the classes which the network was trained on, `names` as far as they are known; or
@@ -217,12 +221,12 @@ fn check_classes(plan: &Plan, data: &dyn Dataset, names: &[String]) -> Result<()
 }
 
 /// What the numbers of an image depend on.
-fn order<N: Module>(
+fn provenance<N: Module>(
     question: &Question,
     measured: &Measured,
     data: &dyn Dataset,
     network: &N,
-) -> Result<shard::Order> {
+) -> Result<shard::Provenance> {
     let network = module_bytes(network).map_err(anyhow::Error::msg)?;
     let flow = question
         .flow

@@ -1,4 +1,5 @@
-//! The files of a folder of images: which are read, what classes they have, what is passed over.
+//! The files of a folder of images: those that are read, their classes, and those that are passed
+//! over.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -13,20 +14,20 @@ const EXTENSIONS: [&str; 10] = [
     "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff",
 ];
 
-/// What a folder of images holds.
+/// The content of a folder of images.
 pub(super) struct Listing {
-    /// The image files, class by class, each class in the order of its paths.
+    /// The image files by class, and within a class in the order of their paths.
     pub(super) files: Vec<PathBuf>,
-    /// The class of each, if there are classes.
+    /// The class of each file, if there are classes.
     pub(super) labels: Option<Vec<usize>>,
     /// Names of the classes, in the order of their numbers.
     pub(super) class_names: Vec<String>,
-    /// What a person should know of it.
+    /// Notes for the user.
     pub(super) notes: Vec<String>,
 }
 
-/// Lists the image files of a folder at any depth. If all are in subfolders, the subfolders of the first
-/// level are the classes, also those without an image.
+/// Lists the image files of a folder at any depth. If all are in subfolders, the subfolders of the
+/// first level are the classes, including those without images.
 pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
     if path.is_file() {
         let reason = "expected a folder of images, found a file";
@@ -65,8 +66,8 @@ pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
         }),
         (Some(file), Some(other)) => {
             let reason = format!(
-                "it lies beside folders of images such as {}, which would be classes: put all images \
-                 into folders, one for each class, or all of them into one folder",
+                "it is next to folders of images such as {}, which would be classes: put all images \
+                 into folders, one per class, or all of them into one folder",
                 other.display()
             );
             Err(DataError::format(file, reason))
@@ -85,7 +86,7 @@ pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
     }
 }
 
-/// What is unusual about classes.
+/// A note about unusual classes.
 fn class_notes(path: &Path, named: &[(String, Vec<PathBuf>)]) -> Option<String> {
     if let [(name, files)] = named {
         let inside = path.join(name);
@@ -93,7 +94,7 @@ fn class_notes(path: &Path, named: &[(String, Vec<PathBuf>)]) -> Option<String> 
         return deeper.then(|| {
             let inside = inside.display();
             format!(
-                "all images are of one class, {name}; if its folders are the classes, give {inside}"
+                "all images are in one class, {name}; if its subfolders are the classes, use {inside}"
             )
         });
     }
@@ -113,9 +114,9 @@ fn class_notes(path: &Path, named: &[(String, Vec<PathBuf>)]) -> Option<String> 
 
 /// A search for image files.
 struct Search {
-    /// How many files are passed over, by the reason.
+    /// The number of files that are passed over, by reason.
     passed_over: BTreeMap<String, usize>,
-    /// The folders that the current one is in, without links.
+    /// The canonical paths of the folders that contain the current one.
     above: Vec<PathBuf>,
 }
 
@@ -132,14 +133,14 @@ impl Search {
         Ok(())
     }
 
-    /// The image files and the folders right in a folder, each sorted.
+    /// The image files and the subfolders directly in a folder, each sorted.
     fn entries(&mut self, folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
         let io = |error| DataError::io(folder, error);
         let (mut images, mut folders) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(folder).map_err(io)? {
             let entry = entry.map_err(io)?;
             let (name, path) = (entry.file_name(), entry.path());
-            // Hidden ones are not data but traces of other programs, and so is what macOS packs.
+            // Hidden files and macOS's `__MACOSX` are not data but traces of other programs.
             if name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX" {
                 self.pass_over("hidden".to_owned());
                 continue;
@@ -176,9 +177,10 @@ impl Search {
         *self.passed_over.entry(reason).or_default() += 1;
     }
 
-    /// What was passed over, the commonest first: `passed over: 3 files: 2 .txt, 1 hidden`.
+    /// The reasons for passing over files, most common first:
+    /// `passed over: 3 files: 2 .txt, 1 hidden`.
     fn note(&self) -> Option<String> {
-        /// Reasons that are named.
+        /// The maximum number of reasons that are named.
         const MOST: usize = 4;
         let total: usize = self.passed_over.values().sum();
         let mut reasons: Vec<_> = self.passed_over.iter().collect();
@@ -198,8 +200,8 @@ fn canonical(path: &Path) -> Result<PathBuf, DataError> {
     fs::canonicalize(path).map_err(|error| DataError::io(path, error))
 }
 
-/// Text order, in which runs of digits are compared as numbers: 2 before 10. What is then equal, such
-/// as 1 and 01, is in text order.
+/// Text order, except that runs of digits are compared as numbers: 2 before 10. Texts that are then
+/// equal, such as 1 and 01, are in text order.
 fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {
@@ -250,7 +252,7 @@ mod tests {
         let mut found = sorted;
         found.reverse();
         found.sort_by(|a, b| natural(a, b));
-        // "01" and "1" are one number, so that their text decides.
+        // "01" and "1" are the same number, so their text decides.
         let mut expected = sorted;
         expected.swap(2, 3);
         assert_eq!(found, expected);

@@ -5,21 +5,21 @@ use anyhow::Result;
 use burn::module::Module;
 use ddpm_process::AfterClip;
 use ddpm_schedule::Levels;
-use safetensors::tensor::Dtype;
 
-use super::Order;
+use super::options::SampleOptions;
 use crate::config::PrecisionKind;
+use crate::drawing::Classes;
 use crate::plan::SamplingPlan;
-use crate::sample::Classes;
+use crate::rows::Dtype;
 use crate::shard::{self, Set};
 use ddpm_model::weights::module_bytes;
 
 /// What a set of samples says that it is.
 pub(super) const SAMPLES: &str = "samples";
 
-/// The set of samples that an order is for.
+/// The set of samples that is asked for.
 pub(super) fn set<N: Module>(
-    order: &Order,
+    options: &SampleOptions,
     sampling: &SamplingPlan,
     classes: Option<Classes>,
     init_noise: Option<String>,
@@ -38,7 +38,7 @@ pub(super) fn set<N: Module>(
         Some(Classes::Only(class)) => class.to_string(),
         Some(Classes::InTurn(_)) | None => "all".to_owned(),
     };
-    let precision = match order.precision {
+    let precision = match options.precision {
         PrecisionKind::F32 => "f32",
         PrecisionKind::Bf16 => "bf16",
     };
@@ -47,7 +47,7 @@ pub(super) fn set<N: Module>(
     let entries = [
         ("what", SAMPLES.to_owned()),
         ("network", shard::hash(&network)),
-        ("seed", order.seed.unwrap_or_default().to_string()),
+        ("seed", options.seed.unwrap_or_default().to_string()),
         ("sampler", sampling.sampler.name().to_owned()),
         ("numbers", numbers.unwrap_or_else(|| "published".to_owned())),
         ("steps", sampling.levels.len().to_string()),
@@ -58,16 +58,16 @@ pub(super) fn set<N: Module>(
         ("levels", levels(&sampling.levels)),
         ("clip", clip),
         ("class", class),
-        ("guidance", order.guidance.to_string()),
+        ("guidance", options.guidance.to_string()),
         ("init-noise", noise),
         ("precision", precision.to_owned()),
     ];
     Ok(Set {
         dtype: Dtype::F32,
         shape: shape.to_vec(),
-        count: order.num,
-        batch: order.batch_size,
-        order: entries.map(|(name, text)| (name.to_owned(), text)).into(),
+        count: options.num,
+        batch: options.batch_size,
+        provenance: entries.map(|(name, text)| (name.to_owned(), text)).into(),
     })
 }
 
