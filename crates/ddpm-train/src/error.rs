@@ -2,6 +2,7 @@
 
 use ddpm_data::DataError;
 use ddpm_files::FileError;
+use ddpm_model::ConditionError;
 use ddpm_schedule::LossHistoryError;
 
 use crate::diverged::Diverged;
@@ -34,6 +35,9 @@ pub enum TrainError {
         /// The shape of the data's rows.
         found: Vec<usize>,
     },
+    /// The network takes other conditions than the settings give.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// The variance is learned by timesteps.
     #[error("learned_variance: the process has no timesteps")]
     NoTimesteps,

@@ -53,8 +53,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range, or the data does not fit the settings or the rank of the
-    /// network's input.
+    /// If a setting is out of its range, the data does not fit the settings or the rank of the
+    /// network's input, or the network takes other conditions than the settings give.
     pub fn new(
         network: M,
         data: Arc<dyn Dataset>,
@@ -91,6 +91,7 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
                 found: data.classes(),
             });
         }
+        network.takes().admits(&settings.gives())?;
         if settings.learned_variance && settings.objective.schedule().is_none() {
             return Err(TrainError::NoTimesteps);
         }

@@ -52,7 +52,7 @@ pub fn load<M: Module>(module: M, weights: &Weights) -> Result<M, FileError> {
     }
 }
 
-/// What does not fit, a line each.
+/// What does not fit, one line each.
 #[derive(Default)]
 struct Misfits {
     /// Tensors of the network that are not in the file.
@@ -64,12 +64,12 @@ struct Misfits {
 }
 
 impl Misfits {
-    /// What there is to say, if there is anything.
+    /// The message, if anything does not fit.
     fn reason(self) -> Option<String> {
         let kinds = [self.missing, self.unexpected, self.mis_shaped];
         let [missing, unexpected, mis_shaped] = kinds.each_ref().map(Vec::len);
         let longest = missing.max(unexpected).max(mis_shaped);
-        // In turn, so that the first lines show something of each kind.
+        // One of each kind in turn, so that the first lines show every kind.
         let lines = (0..longest).flat_map(|i| kinds.iter().filter_map(move |kind| kind.get(i)));
         let lines = Lines(lines.cloned().collect());
         (longest > 0).then(|| {
@@ -125,7 +125,7 @@ impl ModuleMapper for Load<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.name();
-        // The shape alone, for weights that may never be drawn.
+        // Reading only the shape does not draw the initial weights.
         let shape = param.lazy_shape().to_vec();
         // Burn's linear layers are [input, output], PyTorch's [output, input].
         let transposed = self.is_in("Struct:Linear") && D == 2;

@@ -1,7 +1,7 @@
 //! Weights as files: read with care, and written so that PyTorch reads them.
 //!
-//! A file is a stranger's: it is read to its end and no further, costs memory in proportion to its
-//! length, and is loaded as a whole or not at all.
+//! Files are not trusted. Reading one takes memory in proportion to its length and stops at its end. A
+//! network is loaded as a whole or not at all.
 
 mod lines;
 mod load;

@@ -1,7 +1,7 @@
 //! The header of a `.safetensors` file: which tensors lie where.
 //!
-//! The format's own crate adds offsets without looking for overflow, which a stranger's file may
-//! reach; here nothing is added that has not been bounded.
+//! The format's own crate adds offsets unchecked, so that a hostile file can make them overflow. Here
+//! every offset is bounded before it is added.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

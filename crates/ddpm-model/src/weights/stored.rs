@@ -10,7 +10,7 @@ use ddpm_files::{FileError, io};
 use super::safetensors;
 use super::view::View;
 
-/// How the file begins that Git LFS leaves in place of one that it has not fetched.
+/// The first bytes of a Git LFS pointer, which stands for a file that was not fetched.
 const GIT_LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Tensors by their names, in the bytes of the files that hold them.
@@ -35,7 +35,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// No tensors yet; errors will name `path`.
+    /// No tensors. Errors about those that are added name `path`.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,

@@ -1,4 +1,4 @@
-//! Tensors in a file's bytes: where they lie, and their values as f32.
+//! Tensors in the bytes of a file: their places, and their values as f32.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ impl Dtype {
     }
 }
 
-/// A tensor within a file, which has been seen to lie there as a whole.
+/// A tensor in the bytes of a file, checked to lie within them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     dtype: Dtype,
@@ -72,7 +72,7 @@ impl View {
         })
     }
 
-    /// The tensor that `bytes` are, last index fastest; `None` if the shape needs more or fewer.
+    /// The tensor that fills `bytes`, last index fastest; `None` if its shape needs more or fewer.
     pub fn contiguous(dtype: Dtype, bytes: Range<usize>, shape: Vec<usize>) -> Option<Self> {
         let count = product(&shape)?;
         if count.checked_mul(dtype.size())? != bytes.len() {
@@ -126,7 +126,7 @@ impl View {
     }
 }
 
-/// The number of elements; `None` where it overflows, whatever the order of the factors.
+/// The number of elements; `None` if it overflows. A size of 0 gives 0, however large the others are.
 fn product(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
