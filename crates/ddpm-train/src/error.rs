@@ -27,19 +27,6 @@ pub enum TrainError {
         /// The classes of the data.
         found: Option<usize>,
     },
-    /// The network takes conditions that it is not told, or does not take those that it is.
-    #[error(transparent)]
-    Condition(#[from] ConditionError),
-    /// The settings have classes that the network does not.
-    #[error(
-        "classes: the network takes {taken}, and is told of {told}, the one that means none included"
-    )]
-    TooManyClasses {
-        /// The classes of the network.
-        taken: usize,
-        /// The classes that it is told of.
-        told: usize,
-    },
     /// Rows have another rank than the network's input.
     #[error("the network takes rows of {expected} axes, the data has rows of shape {found:?}")]
     Rank {
@@ -48,6 +35,9 @@ pub enum TrainError {
         /// The shape of the data's rows.
         found: Vec<usize>,
     },
+    /// The network takes other conditions than the settings give.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// The variance is learned by timesteps.
     #[error("learned_variance: the process has no timesteps")]
     NoTimesteps,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ddpm_model::ConditionSpec;
 use ddpm_schedule::{Objective, ParameterError, TrainingLevels};
 use sha2::{Digest, Sha256};
 
@@ -120,6 +121,15 @@ pub struct SettingsError {
 }
 
 impl Settings {
+    /// The conditions that a network is given in training.
+    pub fn gives(&self) -> ConditionSpec {
+        let Some(Classes { count, dropout }) = self.classes else {
+            return ConditionSpec::none();
+        };
+        let null = dropout.map_or(0, |(null, _)| null.saturating_add(1));
+        ConditionSpec::none().with_classes(count.max(null))
+    }
+
     /// Checks that every number is in its range.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 use ddpm_data::{Batch, Dataset, Loader};
-use ddpm_model::{ConditionError, ConditionSpec, Network};
+use ddpm_model::Network;
 
 use crate::batch_loss::Rows;
 use crate::checkpoint::{self, Snapshot};
@@ -53,8 +53,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range, or the data does not fit the settings or the rank of the
-    /// network's input.
+    /// If a setting is out of its range, the data does not fit the settings or the rank of the
+    /// network's input, or the network takes other conditions than the settings give.
     pub fn new(
         network: M,
         data: Arc<dyn Dataset>,
@@ -91,7 +91,7 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
                 found: data.classes(),
             });
         }
-        check_conditions(&network.takes(), &settings)?;
+        network.takes().admits(&settings.gives())?;
         if settings.learned_variance && settings.objective.schedule().is_none() {
             return Err(TrainError::NoTimesteps);
         }
@@ -346,30 +346,6 @@ impl<const D: usize, M: Network<D>> Iterator for Trainer<D, M> {
         let metrics = batch.and_then(|batch| self.advance(&batch));
         self.has_failed = metrics.is_err();
         Some(metrics)
-    }
-}
-
-/// Whether a network is told what it takes: of all conditions, the classes of the settings.
-fn check_conditions(takes: &ConditionSpec, settings: &Settings) -> Result<(), TrainError> {
-    let missing = |kind| Err(ConditionError::Missing { kind }.into());
-    if takes.image_channels.is_some() {
-        return missing("image");
-    }
-    if takes.vector_len.is_some() {
-        return missing("vector");
-    }
-    match (takes.classes, settings.classes) {
-        (None, None) => Ok(()),
-        (Some(_), None) => missing("class"),
-        (None, Some(_)) => Err(ConditionError::NotTaken { kind: "class" }.into()),
-        (Some(taken), Some(classes)) => {
-            let null = classes.dropout.map_or(0, |(null, _)| null + 1);
-            if classes.count.max(null) <= taken {
-                return Ok(());
-            }
-            let told = classes.count.max(null);
-            Err(TrainError::TooManyClasses { taken, told })
-        }
     }
 }
 
