@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use ddpm_kernels::allocator::return_memory;
 use ddpm_kernels::keep_packed_weights;
 use ddpm_process::AfterClip;
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 use safetensors::tensor::Dtype;
 
 use crate::config::PrecisionKind;
@@ -52,7 +52,7 @@ pub struct Order {
     /// The sampler, as [`ddpm_schedule::solver::Method`] names it.
     pub sampler: Option<String>,
     /// Its own numbers.
-    pub numbers: Numbers,
+    pub numbers: Parameters,
     /// How steps are laid out, as [`ddpm_schedule::Grid`] is named.
     pub grid: Option<String>,
     /// ρ of the grid.

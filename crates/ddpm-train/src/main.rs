@@ -11,7 +11,7 @@ use arguments::process::{SamplersArgs, ScheduleChoice};
 use arguments::{Check, Export, Library, Nll, Sample, Train};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 use ddpm_train::config;
 use ddpm_train::data::Source;
 use ddpm_train::device::{Backend, DeviceError};
@@ -241,7 +241,7 @@ fn sample(args: Sample) -> Result<()> {
                 shard: args.shard,
                 batch_size: args.batch_size,
                 sampler: args.sampler,
-                numbers: Numbers {
+                numbers: Parameters {
                     eta: args.eta,
                     churn: args.churn,
                     order: args.order,

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use ddpm_process::oracle::{Component, Mixture, MixtureError};
 use ddpm_process::{NoiseStream, Reverse};
-use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::solver::{Method, Parameters};
 use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule, Process};
 
 fn component(weight: f64, mean: &[f64], covariance: &[f64]) -> Component {
@@ -168,9 +168,9 @@ fn samplers_draw_the_mixture() {
     let (mixture, device) = (mixture(), Device::flex());
     let schedule = NoiseSchedule::cosine(1000, 0.008).unwrap();
     let method = |name, eta| {
-        let numbers = Numbers {
+        let numbers = Parameters {
             eta,
-            ..Numbers::default()
+            ..Parameters::default()
         };
         Method::new(name, numbers).unwrap()
     };

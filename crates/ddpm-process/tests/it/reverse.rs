@@ -7,8 +7,8 @@ use ddpm_process::{
     AfterClip, Clip, Clipped, Denoiser, Guided, NoiseStream, Prediction, Predictor, Reverse,
 };
 use ddpm_schedule::solver::{
-    Bh, Churn, Ddim, Eta, Frame, Heun, Info, Method, Of, Position, Row, Solver, SolverError, Step,
-    UniPc, run,
+    Bh, Churn, Ddim, Eta, Frame, Heun, Info, Interpolant, Method, Position, Row, Solver,
+    SolverError, Step, UniPc, run,
 };
 use ddpm_schedule::{
     Grid, Levels, NoiseLevel, NoiseSchedule, Objective, Parametrization, Process, Weighting,
@@ -21,7 +21,7 @@ const HEUN: Heun = Heun {
     churn: Churn::NONE,
 };
 const UNIPC: UniPc = UniPc {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     b: Bh::Bh2,
     lower_order_final: false,

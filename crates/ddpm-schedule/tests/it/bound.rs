@@ -9,7 +9,7 @@ use ddpm_schedule::bound::{
 use ddpm_schedule::{LearnedVariance, NoiseLevel, NoiseSchedule};
 use proptest::prelude::*;
 
-use crate::chains::{chain, rounding};
+use crate::cases::{chain, rounding};
 use crate::{assert_close, assert_relative, levels};
 
 fn gaussian(mean: f64, variance: f64) -> Gaussian {

@@ -177,7 +177,7 @@ fn grids_that_lead_nowhere_are_refused() {
         ),
         (
             grid(Grid::Times(vec![2.0, 1.0]), 3),
-            "3 levels were asked for, but 2 are listed",
+            "3 levels were requested, but 2 are listed",
         ),
         (
             grid(Grid::Times(vec![4.0]), 1),
@@ -215,11 +215,11 @@ fn grids_that_lead_nowhere_are_refused() {
         ),
         (
             Grid::LogSnr.levels(&zero, 3),
-            "the first level has no signal, so that σ = b/a is infinite there and has no steps",
+            "the first level has no signal: σ = b/a is infinite there and cannot be divided into steps",
         ),
         (
             full.inverse(),
-            "no step leads away from clean data, which says nothing of its noise",
+            "levels cannot start at clean data, which does not determine the noise",
         ),
         (
             full.ending_at(level(3.0)),

@@ -97,7 +97,7 @@ fn histories_of_another_shape_or_not_finite_are_refused() {
     );
     assert_eq!(
         error.to_string(),
-        "the history has 2 timesteps, but the schedule 3"
+        "the history has 2 timesteps, but the schedule has 3"
     );
     let error = from(vec![vec![], vec![1.0; 11], vec![]]);
     assert_eq!(error, LossHistoryError::Length { t: 2, length: 11 });

@@ -3,7 +3,7 @@
 use ddpm_schedule::{LearnedVariance, NoiseLevel, NoiseSchedule};
 use proptest::prelude::*;
 
-use crate::chains::{chain, rounding};
+use crate::cases::{chain, rounding};
 use crate::{assert_close, assert_relative};
 
 fn linear(timesteps: u32) -> NoiseSchedule {

@@ -9,7 +9,7 @@
 )]
 
 mod bound;
-mod chains;
+mod cases;
 mod entropy;
 mod errors;
 mod golden;
@@ -37,7 +37,7 @@ mod weightings;
 use std::ops::Range;
 
 use ddpm_schedule::NoiseLevel;
-use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Of, Variance, Weights};
+use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Interpolant, Variance, Weights};
 use proptest::prelude::*;
 
 /// A number that is not negative, without what is behind the point.
@@ -61,7 +61,7 @@ const LEARNED: Ddpm = Ddpm {
     variance: Variance::Learned,
 };
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,

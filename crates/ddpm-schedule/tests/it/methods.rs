@@ -1,6 +1,6 @@
 //! The table of solvers: names, numbers, and that each runs wherever it is asked to.
 
-use ddpm_schedule::solver::{Info, Method, MethodError, Numbers, run, steps};
+use ddpm_schedule::solver::{Info, Method, MethodError, Parameters, run, steps};
 use ddpm_schedule::{Grid, NoiseSchedule, Process};
 
 use crate::assert_close;
@@ -73,12 +73,12 @@ fn without_eta_there_is_no_noise() {
     let process = Process::edm(0.01, 80.0).unwrap();
     let levels = Grid::Karras { rho: 7.0 }.levels(&process, 10).unwrap();
     for info in Info::all() {
-        if !info.numbers.contains(&"eta") {
+        if !info.parameters.contains(&"eta") {
             continue;
         }
-        let numbers = Numbers {
+        let numbers = Parameters {
             eta: Some(0.0),
-            ..Numbers::default()
+            ..Parameters::default()
         };
         let method = Method::new(info.name, numbers).unwrap();
         assert!(!method.is_stochastic(), "{}", info.name);
@@ -112,12 +112,12 @@ fn names_are_unique_and_lead_back() {
 #[test]
 fn numbers_that_mean_nothing_are_refused() {
     let with = |name: &str, numbers| Method::new(name, numbers).unwrap_err().to_string();
-    let none = Numbers::default();
-    let eta = |eta| Numbers {
+    let none = Parameters::default();
+    let eta = |eta| Parameters {
         eta: Some(eta),
         ..none
     };
-    let order = |order| Numbers {
+    let order = |order| Parameters {
         order: Some(order),
         ..none
     };
@@ -125,7 +125,7 @@ fn numbers_that_mean_nothing_are_refused() {
         (with("heun", eta(1.0)), "heun has no eta; it has churn"),
         (
             with("ddpm", eta(1.0)),
-            "ddpm has no eta; it has no numbers of its own",
+            "ddpm has no eta; it has no parameters",
         ),
         (
             with("ddim", eta(1.5)),
@@ -172,7 +172,7 @@ fn the_first_order_is_ddim() {
         "dpm-solver-single",
         "deis",
     ] {
-        let mut numbers = Numbers::default();
+        let mut numbers = Parameters::default();
         if name != "euler" {
             numbers.order = Some(1);
         }

@@ -5,7 +5,7 @@ use std::f64::consts::FRAC_PI_2;
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Process};
 use proptest::prelude::*;
 
-use crate::chains::chain;
+use crate::cases::chain;
 use crate::{assert_close, assert_relative};
 
 /// Continuous processes, each with the times of its ends.

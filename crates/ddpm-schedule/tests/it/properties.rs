@@ -6,7 +6,7 @@ use ddpm_schedule::{Levels, NoiseLevel, NoiseSchedule, Parametrization, Timestep
 use proptest::array;
 use proptest::prelude::*;
 
-use crate::chains::{Chain, chain, levels, long, rounding, some_levels, stepwise};
+use crate::cases::{Chain, chain, levels, long, rounding, some_levels, stepwise};
 use crate::{assert_close, assert_relative};
 
 /// The T steps of the process one after the other, once as it is defined and once as the

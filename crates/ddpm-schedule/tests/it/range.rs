@@ -155,7 +155,7 @@ fn levels_and_weights_beyond_single_precision_are_refused() {
     }
     assert_eq!(
         refused(1e40, Parametrization::V, Weighting::Simple).to_string(),
-        "the noise b at t = 1 is 1.00e40, which single precision has no room for: at most 1e32"
+        "the noise b at t = 1 is 1.00e40, but single precision allows at most 1e32"
     );
 }
 
@@ -212,8 +212,8 @@ fn noise_on_the_way_to_noise_is_refused() {
         assert_eq!(
             error.to_string(),
             format!(
-                "the sampler adds noise, and cannot go from data to noise, from a log-SNR of {from} \
-                 to {to}; one without noise can, such as ddim with η = 0"
+                "the sampler adds noise, so it cannot step towards noise, from a log-SNR of {from} \
+                 to {to}; use one without noise, such as ddim with η = 0"
             )
         );
     }

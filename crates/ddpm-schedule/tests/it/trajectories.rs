@@ -1,13 +1,13 @@
 //! The way from noise to data and back: published times, levels between them, and the steps.
 
 use ddpm_schedule::solver::{
-    Ddim, Ddpm, Eta, Exponential, Of, Position, Solver, SolverError, Step, Variance, Weights, run,
-    steps,
+    Ddim, Ddpm, Eta, Exponential, Interpolant, Position, Solver, SolverError, Step, Variance,
+    Weights, run, steps,
 };
 use ddpm_schedule::{Grid, GridError, Levels, NoiseLevel, NoiseSchedule, Process};
 use proptest::prelude::*;
 
-use crate::chains::{Chain, chain};
+use crate::cases::{Chain, chain};
 use crate::{assert_close, assert_relative};
 
 /// The grids that choose timesteps.
@@ -22,7 +22,7 @@ const OF_LEVELS: [Grid; 2] = [Grid::Karras { rho: 7.0 }, Grid::LogSnr];
 
 const DDIM: Ddim = Ddim { eta: Eta::ZERO };
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,
@@ -275,7 +275,7 @@ fn no_step_leads_away_from_clean_data() {
     let refused = steps(&DPMPP_2M, &[NoiseLevel::CLEAN, s]).unwrap_err();
     let from = f64::INFINITY;
     assert_eq!(refused, SolverError::AsksAtClean { from });
-    let message = "the step from a log-SNR of inf asks the denoiser at clean data";
+    let message = "the step from a log-SNR of inf evaluates the denoiser at clean data";
     assert_eq!(refused.to_string(), message);
 }
 
@@ -286,19 +286,19 @@ fn trajectories_that_lead_nowhere_are_refused() {
     let clean = NoiseLevel::CLEAN;
     let full = Levels::full(&schedule);
     let no_steps = "there must be at least one step, from one level to another";
-    let from_clean = "no step leads away from clean data, which says nothing of its noise";
+    let from_clean = "levels cannot start at clean data, which does not determine the noise";
     for (result, message) in [
         (Levels::new([]), no_steps),
         (Levels::new([level(1)]), no_steps),
         (full.ending_at(level(4)), no_steps),
         (
             Levels::new([level(4), level(1), level(2)]),
-            "the log-SNR must go one way from -1.3862943611198906 to -0.6931471805599454, but \
+            "the log-SNR must be monotone from -1.3862943611198906 to -0.6931471805599454, but \
              -0.6931471805599454 follows 0",
         ),
         (
             Levels::new([level(2), level(2)]),
-            "the log-SNR must go one way from -0.6931471805599454 to -0.6931471805599454, but \
+            "the log-SNR must be monotone from -0.6931471805599454 to -0.6931471805599454, but \
              -0.6931471805599454 follows -0.6931471805599454",
         ),
         (Levels::new([clean, level(2), level(3)]), from_clean),

@@ -94,28 +94,28 @@ fn weights_that_do_not_exist_are_refused() {
     for (weighting, message) in [
         (
             Weighting::SoftMinSnr { gamma: 0.0 },
-            "of the weighting, gamma = 0 is outside (0, ∞]",
+            "the weighting's gamma = 0 is outside (0, ∞]",
         ),
         (
             Weighting::P2 { k: 0.0, gamma: 1.0 },
-            "of the weighting, k = 0 is outside (0, ∞)",
+            "the weighting's k = 0 is outside (0, ∞)",
         ),
         (
             Weighting::P2 {
                 k: 1.0,
                 gamma: -1.0,
             },
-            "of the weighting, gamma = -1 is outside [0, ∞)",
+            "the weighting's gamma = -1 is outside [0, ∞)",
         ),
         (
             Weighting::Edm {
                 sigma_data: f64::NAN,
             },
-            "of the weighting, sigma_data = NaN is outside (0, ∞)",
+            "the weighting's sigma_data = NaN is outside (0, ∞)",
         ),
         (
             Weighting::Sigmoid { bias: 1e3 },
-            "of the weighting, bias = 1000 is outside [−500, 500]",
+            "the weighting's bias = 1000 is outside [−500, 500]",
         ),
     ] {
         let result = Objective::new(schedule.clone(), Parametrization::V, weighting);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use ddpm_process::{AfterClip, Clip};
-use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::solver::{Method, Parameters};
 use ddpm_schedule::{Grid, Levels, NoiseLevel, Objective};
 
 use super::Order;
@@ -113,9 +113,9 @@ impl Trained {
         let sampler = match (&order.sampler, &self.how) {
             (Some(name), _) => named(name, numbers)?,
             (None, How::Run { method, .. }) => {
-                named(method.info().name, over(method.numbers(), numbers))?
+                named(method.info().name, over(method.parameters(), numbers))?
             }
-            (None, How::Scheduler(scheduler)) if numbers == Numbers::default() => {
+            (None, How::Scheduler(scheduler)) if numbers == Parameters::default() => {
                 Sampler::Scheduler(scheduler.rule(&levels))
             }
             (None, How::Scheduler(scheduler)) => named(scheduler.rule(&levels).name(), numbers)?,
@@ -244,8 +244,8 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
 }
 
 /// The numbers given, and the others as they were.
-fn over(were: Numbers, given: Numbers) -> Numbers {
-    Numbers {
+fn over(were: Parameters, given: Parameters) -> Parameters {
+    Parameters {
         eta: given.eta.or(were.eta),
         churn: given.churn.or(were.churn),
         order: given.order.or(were.order),

@@ -1,6 +1,6 @@
 //! The single-step DPM-Solvers along a given grid.
 
-use ddpm_schedule::solver::{Blocks, Of, Slope};
+use ddpm_schedule::solver::{Blocks, Interpolant, Slope};
 use ddpm_schedule::{NoiseLevel, Parametrization};
 
 use super::grids::{Grid, karras, linspace, sigmas};
@@ -30,7 +30,7 @@ fn run(
 /// Order, slope, then σ_min and zero, each with the lower order at the end and without.
 #[test]
 fn every_variant_of_the_single_step_solver() {
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     use Slope::{Chord, Exact};
     let nan = f64::NAN;
     #[rustfmt::skip]
@@ -53,7 +53,7 @@ fn every_variant_of_the_single_step_solver() {
     for (of, noise, order, slope, sums) in rows {
         for (i, expected) in sums.into_iter().enumerate() {
             let solver = Blocks {
-                of,
+                interpolant: of,
                 order,
                 slope,
                 noise,
@@ -75,7 +75,7 @@ fn every_variant_of_the_single_step_solver() {
 #[test]
 fn dpm_solver_pp_2_of_the_tests() {
     let solver = |steps| Blocks {
-        of: Of::X0,
+        interpolant: Interpolant::X0,
         order: 2,
         slope: Slope::Chord,
         noise: 0.0,

@@ -1,6 +1,6 @@
 //! DPM-Solver, DPM-Solver++ and DEIS.
 
-use ddpm_schedule::solver::{Exponential, Of, Position, Row, Solver, Step, Weights};
+use ddpm_schedule::solver::{Exponential, Interpolant, Position, Row, Solver, Step, Weights};
 use ddpm_schedule::{Grid, GridOptions, Levels, NoiseLevel, Parametrization, Process};
 
 use super::ddpm::noised;
@@ -26,7 +26,7 @@ fn run(solver: &dyn Solver, zero: bool) -> Vec<f64> {
 /// order at the end and with it. 0 is none: ε̂ of clean data is not defined there.
 #[test]
 fn every_variant_of_the_multistep_solver() {
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     use Weights::{Midpoint, Taylor};
     #[rustfmt::skip]
     let rows = [
@@ -50,7 +50,7 @@ fn every_variant_of_the_multistep_solver() {
     for (of, noise, order, weights, sums) in rows {
         for (i, expected) in sums.into_iter().enumerate().filter(|row| row.1 != 0.0) {
             let solver = Exponential {
-                of,
+                interpolant: of,
                 order,
                 weights,
                 noise,
@@ -76,7 +76,7 @@ fn deis() {
     ] {
         for (lower_order_final, expected) in [(false, without), (true, with)] {
             let solver = Exponential {
-                of: Of::Epsilon,
+                interpolant: Interpolant::Epsilon,
                 order,
                 weights: Weights::Lagrange,
                 noise: 0.0,
@@ -129,7 +129,7 @@ fn the_third_order_with_noise_differs_by_a_sign() {
     ] {
         for (i, expected) in sums.into_iter().enumerate() {
             let ours = Exponential {
-                of: Of::X0,
+                interpolant: Interpolant::X0,
                 order: 3,
                 weights,
                 noise: 1.0,
@@ -142,7 +142,7 @@ fn the_third_order_with_noise_differs_by_a_sign() {
 
 /// DPM-Solver++(2M) without a lower order at the end.
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,

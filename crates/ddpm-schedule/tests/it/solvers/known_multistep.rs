@@ -1,6 +1,6 @@
 //! The multistep samplers of k-diffusion and ComfyUI with denoisers that are known in closed form.
 
-use ddpm_schedule::solver::{Exponential, Of, Position, SaSolver, Solver, Step, Weights};
+use ddpm_schedule::solver::{Exponential, Interpolant, Position, SaSolver, Solver, Step, Weights};
 
 use super::known::{gauss, known, levels, mix, start};
 use super::{Check, size};
@@ -8,7 +8,7 @@ use crate::scalars::Run;
 
 fn multistep(order: usize, weights: Weights, noise: f64) -> Box<dyn Solver> {
     Box::new(Exponential {
-        of: Of::X0,
+        interpolant: Interpolant::X0,
         order,
         weights,
         noise,

@@ -1,6 +1,6 @@
 //! UniPC and SA-Solver.
 
-use ddpm_schedule::solver::{Bh, Of, SaSolver, Solver, UniPc};
+use ddpm_schedule::solver::{Bh, Interpolant, SaSolver, Solver, UniPc};
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Parametrization};
 
 use super::exponential::levels;
@@ -18,7 +18,7 @@ fn run(solver: &dyn Solver, parametrization: Parametrization, zero: bool) -> Vec
 #[test]
 fn unipc() {
     use Bh::{Bh1, Bh2};
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     for (of, b, zero, sums) in [
         (X0, Bh1, false, [180.3346622, 193.5753796, 193.5999416]),
         (X0, Bh2, false, [178.4622889, 189.2316532, 189.9727507]),
@@ -29,7 +29,7 @@ fn unipc() {
         for (order, expected) in (1..).zip(sums) {
             let lower_order_final = true;
             let solver = UniPc {
-                of,
+                interpolant: of,
                 order,
                 b,
                 lower_order_final,

@@ -3,7 +3,7 @@
 use ddpm_schedule::NoiseLevel;
 use ddpm_schedule::solver::{
     Adams, Ancestral, Blocks, Churn, Dpm2, DpmFast, ErSde, Euler, Frame, GradientEstimation, Heun,
-    Nodes, Of, Pndm, SingleStep, Slope, Solver, StageNoise, Tcd,
+    Interpolant, Nodes, Pndm, SingleStep, Slope, Solver, StageNoise, Tcd,
 };
 
 use super::grids::{ve, vp};
@@ -56,10 +56,10 @@ fn error(
     (x - exact(sigma(n))).abs()
 }
 
-fn single(of: Of, order: usize, slope: Slope, r: [f64; 2]) -> Box<dyn Solver> {
+fn single(interpolant: Interpolant, order: usize, slope: Slope, r: [f64; 2]) -> Box<dyn Solver> {
     let noise = StageNoise::None;
     Box::new(SingleStep {
-        of,
+        interpolant,
         order,
         slope,
         r,
@@ -67,9 +67,9 @@ fn single(of: Of, order: usize, slope: Slope, r: [f64; 2]) -> Box<dyn Solver> {
     })
 }
 
-fn blocks(of: Of, order: usize, slope: Slope, steps: usize) -> Box<dyn Solver> {
+fn blocks(interpolant: Interpolant, order: usize, slope: Slope, steps: usize) -> Box<dyn Solver> {
     Box::new(Blocks {
-        of,
+        interpolant,
         order,
         slope,
         noise: 0.0,
@@ -119,7 +119,7 @@ type Make<'a> = Box<dyn Fn(usize) -> Box<dyn Solver> + 'a>;
 #[test]
 fn every_solver_has_its_order() {
     use Along::{Log, Sigma};
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     use Slope::{Chord, Exact};
     let churn = Churn::NONE;
     let heun = |frame| Heun { frame, churn };
