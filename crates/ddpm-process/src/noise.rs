@@ -1,5 +1,4 @@
-//! Reproducible randomness: what is drawn depends on which sample asks, never on who else is
-//! in its batch.
+//! Reproducible randomness: a draw depends on its sample and step, and not on the batch.
 
 use burn::tensor::{Tensor, TensorCreationOptions, TensorData};
 use rand_chacha::ChaCha8Rng;
@@ -16,13 +15,23 @@ const WORDS_PER_STEP: u128 = 1 << 36;
 /// and backend therefore cannot change a sample's noise. The values are computed in f64 with a
 /// portable `libm` and rounded to f32 once, so they are the same on every platform; they are
 /// pinned by a test.
+///
+/// ```
+/// use ddpm_process::NoiseStream;
+///
+/// let noise = NoiseStream::new(7, "sample");
+/// # let device = burn::tensor::Device::flex();
+/// let batch = noise.normal(&[4, 5], 0, [2, 3], &device);
+/// let alone = noise.normal(&[5], 0, [1, 3], &device); // the second row again
+/// assert_eq!(batch.narrow(0, 1, 1).into_data(), alone.into_data());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoiseStream {
     key: [u8; 32],
 }
 
 impl NoiseStream {
-    /// The stream of `seed` for one purpose. Domains with different names share nothing.
+    /// The stream of `seed` for one purpose. Streams of different domains are independent.
     ///
     /// # Panics
     ///
@@ -43,8 +52,8 @@ impl NoiseStream {
         RowRng { rng }
     }
 
-    /// Standard normal noise of the given shape `[B, …]`, row i for sample `samples[i]` at `step`:
-    /// on a `&device` in its default dtype, or on `(&device, x.dtype())` for an x of another.
+    /// Standard normal noise of the given shape `[B, …]`, with row i for sample `samples[i]` at
+    /// `step`. `options` is a `&device` for its default dtype, or `(&device, dtype)`.
     ///
     /// # Panics
     ///
@@ -67,6 +76,14 @@ impl NoiseStream {
 }
 
 /// The generator of one sample at one step.
+///
+/// ```
+/// use ddpm_process::NoiseStream;
+///
+/// let mut rng = NoiseStream::new(7, "time").row(4, 0);
+/// assert!((0.0..1.0).contains(&rng.uniform()));
+/// assert!((1..=1000).contains(&rng.one_to(1000)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct RowRng {
     rng: ChaCha8Rng,
@@ -79,7 +96,7 @@ impl RowRng {
         (self.rng.next_u64() >> 11) as f64 / TWO_53
     }
 
-    /// A uniform draw from 1..=`n`; the bias, below n·2⁻⁵³, is out of reach of any experiment.
+    /// A uniform draw from 1..=`n`, with a bias below n·2⁻⁵³.
     ///
     /// # Panics
     ///
@@ -90,7 +107,7 @@ impl RowRng {
         1 + (self.uniform() * f64::from(n)) as u32
     }
 
-    /// Fills `out` with independent standard normal values, by Box and Muller's transform.
+    /// Fills `out` with independent standard normal values, by the Box–Muller transform.
     #[allow(clippy::cast_possible_truncation)]
     pub fn fill_normal(&mut self, out: &mut [f32]) {
         for pair in out.chunks_mut(2) {

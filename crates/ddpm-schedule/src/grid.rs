@@ -144,7 +144,8 @@ pub enum Fractional {
 /// // SDEdit: the second half of the process.
 /// let process = Process::from(NoiseSchedule::linear(1000, 1e-4, 0.02)?);
 /// let start = process.level(499.0);
-/// let levels = Grid::Trailing.levels_with(&process, 10, GridOptions { start, ..Default::default() })?;
+/// let options = GridOptions { start, ..GridOptions::default() };
+/// let levels = Grid::Trailing.levels_with(&process, 10, options)?;
 /// assert_eq!(Some(levels.start()), start);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{NoiseSchedule, Timestep};
 
-/// The part of p_t that is uniform, so that ten small losses do not exclude a t for ever (Nichol &
+/// The part of p_t that is uniform, so that ten small losses do not exclude a t (Nichol &
 /// Dhariwal's code; their §3.3 omits it).
 const UNIFORM_SHARE: f64 = 0.001;
 

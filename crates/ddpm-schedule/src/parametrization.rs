@@ -39,7 +39,8 @@ pub enum Parametrization {
     ///
     /// The network sees c_in·x_t ([`Parametrization::preconditioning`]).
     Edm {
-        /// σ_data, above 0 and finite; at any other value [`Parametrization::preconditioning`] is `None`.
+        /// σ_data, above 0 and finite; for any other value
+        /// [`Parametrization::preconditioning`] is `None`.
         sigma_data: f64,
     },
 }

@@ -74,7 +74,7 @@ impl TrainingLevels {
     ///
     /// # Errors
     ///
-    /// If a parameter is out of its range, or [`UniformSigma`](Self::UniformSigma) is asked for a
+    /// If a parameter is out of its range, or if [`UniformSigma`](Self::UniformSigma) is used on a
     /// process whose noisiest σ is infinite.
     pub fn on(self, process: &Process) -> Result<LevelDistribution, ParameterError> {
         match self {

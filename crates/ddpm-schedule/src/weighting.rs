@@ -49,7 +49,7 @@ pub enum Weighting {
         gamma: f64,
     },
     /// λ(σ) = (σ² + σ_data²)/(σ·σ_data)² = SNR + 1/σ_data² on x̂₀, which is 1 on the output of
-    /// [`Parametrization::Edm`](crate::Parametrization::Edm) (Karras et al. 2022, table 1).
+    /// [`Parametrization::Edm`] (Karras et al. 2022, table 1).
     Edm {
         /// σ_data > 0.
         sigma_data: f64,

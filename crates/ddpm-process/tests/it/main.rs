@@ -1,4 +1,4 @@
-//! ddpm-process's tests: examples with exact laws, and properties of random inputs.
+//! The integration tests: examples with exact laws, and properties of random inputs.
 
 mod adaptive;
 mod clip;

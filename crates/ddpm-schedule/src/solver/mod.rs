@@ -2,7 +2,7 @@
 //!
 //! A [`Solver`] contains no tensors. Given the levels of the evaluations so far and the step to
 //! take, it returns a [`Step`]: the levels at which the denoiser is evaluated, and x_s as a linear
-//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run`] does so
+//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run()`] does so
 //! on plain numbers.
 
 mod adams;

@@ -17,7 +17,12 @@ use crate::NoiseLevel;
 /// use ddpm_schedule::solver::{Bh, Interpolant, Position, Solver, UniPc};
 /// use ddpm_schedule::NoiseLevel;
 ///
-/// let unipc = UniPc { interpolant: Interpolant::X0, order: 2, b: Bh::Bh2, lower_order_final: true };
+/// let unipc = UniPc {
+///     interpolant: Interpolant::X0,
+///     order: 2,
+///     b: Bh::Bh2,
+///     lower_order_final: true,
+/// };
 /// let [t, s] = [2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
 /// let first = unipc.step(&Position { past: &[], t, s, left: Some(9) });
 /// assert_eq!(first.asks.len(), 2); // at t and, for the corrector, at s
@@ -39,7 +44,12 @@ pub struct UniPc {
 /// ```
 /// use ddpm_schedule::solver::{Bh, Interpolant, UniPc};
 ///
-/// let unipc = UniPc { interpolant: Interpolant::Epsilon, order: 3, b: Bh::Bh1, lower_order_final: true };
+/// let unipc = UniPc {
+///     interpolant: Interpolant::Epsilon,
+///     order: 3,
+///     b: Bh::Bh1,
+///     lower_order_final: true,
+/// };
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bh {

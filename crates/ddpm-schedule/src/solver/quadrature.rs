@@ -1,6 +1,6 @@
 //! The integrals of interpolating polynomials as weights, which all multistep methods use.
 
-/// The w with Σ_k w_k·p(`nodes`[k]) = ∫p for every polynomial p of a degree below the number of
+/// The w with Σ_k w_k·p(`nodes[k]`) = ∫p for every polynomial p of a degree below the number of
 /// nodes, where `moment(i)` = ∫τⁱ.
 ///
 /// The nodes are all different. Σ_k w_k·r_kⁱ = m_i is solved by Lagrange's basis: w_k is the

@@ -56,7 +56,7 @@ pub enum StageNoise {
 /// | name | of | order | slope | r | noise |
 /// |---|---|---|---|---|---|
 /// | DPM-Solver-2, -3 | ε̂ | 2, 3 | chord | ½; ⅓, ⅔ | none |
-/// | DPM-Solver++(2S) | x̂₀ | 2 | chord | ½ | none, or within [`Ancestral`](super::Ancestral) |
+/// | DPM-Solver++(2S) | x̂₀ | 2 | chord | ½ | none, or within [`Ancestral`] |
 /// | DPM-Solver++ SDE | x̂₀ | 2 | chord | ½ | fresh |
 /// | SEEDS-2, -3 | x̂₀ | 2, 3 | chord | ½; ⅓, ⅔ | path |
 /// | exponential Heun | x̂₀ | 2 | exact | 1 | none or path |

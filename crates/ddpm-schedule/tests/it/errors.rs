@@ -1,4 +1,4 @@
-//! Everything that must be refused, and the numbers its message names.
+//! Invalid arguments, and the numbers that their error messages name.
 
 use std::fmt::Display;
 

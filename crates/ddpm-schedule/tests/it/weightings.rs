@@ -1,4 +1,4 @@
-//! Weights of the loss, by the formulas of their papers for the output that the paper trains.
+//! Weights of the loss, by the papers' formulas for the output that the paper trains.
 
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Weighting};
 
@@ -89,7 +89,7 @@ fn sigmoid_is_a_factor_of_the_loss_of_epsilon() {
 }
 
 #[test]
-fn weights_that_do_not_exist_are_refused() {
+fn invalid_weightings_are_refused() {
     let schedule = NoiseSchedule::linear(10, 1e-4, 0.02).unwrap();
     for (weighting, message) in [
         (

@@ -27,7 +27,8 @@ fn run(
     size(&Run::new(&solver, network).all(levels, x))
 }
 
-/// Order, slope, then σ_min and zero, each with the lower order at the end and without.
+/// Order and slope; then the sums for σ_min and zero, each with a lower order at the end and
+/// without.
 #[test]
 fn every_variant_of_the_single_step_solver() {
     use Interpolant::{Epsilon, X0};
@@ -58,7 +59,7 @@ fn every_variant_of_the_single_step_solver() {
                 slope,
                 noise,
                 steps: 10,
-                // A last step to clean data is always of first order in diffusers.
+                // In diffusers a last step to clean data always has order 1.
                 lower_order_final: i != 0,
             };
             let levels = levels(10, i >= 2);
@@ -71,7 +72,7 @@ fn every_variant_of_the_single_step_solver() {
     check.done();
 }
 
-/// What the tests of diffusers assert, in f64.
+/// The assertions of diffusers' tests, in f64.
 #[test]
 fn dpm_solver_pp_2_of_the_tests() {
     let solver = |steps| Blocks {

@@ -16,8 +16,7 @@ fn multistep(order: usize, weights: Weights, noise: f64) -> Box<dyn Solver> {
     })
 }
 
-/// SA-Solver with orders that fall as those of ComfyUI do: at most as many evaluations as steps
-/// follow.
+/// SA-Solver with orders that decrease as in ComfyUI: at most as many evaluations as steps follow.
 struct Falling(SaSolver);
 
 impl Solver for Falling {
@@ -43,8 +42,8 @@ fn sa(predictor: usize, corrector: usize, tau: f64) -> Box<dyn Solver> {
     }))
 }
 
-/// Σ|x| and the fourth x, of the Gaussian and of the mixture; ten evaluations each. Noise that torch
-/// makes in single precision is known to 3·10⁻⁸.
+/// Σ|x| and the fourth x, for the Gaussian and the mixture, with ten evaluations each. Torch's
+/// noise, in single precision, is known to 3·10⁻⁸.
 #[test]
 fn the_multistep_samplers() {
     use Weights::{Midpoint, Taylor};

@@ -13,8 +13,8 @@ fn run(solver: &dyn Solver, parametrization: Parametrization, zero: bool) -> Vec
     Run::new(solver, network).all(&levels(zero), sample())
 }
 
-/// With clean data at the end, the peer's bh1 divides ∞ by ∞; its limit is a step of order 1, as
-/// that of bh2.
+/// With clean data at the end, the peer's bh1 divides ∞ by ∞. Its limit is a step of order 1, as
+/// for bh2.
 #[test]
 fn unipc() {
     use Bh::{Bh1, Bh2};
@@ -49,7 +49,7 @@ fn lin11() -> (NoiseSchedule, Vec<NoiseLevel>) {
     (schedule, levels)
 }
 
-/// The peer draws noise where τ = 0 too.
+/// The peer also draws noise if τ = 0.
 #[test]
 fn sa_solver() {
     let (schedule, levels) = lin11();

@@ -1,4 +1,4 @@
-//! How fast the errors of the solvers fall, where the flow is known in closed form.
+//! The orders of convergence of the solvers, where the flow is known in closed form.
 
 use ddpm_schedule::NoiseLevel;
 use ddpm_schedule::solver::{
@@ -10,7 +10,7 @@ use super::grids::{ve, vp};
 use super::known::gauss;
 use crate::scalars::{Run, Said};
 
-/// Levels of equal distance in ln σ or in σ. Only methods with fixed weights need the latter.
+/// Equidistant levels in ln σ or in σ. Only methods with fixed weights need the latter.
 #[derive(Clone, Copy, PartialEq)]
 enum Along {
     Log,
@@ -18,7 +18,7 @@ enum Along {
 }
 
 impl Along {
-    /// σ after a share of the way.
+    /// σ at a fraction of the run.
     fn sigma(self, share: f64) -> f64 {
         match self {
             Self::Log => 10.0 * 0.01_f64.powf(share),
@@ -36,7 +36,7 @@ fn exact(sigma: f64) -> f64 {
     0.4 + 0.6 * sigma.hypot(0.5) / 0.5
 }
 
-/// The error of x/a after `n` steps of which the ones before are known exactly.
+/// The error of x/a after `n` steps, with exact evaluations before the first.
 fn error(
     solver: &dyn Solver,
     along: Along,
@@ -86,7 +86,7 @@ fn adams(order: usize, nodes: Nodes) -> Box<dyn Solver> {
     })
 }
 
-/// Without noise: φ = σ. The third stage takes a difference for the derivative at t, so that its
+/// Without noise: φ = σ. The third stage uses a difference quotient for the derivative at t, so its
 /// order is that of the second.
 fn er_sde(stages: usize) -> Box<dyn Solver> {
     Box::new(ErSde {
@@ -109,13 +109,13 @@ fn middle(t: NoiseLevel, s: NoiseLevel) -> NoiseLevel {
     }
 }
 
-/// A solver for so many steps.
+/// Makes the solver for a number of steps.
 type Make<'a> = Box<dyn Fn(usize) -> Box<dyn Solver> + 'a>;
 
-/// Name, order, the way along σ, solver of `n` steps, and how many evaluations it looks back on.
+/// Name, order, spacing of σ, the number of earlier evaluations, and the solver of `n` steps.
 ///
-/// A step of Adams' with too few evaluations is of lower order and would set the order of the
-/// whole; so the ones before the first step are given.
+/// An Adams step with too few evaluations has lower order and would determine the order of the run,
+/// so the evaluations before the first step are given.
 #[test]
 fn every_solver_has_its_order() {
     use Along::{Log, Sigma};
@@ -161,7 +161,7 @@ fn every_solver_has_its_order() {
     ];
     let mut faults = Vec::new();
     for (name, order, along, known, make) in rows {
-        // Multiples of the blocks.
+        // A number of steps that is a multiple of the block length.
         let n = 96;
         let error =
             |n: i32, level| error(&*make(n.unsigned_abs() as usize), along, level, n, known);
