@@ -21,7 +21,7 @@ use ddpm_data::Source;
 use ddpm_eval::likelihood::{Likelihood, Question};
 use ddpm_files::{check_writable, write_file};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 use ddpm_train::device::{Backend, DeviceError};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -242,7 +242,7 @@ fn sample(args: Sample) -> Result<()> {
                 shard: args.shard,
                 batch_size: args.batch_size,
                 sampler: args.sampler,
-                numbers: Numbers {
+                parameters: Parameters {
                     eta: args.eta,
                     churn: args.churn,
                     order: args.order,
