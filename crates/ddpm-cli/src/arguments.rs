@@ -8,7 +8,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgGroup, ValueEnum};
 use ddpm_cli::config::{ClippedEpsilon, PrecisionKind};
-use ddpm_cli::sample::BATCH;
+use ddpm_cli::drawing::BATCH;
 use ddpm_cli::shard::Shard;
 use ddpm_schedule::Grid;
 use ddpm_schedule::solver::{Info, Method};

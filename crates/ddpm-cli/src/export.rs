@@ -22,8 +22,8 @@ use crate::saved_run::{SavedRun, WeightsOf};
 ///
 /// # Errors
 ///
-/// If `to` exists, `from` is such a folder already, the checkpoint cannot be read, the run is not of
-/// images or of a process that diffusers' pipelines have, or the system refuses.
+/// If `to` exists, `from` is a folder of diffusers, the checkpoint cannot be read, the data is not
+/// images, diffusers' pipelines do not have the process, or the system refuses.
 pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Option<String>> {
     let run = SavedRun::open(from)?;
     let plan = run.plan()?;
@@ -41,7 +41,7 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Opti
         Err(reason) => bail!("{path}: {reason}"),
     };
     let Some(of_pipeline) = &exported.of_pipeline else {
-        bail!("{path}: no pipeline of diffusers scales the inputs of its network as EDM's need it");
+        bail!("{path}: no pipeline of diffusers scales the inputs of its network as EDM requires");
     };
     let AnyNetwork::UNet(network) = run.network(&plan, &run.shape, weights, device)? else {
         bail!("{path}: diffusers has no network for points");
@@ -52,8 +52,8 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Opti
     if let Some(file) = sampler {
         let class = file["_class_name"].as_str().unwrap_or_default();
         note = Some(format!(
-            "DDPMPipeline cannot run a {class}, which is in sampler/scheduler_config.json; the \
-             pipeline's is another"
+            "DDPMPipeline cannot run a {class}: it is in sampler/scheduler_config.json, and the \
+             pipeline has another scheduler"
         ));
     }
     write(to, unet, size, &network, of_pipeline, sampler)?;
@@ -64,7 +64,7 @@ pub fn export(from: &Path, to: &Path, raw: bool, device: &Device) -> Result<Opti
 ///
 /// # Errors
 ///
-/// If diffusers has no class for the process, or for what the network predicts on it.
+/// If diffusers has no class for the process and the prediction of the network.
 pub fn scheduler(plan: &Plan) -> Result<Exported, String> {
     let sampling = &plan.sampling;
     config(&Sampled {
@@ -89,7 +89,7 @@ fn betas(process: &config::Process) -> Result<Option<Betas>, String> {
         ProcessKind::Linear => ("linear", None),
         ProcessKind::ScaledLinear => ("scaled_linear", None),
         ProcessKind::Cosine => ("squaredcos_cap_v2", None),
-        // diffusers' schedule of this name is another. It rescales these β as we do ours.
+        // diffusers' schedule of this name is different. It rescales these β as we do.
         ProcessKind::Sigmoid => ("linear", Some(unscaled(process)?)),
         _ => return Ok(None),
     };

@@ -2,37 +2,34 @@
 
 mod begin;
 mod diverged;
-mod folder;
 mod identity;
 mod output;
 mod record;
+mod run;
+mod run_folder;
 mod saver;
 mod start;
 mod weights;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use ddpm_data::Dataset;
-use ddpm_files::{FileError, write_file};
 use ddpm_model::Network;
-use ddpm_train::checkpoint::Encoded;
-use ddpm_train::ranks::{Ranks, RanksError};
-use ddpm_train::{TrainError, Trainer};
+use ddpm_train::ranks::Ranks;
 
-use crate::interrupt::{Interrupted, Signal, Stop};
+use crate::interrupt::{Interrupted, Stop};
 use crate::memory::{self, Spread};
 use crate::network::{AnyNetwork, build};
-use crate::picture::png;
 use crate::plan::Plan;
-use crate::sample::{BATCH, Classes, Drawing, Request};
 use diverged::DivergedRun;
-use folder::Claim;
 use output::Output;
+use run::Run;
+use run_folder::Claim;
 
-pub use folder::configuration;
+pub use run_folder::configuration;
 pub use start::Start;
 pub use weights::Weights;
 
@@ -84,11 +81,11 @@ pub fn train(
     match network {
         AnyNetwork::UNet(network) => {
             let run = Run::<4, _>::new(plan, out, dataset, *network, device, ranks)?;
-            run.begin(start)?.fit(stop)
+            fit(run.begin(start)?, stop)
         }
         AnyNetwork::Mlp(network) => {
             let run = Run::<2, _>::new(plan, out, dataset, *network, device, ranks)?;
-            run.begin(start)?.fit(stop)
+            fit(run.begin(start)?, stop)
         }
     }
 }
@@ -134,150 +131,36 @@ pub(crate) fn check_classes(plan: &Plan, dataset: &dyn Dataset) -> Result<()> {
     Ok(())
 }
 
-/// A run in progress.
-struct Run<'a, const D: usize, M> {
-    plan: &'a Plan,
-    out: PathBuf,
-    /// The configuration as text, which a checkpoint keeps.
-    config: String,
-    trainer: Trainer<D, M>,
-    /// The step whose checkpoint the run is at.
-    saved: Option<u64>,
-    device: Device,
-    ranks: &'a Ranks,
-    /// What asked one of the ranks to stop.
-    asked: Option<Signal>,
-}
-
-impl<'a, const D: usize, M: Network<D>> Run<'a, D, M> {
-    fn new(
-        plan: &'a Plan,
-        out: &Path,
-        dataset: Arc<dyn Dataset>,
-        network: M,
-        device: &Device,
-        ranks: &'a Ranks,
-    ) -> Result<Self> {
-        let settings = plan.settings.clone();
-        Ok(Self {
-            config: toml::to_string(&plan.config)?,
-            trainer: Trainer::with_ranks(network, dataset, settings, device, ranks)?,
-            plan,
-            out: out.to_owned(),
-            saved: None,
-            device: device.clone(),
-            ranks,
-            asked: None,
-        })
+/// Takes the steps that are left, and writes what belongs to them.
+fn fit<const D: usize, M: Network<D>>(mut run: Run<D, M>, stop: &Stop) -> Result<()> {
+    let steps = run.plan.config.steps;
+    let mut output = (run.ranks.leads().then(|| Output::open(&run))).transpose()?;
+    if let Some(output) = output.as_mut().filter(|_| run.lacks_picture()) {
+        output.picture(&run, stop);
     }
-
-    fn fit(mut self, stop: &Stop) -> Result<()> {
-        let steps = self.plan.config.steps;
-        let mut output = (self.ranks.leads().then(|| Output::open(&self))).transpose()?;
-        if let Some(output) = output.as_mut().filter(|_| self.lacks_picture()) {
-            output.picture(&self, stop);
+    // All ranks begin or none does: one that begins alone waits for the others forever.
+    run.exchange(stop)?;
+    while run.asked.is_none()
+        && let Some(metrics) = run.trainer.next()
+    {
+        // An error is reported only after the pending checkpoint has been written, because a rank
+        // that ends may end the others.
+        let metrics = metrics.map_err(|error| run.explain(error))?;
+        if let Some(output) = &mut output {
+            output.step(&run, metrics, stop);
         }
-        // All ranks begin or none does: one that begins alone waits for the others forever.
-        self.exchange(stop)?;
-        while self.asked.is_none()
-            && let Some(metrics) = self.trainer.next()
-        {
-            // An error is reported only after the pending checkpoint has been written, because a rank
-            // that ends may end the others.
-            let metrics = metrics.map_err(|error| self.explain(error))?;
-            if let Some(output) = &mut output {
-                output.step(&self, metrics, stop);
-            }
-            self.exchange(stop)?;
-        }
-        let (step, leads) = (self.trainer.step(), output.is_some());
-        let interrupted = (self
-            .asked
-            .filter(|_| step < steps || leads && self.lacks_picture()))
-        .map(|signal| Interrupted {
-            signal,
-            done: format!("step {step}"),
-        });
-        if let Some(output) = output {
-            output.finish(&self, interrupted.is_some())?;
-        }
-        interrupted.map_or(Ok(()), |interrupted| Err(interrupted.into()))
+        run.exchange(stop)?;
     }
-
-    /// Tells the other ranks whether this one was asked to stop, so that all stop at the same step.
-    fn exchange(&mut self, stop: &Stop) -> Result<(), RanksError> {
-        let asked = stop.asked().map_or(0, Signal::exit_code);
-        let all = self.ranks.gather(&[asked.into()])?;
-        self.asked = all.iter().find_map(|&code| signal(code));
-        Ok(())
+    let (step, leads) = (run.trainer.step(), output.is_some());
+    let interrupted = (run
+        .asked
+        .filter(|_| step < steps || leads && run.lacks_picture()))
+    .map(|signal| Interrupted {
+        signal,
+        done: format!("step {step}"),
+    });
+    if let Some(output) = output {
+        output.finish(&run, interrupted.is_some())?;
     }
-
-    /// What to say of an error of the trainer. A diverged run is reported in `diverged.json` too.
-    fn explain(&self, error: TrainError) -> anyhow::Error {
-        match error {
-            TrainError::Diverged(diverged) => {
-                DivergedRun::new(&diverged, &self.out, self.ranks.leads()).into()
-            }
-            error => error.into(),
-        }
-    }
-
-    /// Whether a picture is made of the step that the run is at.
-    fn is_pictured(&self) -> bool {
-        let config = &self.plan.config;
-        let (step, every) = (self.trainer.step(), config.sampling.every);
-        let due = step == config.steps || step.is_multiple_of(every);
-        every > 0 && step > 0 && due
-    }
-
-    /// Where that picture is.
-    fn picture_path(&self) -> PathBuf {
-        let step = self.trainer.step();
-        self.out.join(format!("samples/step-{step:08}.png"))
-    }
-
-    /// Whether it is still to be made.
-    fn lacks_picture(&self) -> bool {
-        self.is_pictured() && !self.picture_path().exists()
-    }
-
-    /// A grid from the averaged weights, with the same noise every time. Asked to stop, it leaves the
-    /// picture to the resumed run.
-    fn picture(&self, stop: &Stop) -> Result<()> {
-        let drawing = Drawing {
-            network: &self.trainer.average(),
-            objective: &self.plan.settings.objective,
-            plan: &self.plan.sampling,
-            request: Request {
-                seed: self.plan.config.seed,
-                classes: self.plan.classes().map(Classes::InTurn),
-                null_class: self.plan.null_class(),
-                guidance: 1.0,
-                shape: self.trainer.data().shape(),
-                batch: BATCH,
-            },
-            device: &self.device,
-        };
-        let path = self.picture_path();
-        let context = || path.display().to_string();
-        let rows = 0..self.plan.config.sampling.count;
-        if let Some(samples) = drawing.sample::<D>(rows, stop).with_context(context)? {
-            let bytes = png(&samples.grid()).with_context(context)?;
-            write_file(&path, &bytes)?;
-        }
-        Ok(())
-    }
-
-    /// An independent host copy of the run's state; training may change the originals.
-    fn copy(&self) -> Result<Encoded, FileError> {
-        Encoded::new(&self.trainer.snapshot(), &self.config)
-    }
-}
-
-/// The signal of an exit code that was sent as a number.
-fn signal(code: f64) -> Option<Signal> {
-    Signal::ALL
-        .iter()
-        .copied()
-        .find(|signal| f64::from(signal.exit_code()) == code)
+    interrupted.map_or(Ok(()), |interrupted| Err(interrupted.into()))
 }

@@ -11,10 +11,10 @@ use arguments::process::{SamplersArgs, ScheduleChoice};
 use arguments::{Check, Export, Library, Nll, Sample, Train};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddpm_cli::config;
-use ddpm_cli::examine::{self, Examination, examine, examine_shard};
-use ddpm_cli::generate::{Existing, Order, generate, merge};
 use ddpm_cli::interrupt::{Interrupted, Stop};
 use ddpm_cli::missing::must_exist;
+use ddpm_cli::nll::{self, NllOptions};
+use ddpm_cli::sample::{self, Existing, SampleOptions};
 use ddpm_cli::terminal::{OutputError, say, show};
 use ddpm_cli::{check, forward, samplers, table};
 use ddpm_data::Source;
@@ -56,7 +56,7 @@ enum Command {
     Forward(Forward),
     /// Show a noise schedule's numbers.
     Schedule(ScheduleArgs),
-    /// Show the samplers: names here and elsewhere, order, cost and noise.
+    /// Show the samplers: names here and elsewhere, options, cost and noise.
     Samplers(SamplersArgs),
     /// Print a recipe's TOML, which `train --config` takes, or list the recipes.
     Recipe {
@@ -230,13 +230,13 @@ fn sample(args: Sample) -> Result<()> {
     };
     let out = args.out.clone();
     let drawn = match args.from {
-        None => merge(&out, existing, args.raw, &stop),
+        None => sample::merge(&out, existing, args.raw, &stop),
         Some(from) => {
             if let Some(noise) = &args.init_noise {
                 must_exist("--init-noise", noise)?;
             }
             let device = args.backend.parse::<Backend>()?.device()?;
-            let order = Order {
+            let options = SampleOptions {
                 from,
                 num: args.num,
                 shard: args.shard,
@@ -262,7 +262,7 @@ fn sample(args: Sample) -> Result<()> {
                 film: args.film,
                 raw: args.raw,
             };
-            generate(&order, &device, &stop)
+            sample::sample(&options, &device, &stop)
         }
     };
     let count = drawn.map_err(|error| {
@@ -313,12 +313,12 @@ fn nll(args: Nll) -> Result<()> {
     }
     let out = args.out.unwrap_or_default();
     let Some(from) = args.from else {
-        return answer(&examine::merge(&out)?, args.json.as_deref());
+        return answer(&nll::merge(&out)?, args.json.as_deref());
     };
     must_exist("--from", &from)?;
     let stop = Stop::on_signals().context("signals")?;
     let device = args.backend.parse::<Backend>()?.device()?;
-    let examination = Examination {
+    let options = NllOptions {
         from,
         data: args.data,
         question: Question {
@@ -336,11 +336,11 @@ fn nll(args: Nll) -> Result<()> {
         }
     };
     if let Some(shard) = args.shard {
-        let path = examine_shard(&examination, shard, &out, &device, &stop).map_err(kept)?;
+        let path = nll::measure_shard(&options, shard, &out, &device, &stop).map_err(kept)?;
         say(format_args!("{}", path.display()));
         return Ok(());
     }
-    let report = examine(&examination, &device, &stop).map_err(kept)?;
+    let report = nll::measure(&options, &device, &stop).map_err(kept)?;
     answer(&report, args.json.as_deref())
 }
 
@@ -351,7 +351,7 @@ fn answer(report: &Report, json: Option<&Path>) -> Result<()> {
         Ok(write_file(path, json.as_bytes())?)
     };
     let written = json.map_or(Ok(()), write);
-    show(&examine::report(report))?;
+    show(&nll::report(report))?;
     written
 }
 

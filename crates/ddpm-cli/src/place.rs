@@ -1,4 +1,4 @@
-//! Which folder is whose, and what to give in place of a wrong one.
+//! Tells runs from folders of diffusers, and suggests the right path for a wrong one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use ddpm_model::UNetConfig;
 
 use crate::config::Model;
 
-/// The files by which a folder of diffusers is known.
+/// The files that identify a folder of diffusers.
 const SIGNS: [&str; 3] = ["model_index.json", "config.json", "unet/config.json"];
 
-/// How deep below a folder another one is looked for: a cache of downloads has two levels.
+/// How many levels of subfolders are searched: a download cache has two.
 const DEPTH: usize = 2;
 
 /// Whether a path is a run's folder, or one of its checkpoints.
@@ -28,22 +28,22 @@ fn is_of_diffusers(path: &Path) -> bool {
     SIGNS.iter().any(|name| path.join(name).is_file())
 }
 
-/// Whether a path is to be read as a folder of diffusers: unless it is a run's folder, or one of its
+/// Whether to read a path as a folder of diffusers: true unless it is a run's folder or one of its
 /// checkpoints.
 pub fn is_diffusers(path: &Path) -> bool {
     is_of_diffusers(path) || !is_run(path)
 }
 
-/// Refuses a folder of diffusers, for what can be done with a run alone.
+/// Refuses a folder of diffusers, for operations that need a run.
 ///
 /// # Errors
 ///
-/// If `path` is one.
+/// If `path` is a folder of diffusers.
 pub fn refuse_diffusers(path: &Path) -> Result<(), FileError> {
     if !is_of_diffusers(path) {
         return Ok(());
     }
-    let reason = "is a folder of diffusers; a run is needed here, or one of its checkpoints";
+    let reason = "is a folder of diffusers; this needs a run or one of its checkpoints";
     Err(FileError::content(path, reason))
 }
 
@@ -91,7 +91,7 @@ fn names(folder: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-/// Why a path at which there is no U-Net's `config.json` cannot be read, and the way out.
+/// An error for a path without a U-Net's `config.json`, with a suggestion.
 fn wrong(path: &Path) -> FileError {
     if path.is_file() {
         let around = path.ancestors().skip(1).take(DEPTH);
@@ -107,7 +107,7 @@ fn wrong(path: &Path) -> FileError {
     }
 }
 
-/// What a folder of these names is instead.
+/// What a folder with these names is instead.
 fn missing(folder: &Path, names: &[String]) -> String {
     let weights = |name: &&String| {
         let path = Path::new(name.as_str());
@@ -118,7 +118,7 @@ fn missing(folder: &Path, names: &[String]) -> String {
         let folder = shown(folder);
         return format!(
             "is a run, not a folder of diffusers; `ddpm export --from {folder} --to NEW --format \
-             diffusers` makes one of it"
+             diffusers` converts it"
         );
     }
     if names.iter().any(|name| name == "model_index.json") {
@@ -132,8 +132,8 @@ fn missing(folder: &Path, names: &[String]) -> String {
     }
     if let Some(name) = names.iter().find(weights) {
         return format!(
-            "has {name}, but no config.json, which says what network the weights are of; copy it \
-             from where they came from"
+            "has {name}, but no config.json, which describes the network; copy it from the source \
+             of the weights"
         );
     }
     "is neither a run, which has checkpoints, nor a folder of diffusers, which has \
@@ -141,7 +141,8 @@ fn missing(folder: &Path, names: &[String]) -> String {
         .to_owned()
 }
 
-/// A run, or a folder of diffusers, in a folder of these names; of several checkpoints the newest.
+/// A run or a folder of diffusers in a folder with these names; the newest if there are several
+/// checkpoints.
 fn inner(folder: &Path, names: &[String], depth: usize) -> Option<PathBuf> {
     if depth == 0 {
         return None;
@@ -156,7 +157,7 @@ fn inner(folder: &Path, names: &[String], depth: usize) -> Option<PathBuf> {
     })
 }
 
-/// A path as one can type it.
+/// A path as a user can type it.
 fn shown(path: &Path) -> String {
     if path.as_os_str().is_empty() {
         return ".".to_owned();

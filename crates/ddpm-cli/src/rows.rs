@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use ddpm_model::weights;
+use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use ddpm_files::{aside, sync_parent};
@@ -18,6 +19,42 @@ const CHUNK: usize = 1 << 20;
 
 /// Far more than the header of any file takes that is read here.
 const LONGEST_HEADER: u64 = 100_000_000;
+
+/// The type of the numbers of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// 32 bits.
+    F32,
+    /// 64 bits.
+    F64,
+}
+
+impl Dtype {
+    /// The type of this name in the format.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "F32" => Some(Self::F32),
+            "F64" => Some(Self::F64),
+            _ => None,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+impl From<Dtype> for safetensors::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F64 => Self::F64,
+        }
+    }
+}
 
 /// What a file of rows says before the rows themselves.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +78,7 @@ impl Header {
             .shape
             .iter()
             .try_fold(1, |n: usize, &m| n.checked_mul(m));
-        let bytes = numbers.and_then(|n| n.checked_mul(self.dtype.bitsize() / 8));
+        let bytes = numbers.and_then(|n| n.checked_mul(self.dtype.bytes()));
         bytes.with_context(|| format!("rows of shape {:?} are too long", self.shape))
     }
 
@@ -50,7 +87,7 @@ impl Header {
         let bytes = self.row()?.checked_mul(self.count);
         let bytes = bytes.with_context(|| format!("{} rows are too many", self.count))?;
         let info = TensorInfo {
-            dtype: self.dtype,
+            dtype: self.dtype.into(),
             shape: [&[self.count], &self.shape[..]].concat(),
             data_offsets: (0, bytes),
         };
@@ -221,13 +258,8 @@ impl Reader {
     /// As [`open`](Self::open), but for a tensor that is missing.
     pub fn has(path: &Path, name: &str) -> Result<bool> {
         let read = || {
-            let mut file = File::open(path)?;
-            let size = header_size(&mut file)?.context("is cut in its header")?;
-            let mut json = vec![0; usize::try_from(size)?];
-            file.read_exact(&mut json)?;
-            let metadata: Metadata =
-                serde_json::from_slice(&json).context("is no safetensors file")?;
-            anyhow::Ok(metadata.info(name).is_some())
+            let (header, _) = read_header(&mut File::open(path)?)?;
+            anyhow::Ok(header.tensors.iter().any(|entry| entry.name == name))
         };
         read().with_context(|| path.display().to_string())
     }
@@ -257,31 +289,34 @@ impl Reader {
     fn begun(path: &Path, name: &str, whole: bool) -> Result<Self> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        let short = "is cut in its header";
-        let size = header_size(&mut file)?.context(short)?;
-        let mut json = vec![0; usize::try_from(size)?];
-        file.read_exact(&mut json).context(short)?;
-        let metadata: Metadata = serde_json::from_slice(&json).context("is no safetensors file")?;
-        let expected = 8 + size + metadata.data_len() as u64;
+        let (header, start) = read_header(&mut file)?;
+        let expected = start.saturating_add(header.data_len() as u64);
         ensure!(
             !whole || length == expected,
             "has {length} bytes, its header says {expected}"
         );
-        let info = metadata.info(name);
-        let info = info.with_context(|| format!("tensor `{name}` not found"))?;
-        let Some((&count, shape)) = info.shape.split_first() else {
+        let about = header.metadata.clone();
+        let entry = header.tensors.into_iter().find(|entry| entry.name == name);
+        let entry = entry.with_context(|| format!("tensor `{name}` not found"))?;
+        let Some((&count, shape)) = entry.shape.split_first() else {
             anyhow::bail!("tensor `{name}` has no rows");
         };
         let header = Header {
             name: name.to_owned(),
-            dtype: info.dtype,
+            dtype: Dtype::of(&entry.dtype)
+                .with_context(|| format!("tensor {name} is not f32 or f64"))?,
             count,
             shape: shape.to_vec(),
-            about: metadata.metadata().clone(),
+            about,
         };
+        let row = header.row()?;
+        ensure!(
+            row.checked_mul(count) == Some(entry.bytes.len()),
+            "tensor `{name}`: its shape needs another size"
+        );
         Ok(Self {
-            row: header.row()?,
-            start: 8 + size + info.data_offsets.0 as u64,
+            row,
+            start: start + entry.bytes.start as u64,
             header,
             path: path.to_owned(),
             file,
@@ -336,6 +371,17 @@ impl Reader {
         let hash = hash(&mut self.file, self.start, length);
         hash.with_context(|| self.path.display().to_string())
     }
+}
+
+/// The header of a safetensors file, and where its tensors begin.
+fn read_header(file: &mut File) -> Result<(weights::Header, u64)> {
+    let short = "is cut in its header";
+    let size = header_size(file)?.context(short)?;
+    let mut json = vec![0; usize::try_from(size)?];
+    file.read_exact(&mut json).context(short)?;
+    let header = weights::Header::parse(&json).map_err(anyhow::Error::msg)?;
+    header.check_contiguous().map_err(anyhow::Error::msg)?;
+    Ok((header, 8 + size))
 }
 
 /// Bytes of the header of a safetensors file, which follows; `None` if the file ends before it does.

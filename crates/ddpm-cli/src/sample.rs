@@ -1,420 +1,366 @@
-//! Drawing samples: the reverse process from reproducible noise, batch by batch.
+//! Sampling from a finished or running training, or from weights of diffusers: checkpoint in,
+//! pictures out, batch by batch.
 
-use std::cell::RefCell;
+mod claim;
+mod film;
+mod noise;
+mod options;
+mod pictures;
+mod record;
+mod trained;
+
 use std::ops::Range;
-use std::rc::Rc;
+use std::path::Path;
 
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Device;
+use ddpm_kernels::allocator::return_memory;
 use ddpm_kernels::keep_packed_weights;
-use ddpm_model::{Condition, Network};
-use ddpm_process::{
-    AdaptiveReverse, Clipped, Denoiser, Guided, NoiseStream, Prediction, Predictor, Reverse, State,
-};
-use ddpm_schedule::solver::SolverError;
-use ddpm_schedule::{NoiseLevel, Objective, Process};
+use ddpm_model::Network;
 
-use crate::interrupt::Stop;
-
+use crate::drawing::{Batch, Drawing, Given, Request, batches};
+use crate::interrupt::{Interrupted, Stop};
+use crate::memory;
+use crate::network::AnyNetwork;
 use crate::picture::Samples;
-use crate::plan::SamplingPlan;
+use crate::progress::Tally;
+use crate::rows::{self, Dtype};
+use crate::shard::{Part, Parts, Set, Shard};
+use crate::terminal::say;
 
-/// Rows the network sees at once where no other number is asked for.
+pub use claim::Existing;
+use claim::{Claim, Purpose};
+use film::{Film, SHOWN};
+use noise::InitNoise;
+pub use options::SampleOptions;
+use pictures::Folder;
+use record::SAMPLES;
+use trained::Trained;
+
+/// Draws samples and writes each batch as it is done: `images/NNNN.png`, `grid.png` with the first
+/// 256 of them, and what else was asked for. Returns how many samples are there.
 ///
-/// A batch always has as many rows as were asked for: matrix kernels may round differently for
-/// different shapes, and a sample must not depend on how many others are drawn. A last, shorter
-/// batch is filled up with samples nobody asked for.
-pub const BATCH: usize = 16;
-
-/// The class of each sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Classes {
-    /// Sample k is of class k mod n; n is at least 1.
-    InTurn(usize),
-    /// All samples are of this class.
-    Only(usize),
+/// # Errors
+///
+/// If the folder, the checkpoint or the noise cannot be used, a number is out of its range, the device
+/// has nothing of the precision, a sample is not finite, or a file cannot be written; and
+/// [`Interrupted`] if it was stopped. The batches that were done stay, and [`Existing::Resume`] goes on
+/// with them.
+pub fn sample(options: &SampleOptions, device: &Device, stop: &Stop) -> Result<usize> {
+    ensure!(options.num >= 1, "--num 0 asks for nothing");
+    ensure!(options.batch_size >= 1, "--batch-size 0 draws nothing");
+    ensure!(
+        options.guidance.is_finite(),
+        "--guidance {} is not a number",
+        options.guidance
+    );
+    let purpose = options.shard.map_or(Purpose::Samples, Purpose::Shard);
+    let claim = Claim::new(&options.out, options.existing, purpose)?;
+    let _precision = options.precision.guard(device)?;
+    let trained = Trained::load(&options.from, device)?;
+    return_memory();
+    match &trained.network {
+        AnyNetwork::UNet(network) => {
+            draw::<4, _>(options, &trained, &**network, claim, device, stop)
+        }
+        AnyNetwork::Mlp(network) => {
+            draw::<2, _>(options, &trained, &**network, claim, device, stop)
+        }
+    }
 }
 
-impl Classes {
-    /// The class of sample k.
-    fn of(self, k: u64) -> usize {
+fn draw<const D: usize, N: Network<D>>(
+    options: &SampleOptions,
+    trained: &Trained,
+    network: &N,
+    claim: Claim,
+    device: &Device,
+    stop: &Stop,
+) -> Result<usize> {
+    let shape = &trained.shape;
+    let plan = trained.plan(options)?;
+    ensure!(
+        !options.film || plan.adaptive().is_none(),
+        "--film: how many steps {} takes is not known",
+        plan.sampler.name()
+    );
+    let classes = trained.classes(options)?;
+    memory::check_forward(&trained.model, shape, options.batch_size, 0.0, device)?;
+    let rows = (options.shard).map_or(0..options.num, |shard| {
+        shard.rows(options.num, options.batch_size)
+    });
+    if options.existing != Existing::Resume {
+        check_disk(options, shape, rows.len())?;
+    }
+    let noise = options.init_noise.as_ref();
+    let mut noise = noise
+        .map(|path| InitNoise::open(path, options.num, shape, plan.draws()))
+        .transpose()?;
+    if let (Some(seed), Some(path), Some(noise)) = (options.seed, &options.init_noise, &noise)
+        && (plan.draws() == 0 || noise.is_of_steps())
+    {
+        bail!(
+            "--seed {seed}: all the noise of these steps is that of --init-noise {}; leave --seed out",
+            path.display()
+        );
+    }
+    let hash = noise.as_mut().map(InitNoise::sha256).transpose()?;
+    let set = record::set(options, &plan, classes, hash, shape, network)?;
+    let target = match options.shard {
+        Some(shard) => Target::shard(claim, shard, &set)?,
+        None => Target::Folder(Folder::begin(claim, set, options.raw, options.film)?),
+    };
+    let drawing = Drawing {
+        network,
+        objective: &trained.objective,
+        plan: &plan,
+        request: Request {
+            seed: options.seed.unwrap_or_default(),
+            classes,
+            null_class: trained.null_class,
+            guidance: options.guidance,
+            shape,
+            batch: options.batch_size,
+        },
+        device,
+    };
+    let (name, steps) = (plan.sampler.name(), plan.levels.len());
+    if let Some(evaluations) = plan.evaluations() {
+        say(format_args!(
+            "{name}, {steps} steps, {evaluations} network evaluations a sample"
+        ));
+    } else {
+        ensure!(
+            !options.film,
+            "--film: how many steps {name} takes is not known"
+        );
+        say(format_args!(
+            "{name}, as many steps as their error asks for"
+        ));
+    }
+    let _packed = keep_packed_weights();
+    let count = rows.len();
+    Work::new(target, rows, options.batch_size, stop).run(|work, rows| {
+        let given = match &mut noise {
+            Some(noise) => noise.rows(rows.clone())?,
+            None => Given::default(),
+        };
+        work.draw(drawing.batch::<D>(rows.clone(), given), rows)
+    })?;
+    Ok(count)
+}
+
+/// Puts together what the shards of a set of samples have left in the folder `out`, and writes there what
+/// [`sample`] would have written. Returns how many samples there are.
+///
+/// # Errors
+///
+/// If the shards are not all there, whole and of one set, `existing` does not fit what else is
+/// there, or a file cannot be written; and [`Interrupted`] if it was stopped.
+pub fn merge(out: &Path, existing: Existing, raw: bool, stop: &Stop) -> Result<usize> {
+    let shown = out.display();
+    ensure!(out.is_dir(), "--merge: {shown} is not a folder");
+    let claim = Claim::new(out, existing, Purpose::Merged)?;
+    let mut parts = Parts::open(out)?;
+    let set = parts.set.clone();
+    ensure!(
+        set.provenance
+            .get("what")
+            .is_some_and(|what| what == SAMPLES)
+            && set.dtype == Dtype::F32,
+        "{shown} holds shards of something else than samples"
+    );
+    ensure!(
+        matches!(set.shape[..], [2] | [_, _, _]),
+        "{shown} holds samples of shape {:?}, which are no points and no images",
+        set.shape
+    );
+    ensure!(set.count >= 1, "{shown} holds shards without samples");
+    let (count, batch) = (set.count, set.batch);
+    let folder = Folder::begin(claim, set.clone(), raw, false)?;
+    Work::new(Target::Folder(folder), 0..count, batch, stop).run(|_, rows| {
+        Ok(Samples {
+            shape: set.shape.clone(),
+            values: rows::floats(&parts.read(rows.clone())?),
+        })
+    })?;
+    Ok(count)
+}
+
+/// Where batches go.
+enum Target {
+    Folder(Folder),
+    Shard {
+        part: Part,
+        /// The folder is this process's until the shard is finished.
+        _claim: Claim,
+    },
+}
+
+impl Target {
+    fn shard(claim: Claim, shard: Shard, set: &Set) -> Result<Self> {
+        if claim.existing == Existing::Overwrite {
+            Part::remove(&claim.out, shard)?;
+        }
+        Ok(Self::Shard {
+            part: Part::open(&claim.out, shard, set)?,
+            _claim: claim,
+        })
+    }
+
+    fn has(&self, rows: &Range<usize>) -> bool {
         match self {
-            // The remainder is below n.
-            Self::InTurn(n) => usize::try_from(k % n as u64).unwrap_or_default(),
-            Self::Only(class) => class,
+            Self::Folder(folder) => folder.has(rows),
+            Self::Shard { part, .. } => part.has(rows),
+        }
+    }
+
+    fn film(&self, rows: &Range<usize>, steps: usize) -> Option<Film> {
+        match self {
+            Self::Folder(folder) => folder.film(rows, steps),
+            Self::Shard { .. } => None,
+        }
+    }
+
+    fn write(&mut self, first: usize, samples: &Samples) -> Result<()> {
+        match self {
+            Self::Folder(folder) => folder.write(first, samples),
+            Self::Shard { part, .. } => part.write(first, &rows::bytes(&samples.values)),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Self::Folder(folder) => folder.finish(),
+            Self::Shard { part, .. } => part.finish(),
         }
     }
 }
 
-/// What is asked for.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// The seed of the noise; sample k's noise is that of (seed, k).
-    pub seed: u64,
-    /// The classes; `None` for unconditional networks.
-    pub classes: Option<Classes>,
-    /// The class that means none, if the network has one; guidance needs it.
-    pub null_class: Option<usize>,
-    /// Guidance weight w; 1 is the conditional prediction alone.
-    pub guidance: f64,
-    /// Shape of a row.
-    pub shape: &'a [usize],
-    /// Rows the network sees at once, at least 1; [`BATCH`] by default.
-    pub batch: usize,
+/// Batches on their way to where they are kept.
+struct Work<'a> {
+    target: Target,
+    rows: Range<usize>,
+    batch: usize,
+    /// Samples that are kept.
+    done: usize,
+    tally: Tally,
+    stop: &'a Stop,
 }
 
-/// A network and all that its samples depend on.
-pub struct Drawing<'a, N> {
-    /// The network, on `device`.
-    pub network: &'a N,
-    /// What it predicts.
-    pub objective: &'a Objective,
-    /// The sampler and its steps.
-    pub plan: &'a SamplingPlan,
-    /// What is asked for.
-    pub request: Request<'a>,
-    /// The device without autodiff.
-    pub device: &'a Device,
-}
+impl<'a> Work<'a> {
+    fn new(target: Target, rows: Range<usize>, batch: usize, stop: &'a Stop) -> Self {
+        let kept = batches(rows.clone(), batch).filter(|rows| target.has(rows));
+        let done = kept.map(|rows| rows.len()).sum();
+        let total = rows.len();
+        if done > 0 {
+            say(format_args!("{done} of {total} samples are there already"));
+        }
+        Self {
+            target,
+            rows,
+            batch,
+            done,
+            tally: Tally::new("samples", done, total),
+            stop,
+        }
+    }
 
-/// The batches of some rows: whole ones, and the last one whatever is left.
-pub fn batches(rows: Range<usize>, batch: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = rows.end;
-    rows.step_by(batch)
-        .map(move |first| first..end.min(first.saturating_add(batch)))
-}
+    /// Makes every batch that is missing, and keeps it.
+    fn run(
+        mut self,
+        mut make: impl FnMut(&mut Self, &Range<usize>) -> Result<Samples>,
+    ) -> Result<()> {
+        for rows in batches(self.rows.clone(), self.batch) {
+            if self.target.has(&rows) {
+                continue;
+            }
+            self.go_on()?;
+            let samples = make(&mut self, &rows)?;
+            let kept = self.target.write(rows.start, &samples);
+            kept.with_context(|| self.so_far())?;
+            self.done += rows.len();
+            self.tally.at(self.done as f64, "");
+        }
+        let so_far = self.so_far();
+        self.target.finish().context(so_far)
+    }
 
-/// A state of the reverse process holds NaN or an infinity.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "step {step} of {steps}, from the time {time} (signal {signal:.3e}, noise {noise:.3e}), gives \
-     numbers that are not finite: no sample was made of them"
-)]
-pub struct NotFinite {
-    /// The first step that gives one, from 1.
-    pub step: usize,
-    /// The steps of the reverse process.
-    pub steps: usize,
-    /// The time that the network is told where the step starts.
-    pub time: f64,
-    /// The signal there.
-    pub signal: f64,
-    /// The noise there.
-    pub noise: f64,
-}
+    /// What a failure leaves.
+    fn so_far(&self) -> String {
+        let (done, total) = (self.done, self.rows.len());
+        format!("{done} of {total} samples are done, and --resume goes on with them")
+    }
 
-impl<N> Drawing<'_, N> {
-    /// Draws samples; `None` if it is asked to stop, which it hears between two steps.
-    ///
     /// # Errors
     ///
-    /// If a step gives numbers that are not finite.
-    ///
-    /// # Panics
-    ///
-    /// As [`batch`](Self::batch).
-    pub fn sample<const D: usize>(
-        &self,
-        rows: Range<usize>,
-        stop: &Stop,
-    ) -> Result<Option<Samples>, SamplingError>
-    where
-        N: Network<D>,
-    {
-        let _packed = keep_packed_weights();
-        let mut values = Vec::new();
-        for rows in batches(rows, self.request.batch) {
-            let mut batch = self.batch::<D>(rows.clone(), Given::default());
-            loop {
-                if stop.asked().is_some() {
-                    return Ok(None);
-                }
-                if !batch.step()? {
-                    break;
-                }
+    /// [`Interrupted`] if it was asked to stop.
+    fn go_on(&self) -> Result<()> {
+        let Some(signal) = self.stop.asked() else {
+            return Ok(());
+        };
+        let done = format!("{} of {} samples", self.done, self.rows.len());
+        Err(Interrupted { signal, done }.into())
+    }
+
+    /// Takes a batch through all of its steps.
+    fn draw<const D: usize>(
+        &mut self,
+        mut batch: Batch<D>,
+        rows: &Range<usize>,
+    ) -> Result<Samples> {
+        let steps = batch.steps();
+        let mut film = steps.and_then(|steps| self.target.film(rows, steps));
+        let of = steps.map_or_else(String::new, |steps| format!("/{steps}"));
+        self.go_on()?;
+        while batch.step()? {
+            let step = batch.steps_done();
+            if let Some(film) = film.as_mut().filter(|film| film.shows(step)) {
+                film.push(&batch.rows(SHOWN).grid(), step)?;
             }
-            values.extend(batch.finish()?.values);
+            let done = self.done as f64 + batch.share_done() * rows.len() as f64;
+            self.tally.at(done, &format!(", step {step}{of}"));
+            self.go_on()?;
         }
-        Ok(Some(Samples {
-            shape: self.request.shape.to_vec(),
-            values,
-        }))
-    }
-
-    /// A batch before its first step: `rows`, filled up to [`Request::batch`].
-    ///
-    /// * `given`: standard normal noise of `rows` to use instead of the seed's.
-    ///
-    /// # Panics
-    ///
-    /// If there are more rows than the batch has, the noise is not theirs or not of every draw, or
-    /// the network does not fit the shape.
-    pub fn batch<const D: usize>(&self, rows: Range<usize>, given: Given) -> Batch<'_, D>
-    where
-        N: Network<D>,
-    {
-        let Request { seed, batch, .. } = self.request;
-        let asked = rows.len();
-        assert!(asked <= batch, "{asked} rows in a batch of {batch}");
-        let ids: Vec<u64> = (rows.start as u64..).take(batch).collect();
-        let mut shape = [batch; D];
-        shape[1..].copy_from_slice(self.request.shape);
-        let stream = NoiseStream::new(seed, "sample");
-        let device = self.device;
-        let row: usize = self.request.shape.iter().product();
-        let from_file = move |mut values: Vec<f32>| {
-            assert_eq!(values.len(), asked * row, "noise of {asked} rows");
-            // What nobody asked for may start anywhere.
-            values.resize(batch * row, 0.0);
-            Tensor::from_data(TensorData::new(values, shape), device)
-        };
-        let z = match given.start {
-            Some(noise) => from_file(noise),
-            None => stream.normal(&ids, 0, shape, device),
-        };
-        let finite = Finite::default();
-        let watched = Watched {
-            denoiser: self.denoiser::<D>(&ids),
-            finite: finite.clone(),
-        };
-        let denoiser: Box<dyn Denoiser<D>> = match (&self.plan.file, self.plan.clip) {
-            (Some(file), _) => Box::new(file.scheduler.bounded(watched, &file.clock)),
-            (None, Some(clip)) => Box::new(Clipped {
-                denoiser: watched,
-                clip,
-                epsilon: self.plan.epsilon,
-            }),
-            (None, None) => Box::new(watched),
-        };
-        let steps = given.steps;
-        let noise = move |draw: u32| match &steps {
-            Some(steps) => from_file(steps[draw as usize - 1].clone()),
-            None => stream.normal(&ids, draw, shape, device),
-        };
-        let plan = self.plan;
-        let x = z * plan.prior_std();
-        let levels = plan.levels.as_slice();
-        let reason = "a plan's levels have finite steps from noise to data";
-        let walk = if let Some(control) = plan.adaptive() {
-            let ends = [levels[0], levels[1]];
-            let walk = AdaptiveReverse::new(denoiser, control, ends, x.clone());
-            Walk::Adaptive(Box::new(walk.expect(reason)))
-        } else {
-            let solver = plan.sampler.solver(&plan.process, &plan.levels);
-            let walk = Reverse::new(denoiser, solver, levels, x.clone(), noise);
-            Walk::Fixed(Box::new(walk.expect(reason)))
-        };
-        Batch {
-            walk,
-            steps: plan.adaptive().is_none().then(|| plan.levels.len()),
-            x,
-            finite,
-            from: Vec::new(),
-            process: &plan.process,
-            asked,
-            shape: self.request.shape.to_vec(),
+        if steps.is_none() {
+            let evaluations = batch.evaluations();
+            say(format_args!("{evaluations} network evaluations a sample"));
         }
-    }
-
-    /// The guided network for the samples `ids`.
-    fn denoiser<const D: usize>(&self, ids: &[u64]) -> impl Denoiser<D> + use<'_, N, D>
-    where
-        N: Network<D>,
-    {
-        let predict = |classes: Option<Vec<usize>>| {
-            let condition = classes.map_or_else(Condition::none, |classes| {
-                Condition::classes(&classes, self.device)
-            });
-            let network = move |x, t| self.network.predict(x, t, &condition, None);
-            let objective = self.objective;
-            let denoiser: Box<dyn Denoiser<D>> = match &self.plan.file {
-                Some(file) => Box::new(file.scheduler.denoiser(network, &file.clock)),
-                None => Box::new(Predictor { network, objective }),
-            };
-            denoiser
-        };
-        let classes = self.request.classes;
-        let of_each = |classes: Classes| ids.iter().map(|&k| classes.of(k)).collect();
-        Guided {
-            conditional: predict(classes.map(of_each)),
-            base: predict(self.request.null_class.map(|null| vec![null; ids.len()])),
-            weight: self.request.guidance,
+        let samples = batch.finish()?;
+        if let Some(film) = film {
+            film.finish()?;
         }
+        Ok(samples)
     }
 }
 
-/// Noise from elsewhere; `None` is the seed's.
-#[derive(Clone, Debug, Default)]
-pub struct Given {
-    /// What the process starts from.
-    pub start: Option<Vec<f32>>,
-    /// The noise of the steps, in the order in which it is drawn.
-    pub steps: Option<Vec<Vec<f32>>>,
-}
+/// Bytes of a number.
+const FLOAT: f64 = 4.0;
 
-/// Whether each x̂₀ and each state is finite, in the order in which they come, each with the number
-/// of steps before it; on the device, for a look at every one of them would wait for it.
-#[derive(Clone, Default)]
-struct Finite(Rc<RefCell<Seen>>);
-
-#[derive(Default)]
-struct Seen {
-    steps: usize,
-    flags: Vec<Tensor<1, Bool>>,
-    at: Vec<usize>,
-}
-
-impl Finite {
-    fn look<const D: usize>(&self, x: &Tensor<D>) {
-        let seen = &mut *self.0.borrow_mut();
-        seen.flags.push(x.clone().is_finite().all());
-        seen.at.push(seen.steps);
-    }
-
-    fn stepped(&self) {
-        self.0.borrow_mut().steps += 1;
-    }
-
-    /// How many answers were looked at: one of each evaluation, and one of each step.
-    fn evaluations(&self) -> usize {
-        let seen = self.0.borrow();
-        seen.flags.len() - seen.steps
-    }
-
-    /// The first step with a number that is not finite, from 0.
-    fn first_fault(&self) -> Option<usize> {
-        let Seen { flags, at, .. } = self.0.take();
-        if flags.is_empty() {
-            return None;
+/// Whether the file system of the folder has room for so many samples: an image takes about a quarter
+/// of its pixels' bytes, in whole blocks.
+fn check_disk(options: &SampleOptions, shape: &[usize], count: usize) -> Result<()> {
+    let out = &options.out;
+    let disk = fs4::statvfs(out).with_context(|| out.display().to_string())?;
+    let block = disk.allocation_granularity().max(1) as f64;
+    let numbers: f64 = shape.iter().map(|&n| n as f64).product();
+    let image = match shape {
+        [_, height, width] if options.shard.is_none() => {
+            (0.75 * *height as f64 * *width as f64 / block).ceil() * block
         }
-        let flags: Vec<bool> = Tensor::cat(flags, 0).into_data().iter().collect();
-        flags.iter().position(|finite| !finite).map(|i| at[i])
-    }
-}
-
-/// A denoiser whose x̂₀ is looked at before it is clipped, which would hide infinities.
-struct Watched<M> {
-    denoiser: M,
-    finite: Finite,
-}
-
-impl<const D: usize, M: Denoiser<D>> Denoiser<D> for Watched<M> {
-    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
-        let said = self.denoiser.predict(x_t, at);
-        self.finite.look(&said.x0);
-        said
-    }
-}
-
-/// Why no sample came of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum SamplingError {
-    /// A step gave numbers that are not finite.
-    #[error(transparent)]
-    NotFinite(#[from] NotFinite),
-    /// No step is within the tolerance.
-    #[error(transparent)]
-    Solver(#[from] SolverError),
-}
-
-/// The steps of a batch.
-enum Walk<'a, const D: usize> {
-    Fixed(Box<dyn Iterator<Item = State<D>> + 'a>),
-    Adaptive(Box<AdaptiveReverse<D, Box<dyn Denoiser<D> + 'a>>>),
-}
-
-/// A batch on its way from noise to samples.
-pub struct Batch<'a, const D: usize> {
-    walk: Walk<'a, D>,
-    /// How many steps there are; `None` where the error decides.
-    steps: Option<usize>,
-    x: Tensor<D>,
-    finite: Finite,
-    /// Where the steps so far started from.
-    from: Vec<NoiseLevel>,
-    process: &'a Process,
-    /// Rows that were asked for; the others only fill the batch.
-    asked: usize,
-    shape: Vec<usize>,
-}
-
-impl<const D: usize> Batch<'_, D> {
-    /// How many steps there are; `None` where the error decides.
-    pub fn steps(&self) -> Option<usize> {
-        self.steps
-    }
-
-    /// Steps taken.
-    pub fn steps_done(&self) -> usize {
-        self.from.len()
-    }
-
-    /// How much of the way is behind, from 0 to 1.
-    pub fn share_done(&self) -> f64 {
-        match (&self.walk, self.steps) {
-            (Walk::Adaptive(walk), _) => {
-                let start = self.from.first();
-                start.map_or(0.0, |&start| walk.progress(start))
-            }
-            (Walk::Fixed(_), steps) => self.from.len() as f64 / steps.unwrap_or(1) as f64,
-        }
-    }
-
-    /// How often the network has been asked.
-    pub fn evaluations(&self) -> usize {
-        self.finite.evaluations()
-    }
-
-    /// Takes a step; false if all are taken.
-    ///
-    /// # Errors
-    ///
-    /// If no step is within the tolerance of a sampler that chooses its steps.
-    pub fn step(&mut self) -> Result<bool, SolverError> {
-        let state = match &mut self.walk {
-            Walk::Fixed(walk) => walk.next(),
-            Walk::Adaptive(walk) => walk.next().transpose()?,
-        };
-        let Some(state) = state else {
-            return Ok(false);
-        };
-        self.finite.look(&state.x);
-        self.finite.stepped();
-        self.from.push(state.from);
-        self.x = state.x;
-        Ok(true)
-    }
-
-    /// The first `count` rows, or as many as were asked for, as they are now.
-    pub fn rows(&self, count: usize) -> Samples {
-        let row: usize = self.shape.iter().product();
-        let mut values: Vec<f32> = self.x.to_data().iter::<f32>().collect();
-        values.truncate(count.min(self.asked) * row);
-        Samples {
-            shape: self.shape.clone(),
-            values,
-        }
-    }
-
-    /// Takes the steps that are left; the samples.
-    ///
-    /// # Errors
-    ///
-    /// If a step gave numbers that are not finite, or none is within the tolerance.
-    pub fn finish(mut self) -> Result<Samples, SamplingError> {
-        while self.step()? {}
-        match self.finite.first_fault() {
-            Some(step) => {
-                let from = self.from[step];
-                let found = NotFinite {
-                    step: step + 1,
-                    steps: self.from.len(),
-                    time: self.process.time(from),
-                    signal: from.signal(),
-                    noise: from.noise(),
-                };
-                Err(found.into())
-            }
-            None => Ok(self.rows(self.asked)),
-        }
-    }
+        _ => 0.0,
+    };
+    let kept = options.raw || options.shard.is_some() || shape.len() < 3;
+    let values = if kept { FLOAT * numbers } else { 0.0 };
+    let needed = count as f64 * (image + values);
+    let available = disk.available_space() as f64;
+    ensure!(
+        needed <= available,
+        "--num {}: {count} samples take about {}, and the file system of {} has {} free",
+        options.num,
+        memory::shown(needed),
+        out.display(),
+        memory::shown(available)
+    );
+    Ok(())
 }

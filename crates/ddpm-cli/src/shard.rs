@@ -13,11 +13,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::rows::{Header, Reader, Writer};
+use crate::rows::{Dtype, Header, Reader, Writer};
 use ddpm_files::aside;
 
 /// The `index`-th of `of` shards, counted from 1 as people write it: `2/4`.
@@ -80,7 +79,7 @@ const ABOUT: &str = "ddpm";
 const ROWS: &str = "rows";
 
 /// What makes shards parts of one set and no other, by name.
-pub type Order = BTreeMap<String, String>;
+pub type Provenance = BTreeMap<String, String>;
 
 /// A set of rows that shards are parts of.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +93,7 @@ pub struct Set {
     /// Rows of a batch.
     pub batch: usize,
     /// What else the rows depend on.
-    pub order: Order,
+    pub provenance: Provenance,
 }
 
 /// What a shard's file says of itself.
@@ -104,7 +103,7 @@ struct About {
     shard: Shard,
     count: usize,
     batch: NonZeroUsize,
-    order: Order,
+    provenance: Provenance,
     /// Of the rows.
     sha256: String,
 }
@@ -121,31 +120,32 @@ impl About {
     }
 
     /// The names and values that shards of one set have in common.
-    fn entries(&self) -> Order {
+    fn entries(&self) -> Provenance {
         let numbers = [
             ("shards", self.shard.of.to_string()),
             ("num", self.count.to_string()),
             ("batch-size", self.batch.to_string()),
         ];
         let numbers = numbers.map(|(name, text)| (name.to_owned(), text));
-        self.order.clone().into_iter().chain(numbers).collect()
+        self.provenance.clone().into_iter().chain(numbers).collect()
     }
 }
 
 /// What differs between two orders, as `seed is 0 in HERE, 1 in THERE`; `None` if nothing does.
-pub(crate) fn difference(a: (&Order, &str), b: (&Order, &str)) -> Option<String> {
+pub(crate) fn difference(a: (&Provenance, &str), b: (&Provenance, &str)) -> Option<String> {
     let mut keys: Vec<&String> = a.0.keys().chain(b.0.keys()).collect();
     keys.sort();
     keys.dedup();
     let differ = keys.into_iter().filter_map(|key| {
-        let [x, y] = [a.0, b.0].map(|order| order.get(key).map_or("nothing", String::as_str));
+        let [x, y] =
+            [a.0, b.0].map(|provenance| provenance.get(key).map_or("nothing", String::as_str));
         (x != y).then(|| format!("{key} is {x} in {}, {y} in {}", a.1, b.1))
     });
     let differ: Vec<_> = differ.collect();
     (!differ.is_empty()).then(|| differ.join("; "))
 }
 
-/// The hash of something too long to be named in an order.
+/// The hash of something too long to be named in a provenance.
 pub fn hash(bytes: &[u8]) -> String {
     format!("SHA-256 {:x}", Sha256::digest(bytes))
 }
@@ -171,7 +171,7 @@ impl Part {
             shard,
             count: set.count,
             batch: NonZeroUsize::new(set.batch).context("a batch has rows")?,
-            order: set.order.clone(),
+            provenance: set.provenance.clone(),
             // As long as the one that takes its place.
             sha256: "0".repeat(64),
         };
@@ -309,7 +309,7 @@ impl Parts {
             shape: example.header.shape.clone(),
             count: first.count,
             batch: first.batch.get(),
-            order: first.order.clone(),
+            provenance: first.provenance.clone(),
         };
         let mut parts = Vec::new();
         for (shard, (_, reader)) in found {

@@ -9,7 +9,7 @@ use crate::{DataError, InMemory};
 const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
 
-/// The classes where no `batches.meta.txt` names them.
+/// The classes if there is no `batches.meta.txt`.
 const NAMES: [&str; 10] = [
     "airplane",
     "automobile",
@@ -23,7 +23,7 @@ const NAMES: [&str; 10] = [
     "truck",
 ];
 
-/// The five batches of training of a folder, or the one file.
+/// The five training batches of a folder, or one file.
 pub(crate) fn load(path: &Path) -> Result<InMemory, DataError> {
     let nested = path.join("cifar-10-batches-bin");
     let folder = if nested.is_dir() { &nested } else { path };
@@ -50,7 +50,7 @@ pub(crate) fn load(path: &Path) -> Result<InMemory, DataError> {
     Ok(cifar)
 }
 
-/// Records, apart.
+/// The labels and the values of records.
 #[derive(Default)]
 struct Rows {
     labels: Vec<usize>,

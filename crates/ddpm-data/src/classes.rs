@@ -1,17 +1,18 @@
-//! The names of classes, as a person reads and gives them.
+//! The names of classes, as users read and enter them.
 
 use std::fmt::Write;
 
-/// Columns of a line.
+/// Columns per line.
 const WIDTH: usize = 80;
 
-/// Names that a message has.
+/// The maximum number of names in a message.
 const MOST: usize = 12;
 
-/// Lines that classes may take.
+/// The maximum number of lines for classes.
 const LINES: usize = 6;
 
-/// The numbers, names and row counts of classes in lines of 80 columns, the first of many classes only.
+/// The numbers, names and row counts of classes in lines of 80 columns; only the first if there are
+/// many.
 pub fn describe(names: &[String], counts: &[usize]) -> String {
     let mut text = format!("{} classes:", counts.len());
     let (mut column, mut lines) = (text.len(), 1);
@@ -39,7 +40,7 @@ pub fn describe(names: &[String], counts: &[usize]) -> String {
     text
 }
 
-/// A name as a message shows it: at most 24 characters, none that moves the cursor.
+/// A name as shown in a message: at most 24 characters, with control characters escaped.
 fn shown(name: &str) -> String {
     let cut = name
         .char_indices()
@@ -49,22 +50,20 @@ fn shown(name: &str) -> String {
     format!("{}{dots}", name[..cut].escape_debug())
 }
 
-/// The first class that has another name here than there, in words.
+/// Describes the first class whose name differs between `here` and `there`.
 pub fn renamed(here: &[String], there: &[String]) -> Option<String> {
     let mut pairs = here.iter().zip(there).enumerate();
     pairs.find_map(|(class, (here, there))| {
         let (one, other) = (shown(here), shown(there));
-        (here != there).then(|| format!("class {class} was {one}, and in the data is {other}"))
+        (here != there).then(|| format!("class {class} was {one}, but is {other} in the data"))
     })
 }
 
-/// The number of the class that a person means: the one of this name, and if none has it, the one of this
-/// number.
+/// The number of the class with the name `given`, or if there is none, with this number.
 ///
 /// # Errors
 ///
-/// If there is neither among `count` classes; the message has those that there are, or the first of
-/// many.
+/// If no class matches; the message lists the classes, or the first of them if there are many.
 pub fn find(given: &str, names: &[String], count: usize) -> Result<usize, String> {
     if let Some(class) = names.iter().position(|name| name == given) {
         return Ok(class);

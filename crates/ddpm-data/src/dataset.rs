@@ -1,12 +1,12 @@
-//! What a data set is.
+//! The trait of data sets.
 
 use crate::DataError;
 
 /// Rows of equal shape, perhaps labelled.
 ///
-/// Implement it for data of your own; [`InMemory`](crate::InMemory) holds rows that are already in
-/// memory. A row is found by its number alone, so that the order of a run is a function of its seed,
-/// and workers can prepare rows in any order.
+/// Implement it for your own data; [`InMemory`](crate::InMemory) holds rows that are already in
+/// memory. A row is identified by its number, so the order of a run is a function of its seed, and
+/// workers can prepare rows in any order.
 ///
 /// ```
 /// use ddpm_data::{DataError, Dataset};
@@ -48,7 +48,7 @@ pub trait Dataset: Send + Sync {
     /// Shape of a row: `[channels, height, width]` for images, `[features]` for points.
     fn shape(&self) -> &[usize];
 
-    /// Numbers in a row.
+    /// Number of values in a row.
     fn row_len(&self) -> usize {
         self.shape().iter().product()
     }
@@ -79,7 +79,7 @@ pub trait Dataset: Send + Sync {
         &[]
     }
 
-    /// Rows of each class; empty if the rows are not labelled.
+    /// Number of rows of each class; empty if the rows are not labelled.
     fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes().unwrap_or(0)];
         for label in (0..self.len()).filter_map(|i| self.label(i)) {
@@ -89,7 +89,7 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The largest value of a source of whole numbers, for example 255 for images of 8 bits. A row
-    /// holds 2·value/max − 1. Likelihoods in bits are defined for such data only.
+    /// holds 2·value/max − 1. Only such data has a likelihood in bits.
     fn max(&self) -> Option<u32> {
         None
     }
@@ -99,8 +99,8 @@ pub trait Dataset: Send + Sync {
         0
     }
 
-    /// What a person should know about how the rows were found, such as how many files were passed
-    /// over: one line for each.
+    /// Notes for the user about how the rows were found, such as how many files were passed over;
+    /// one line each.
     fn notes(&self) -> &[String] {
         &[]
     }

@@ -7,7 +7,7 @@ use crate::{DataError, InMemory};
 
 static DIGITS: &[u8] = include_bytes!("../assets/digits.bin");
 
-/// A record is a class and 8×8 gray values of 0..=16.
+/// A record is a class and 8×8 gray values in 0..=16.
 const RECORD: usize = 1 + 64;
 
 pub(crate) fn load() -> Result<InMemory, DataError> {
@@ -15,7 +15,7 @@ pub(crate) fn load() -> Result<InMemory, DataError> {
     let mut values = Vec::new();
     let (records, rest) = DIGITS.as_chunks::<RECORD>();
     if !rest.is_empty() {
-        let reason = format!("{} bytes are no multiple of {RECORD}", DIGITS.len());
+        let reason = format!("{} bytes are not a multiple of {RECORD}", DIGITS.len());
         return Err(DataError::format(Path::new("digits.bin"), reason));
     }
     for record in records {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ddpm_files::Missing;
 
-/// Why data could not be loaded. Every message names the file and the numbers.
+/// Why data could not be loaded. Messages name the file and the numbers.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The path of the data does not exist.
@@ -15,18 +15,18 @@ pub enum DataError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// A file is not what its format says.
+    /// The content of a file does not match its format.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file or folder.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// The expected and the found content.
         reason: String,
     },
-    /// A source is asked for what it cannot give: no point, an image without pixels.
+    /// A source has impossible options: no points, or images without pixels.
     #[error("{0}")]
     Source(String),
     /// The loader cannot make batches.

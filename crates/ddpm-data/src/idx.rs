@@ -12,7 +12,7 @@ use crate::error::read;
 use crate::in_memory::Values;
 use crate::{DataError, InMemory};
 
-/// The names the training images go by, without a `.gz`.
+/// The possible names of the training images, without `.gz`.
 const IMAGES: [&str; 2] = ["train-images-idx3-ubyte", "train-images.idx3-ubyte"];
 
 pub(crate) fn load(path: &Path) -> Result<InMemory, DataError> {
@@ -34,7 +34,7 @@ pub(crate) fn load(path: &Path) -> Result<InMemory, DataError> {
     let classes = labels.iter().flatten().max().map_or(0, |max| max + 1);
     let values = Values::Bytes { values, max: 255 };
     let mut dataset = InMemory::new(vec![1, height, width], values, labels, classes);
-    // The files do not name them.
+    // The files have no names of classes.
     dataset.class_names = (0..classes).map(|class| class.to_string()).collect();
     Ok(dataset)
 }
@@ -55,7 +55,7 @@ fn find(folder: &Path) -> Result<PathBuf, DataError> {
         })
 }
 
-/// The labels lie beside the images, under the same name with `labels` and `idx1`.
+/// The file of the labels: next to the images, with `labels` and `idx1` in its name.
 fn labels_path(images: &Path) -> Option<PathBuf> {
     let name = images.file_name()?.to_str()?;
     if !name.contains("images") {
@@ -98,8 +98,8 @@ fn parse(
 ) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let format = |reason: String| DataError::format(path, reason);
     let mut read = |most: u64| {
-        // Reading one byte beyond what is declared tells too much from enough, and bounds what a
-        // hostile gzip stream can unfold to. The buffer grows with what is really there.
+        // Reading at most one byte more than declared detects surplus bytes, and limits how much a
+        // hostile gzip stream can unpack. The buffer grows only with the actual data.
         let mut bytes = Vec::new();
         let read = reader.by_ref().take(most).read_to_end(&mut bytes);
         read.map_err(|e| format(format!("cannot be unpacked: {e}")))

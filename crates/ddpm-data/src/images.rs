@@ -1,8 +1,8 @@
 //! A folder of image files of any format, size and depth.
 
 mod budget;
-mod folder;
 mod jpeg;
+mod listing;
 mod whole;
 
 use std::io::Cursor;
@@ -16,23 +16,42 @@ use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Li
 
 use crate::error::read;
 use crate::in_memory::Values;
-use crate::{Channels, DataError, InMemory};
+use crate::{DataError, InMemory};
 use budget::Budget;
 
-/// Bytes that a pixel of the middle part takes beside the image: 16-bit RGBA, then RGB.
+/// Bytes per pixel of the middle part, in addition to the image: 16-bit RGBA, then RGB.
 const MIDDLE: u64 = 8 + 6;
 
-/// Bytes that a pixel takes while the middle part is resized.
+/// Bytes per pixel while the middle part is resized.
 const RESIZING: u64 = 16;
 
-/// Copies of an image that a decoder holds at most: itself, and a progressive JPEG's coefficients.
+/// The maximum number of copies of an image that a decoder holds: the image, and the coefficients
+/// of a progressive JPEG.
 const DECODING: u64 = 3;
 
 /// White in 16 bits.
 const WHITE: u32 = 65_535;
 
-/// Height and width that a data set may have.
+/// The range of a data set's height and width.
 const SIZES: std::ops::RangeInclusive<usize> = 1..=4096;
+
+/// Channels of an image folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// One: luma.
+    Gray,
+    /// Three.
+    Rgb,
+}
+
+impl Channels {
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb => 3,
+        }
+    }
+}
 
 pub(crate) fn load(
     path: &Path,
@@ -44,7 +63,7 @@ pub(crate) fn load(
         let reason = format!("image size: expected {SIZES:?} pixels, found {size:?}");
         return Err(DataError::Source(reason));
     };
-    let listing = folder::list(path)?;
+    let listing = listing::list(path)?;
     let shape = Shape {
         height,
         width,
@@ -60,7 +79,7 @@ pub(crate) fn load(
     Ok(dataset)
 }
 
-/// What every image becomes.
+/// The shape to which every image is converted.
 #[derive(Clone, Copy)]
 struct Shape {
     height: u32,
@@ -74,8 +93,8 @@ const NONE: Values = Values::Bytes {
     max: u8::MAX,
 };
 
-/// All images in the order of `files`, each core decoding its share. The first file that fails,
-/// in that order, is the error.
+/// All images in the order of `files`. Each core decodes a share of them. The error is that of the
+/// first file that fails, in this order.
 fn decode_all(files: &[PathBuf], shape: Shape) -> Result<Values, DataError> {
     let budget = &Budget::of_this_machine();
     let decode_share = |share: &[PathBuf]| {
@@ -98,7 +117,7 @@ fn decode_all(files: &[PathBuf], shape: Shape) -> Result<Values, DataError> {
     })
 }
 
-/// One after the other; bytes stay bytes until they meet a word.
+/// Concatenates values; the result has 16 bits if either has.
 fn join(a: Values, b: Values) -> Values {
     match (a, b) {
         (Values::Bytes { mut values, max }, Values::Bytes { values: more, .. }) => {
@@ -122,15 +141,15 @@ fn widen(values: Values) -> Vec<u16> {
     }
 }
 
-/// The channels of an image, one after the other: composited on white, the middle part resized, as deep
-/// as the file. All of it is computed with 16 bits.
+/// The channels of an image, one after the other: composited on white, the middle part resized,
+/// with the bit depth of the file. All computations use 16 bits.
 fn decode(file: &Path, shape: Shape, budget: &Budget) -> Result<Values, DataError> {
     let bytes = read(file)?;
     let words = |image: DynamicImage| {
         let color = image.color();
         let middle = middle(&image, shape);
         let words: Vec<u16> = match shape.channels {
-            // Luma by the weights of Rec. 709, as `image` has them.
+            // Luma with the weights of Rec. 709, as in `image`.
             Channels::Gray => DynamicImage::from(middle).into_luma16().into_raw(),
             Channels::Rgb => (0..3)
                 .flat_map(|c| middle.pixels().map(move |p| p.0[c]))
@@ -152,8 +171,8 @@ fn decode(file: &Path, shape: Shape, budget: &Budget) -> Result<Values, DataErro
     })
 }
 
-/// Decodes an image that is whole, the right way up, and makes something of it, all of it with memory
-/// of the budget.
+/// Checks that an image is complete, decodes and rotates it, and applies `make` to it, within the
+/// memory of the budget.
 fn open<T>(
     bytes: &[u8],
     shape: Shape,
@@ -161,7 +180,7 @@ fn open<T>(
     make: impl FnOnce(DynamicImage) -> T,
 ) -> Result<T, String> {
     let said = |error: ImageError| match error {
-        ImageError::Limits(_) => format!("more memory than {budget} is needed to decode it"),
+        ImageError::Limits(_) => format!("decoding it needs more memory than {budget}"),
         error => format!("cannot be decoded: {error}"),
     };
     let mut reader = ImageReader::new(Cursor::new(bytes))
@@ -194,8 +213,8 @@ fn open<T>(
     Ok(make(image))
 }
 
-/// The largest part of an image of `[width, height]` in its middle that has the proportions of `shape`:
-/// its left and upper edge, and its own `[width, height]`.
+/// The largest centred part of an image of `[width, height]` with the proportions of `shape`: its
+/// left and upper edge, and its `[width, height]`.
 fn part([width, height]: [u32; 2], shape: Shape) -> ([u32; 2], [u32; 2]) {
     let scaled = |n: u32, by: u32, of: u32| {
         let nearest = (u64::from(n) * u64::from(by) + u64::from(of) / 2) / u64::from(of);
@@ -211,7 +230,7 @@ fn part([width, height]: [u32; 2], shape: Shape) -> ([u32; 2], [u32; 2]) {
     ([(width - cut[0]) / 2, (height - cut[1]) / 2], cut)
 }
 
-/// Crops before it converts and resizes, so that a strip of a pixel's height costs nothing.
+/// Crops before it converts and resizes, so that an image one pixel high needs little memory.
 fn middle(image: &DynamicImage, shape: Shape) -> ImageBuffer<Rgb<u16>, Vec<u16>> {
     let ([left, top], [width, height]) = part([image.width(), image.height()], shape);
     let part = image.crop_imm(left, top, width, height).into_rgba16();

@@ -4,18 +4,18 @@ use sha2::{Digest, Sha256};
 
 use crate::{DataError, Dataset};
 
-/// Values as their source had them.
+/// Values as in their source.
 #[derive(Clone, Debug)]
 pub(crate) enum Values {
     /// 0..=`max` for black to white.
     Bytes { values: Vec<u8>, max: u8 },
     /// 0..=65535 for black to white.
     Words(Vec<u16>),
-    /// As they are.
+    /// Unscaled.
     Floats(Vec<f32>),
 }
 
-/// Rows that are all in memory, as compactly as their source had them.
+/// Rows that are all in memory, stored as compactly as in their source.
 ///
 /// ```
 /// use ddpm_data::{Dataset, InMemory};
@@ -35,11 +35,11 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// Rows of `shape` that are used as they are.
+    /// Rows of `shape` that are used unscaled.
     ///
     /// # Errors
     ///
-    /// If a row has no number, or the values are not whole rows.
+    /// If a row is empty, or the number of values is not a multiple of the row's length.
     pub fn floats(shape: &[usize], values: Vec<f32>) -> Result<Self, DataError> {
         check_rows(shape, values.len())?;
         Ok(Self::new(shape.to_vec(), Values::Floats(values), None, 0))
@@ -56,7 +56,7 @@ impl InMemory {
         Ok(Self::new(shape.to_vec(), values, None, 0))
     }
 
-    /// The same rows with one class each, of 0..`classes`.
+    /// The same rows with one class each, in 0..`classes`.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl InMemory {
     }
 }
 
-/// That so many values are rows of `shape`.
+/// Checks that the number of values is a multiple of the length of a row of `shape`.
 fn check_rows(shape: &[usize], values: usize) -> Result<(), DataError> {
     let row = shape
         .iter()

@@ -1,7 +1,7 @@
-//! Training data: where rows come from, and the order they come in.
+//! Training data: the sources of rows, and their order.
 //!
-//! A [`Dataset`] gives its rows by number. A [`Loader`] makes an endless, reproducible sequence of
-//! batches of them. [`load`] reads the built-in [sources](Source).
+//! A [`Dataset`] returns its rows by number. A [`Loader`] makes an endless, reproducible sequence
+//! of batches from them. [`load`] reads the built-in [sources](Source).
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
@@ -20,7 +20,8 @@ mod toys;
 
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use images::Channels;
 pub use in_memory::InMemory;
 pub use loader::{Batch, Loader, shuffled};
-pub use source::{Channels, Source, load};
+pub use source::{Source, load};
 pub use system::memory;

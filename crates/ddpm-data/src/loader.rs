@@ -1,4 +1,5 @@
-//! The order of the rows: a function of the seed, whatever prepares the batches.
+//! The order of the rows: a function of the seed, independent of the workers that prepare the
+//! batches.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use ddpm_random::Stream;
 
 use crate::{DataError, Dataset};
 
-/// Batches a worker may be ahead of the loop.
+/// Number of batches that a worker may prepare in advance.
 const AHEAD: usize = 2;
 
 /// The rows of one step, or this process's share of them.
@@ -19,19 +20,19 @@ pub struct Batch {
     pub rows: Vec<f32>,
     /// Their classes, if the data is labelled.
     pub labels: Option<Vec<usize>>,
-    /// The position of each row in the run's endless sequence: step·batch + i. All randomness of
-    /// a row is keyed by it.
+    /// The position of each row in the run's endless sequence: step·batch + i. All random numbers
+    /// of a row are keyed by it.
     pub samples: Vec<u64>,
-    /// Which rows of the data they are.
+    /// Their indices in the data.
     pub indices: Vec<usize>,
 }
 
 /// Pure access to the batches of a run: order = f(seed, epoch), batch = f(step).
 #[derive(Clone)]
-struct Order {
+struct RowOrder {
     dataset: Arc<dyn Dataset>,
     batch_size: usize,
-    /// Which rows of each batch are made.
+    /// The rows of each batch that this process makes.
     share: Range<usize>,
     shuffle: Stream,
     flips: Option<Stream>,
@@ -39,7 +40,7 @@ struct Order {
     permutation: Option<(u64, Vec<u32>)>,
 }
 
-impl Order {
+impl RowOrder {
     fn index(&mut self, position: u64) -> usize {
         let len = self.dataset.len() as u64;
         let (epoch, place) = (position / len, position % len);
@@ -82,8 +83,8 @@ fn mirror(shape: &[usize], row: &mut [f32]) {
     }
 }
 
-/// The rows `0..len` in an order that follows from a seed: its first n are a random sample without
-/// replacement, for every n.
+/// The rows `0..len` in an order that depends on a seed: for every n, the first n are a random
+/// sample without replacement.
 ///
 /// # Panics
 ///
@@ -110,24 +111,24 @@ fn permutation(stream: Stream, epoch: u64, len: usize) -> Vec<u32> {
 
 /// An endless iterator over batches, prepared ahead by worker threads and always in order.
 ///
-/// Worker w of W prepares the steps ≡ w (mod W) and the loader asks the workers in turn, so the
-/// sequence is the same for any number of workers. Epochs follow one another without a gap; a
-/// batch may straddle two. Dropping the loader ends its threads.
+/// Worker w of W prepares the steps ≡ w (mod W) and the loader takes from the workers in turn, so
+/// the sequence is the same for any number of workers. Epochs follow each other without a gap; a
+/// batch may contain rows of two. Dropping the loader ends its threads.
 pub struct Loader {
-    order: Order,
+    order: RowOrder,
     workers: Vec<(Receiver<Result<Batch, DataError>>, JoinHandle<()>)>,
     first_step: u64,
     step: u64,
 }
 
 impl Loader {
-    /// Batches from step `first_step` = 0, 1, … on, of each the rows `share`; with `flip`, each row
-    /// is mirrored with probability ½. Without workers, batches are made when they are asked for.
+    /// Batches from step `first_step` = 0, 1, … on, with the rows `share` of each; with `flip`,
+    /// each row is mirrored with probability ½. Without workers, batches are made on demand.
     ///
     /// # Errors
     ///
-    /// If the data is empty or has more than 2³² − 1 rows, `batch_size` is not in 1..2³² or lacks
-    /// rows of `share`, `first_step` is so late that positions would overflow within 2³² steps, or a
+    /// If the data is empty or has more than 2³² − 1 rows, `batch_size` is not in 1..2³², `share`
+    /// exceeds it, `first_step` is so large that positions would overflow within 2³² steps, or a
     /// thread cannot be started.
     pub fn new(
         dataset: Arc<dyn Dataset>,
@@ -149,10 +150,10 @@ impl Loader {
             .and_then(|end| end.checked_mul(batch_size as u64))
             .is_none()
         {
-            let message = format!("step {first_step} of {batch_size} rows is beyond all counting");
+            let message = format!("step {first_step} of {batch_size} rows is too large to count");
             return Err(DataError::Batches(message));
         }
-        let order = Order {
+        let order = RowOrder {
             dataset,
             batch_size,
             share,
@@ -166,7 +167,7 @@ impl Loader {
                 let mut order = order.clone();
                 let run = move || {
                     let steps = (first_step + worker..).step_by(workers);
-                    // Sending fails once the loader is gone, which ends the thread.
+                    // Sending fails once the loader is dropped, which ends the thread.
                     for batch in steps.map(|step| order.batch(step)) {
                         if sender.send(batch).is_err() {
                             break;
@@ -185,7 +186,7 @@ impl Loader {
         })
     }
 
-    /// The batch of any step, made here and now; the iterator gives the same one.
+    /// The batch of any step, made immediately; the iterator returns the same one.
     ///
     /// # Errors
     ///
@@ -211,17 +212,17 @@ impl Iterator for Loader {
             .workers
             .get(turn)
             .and_then(|(batches, _)| batches.recv().ok());
-        // A worker that died leaves its batches to be made here: slower, not different.
+        // If a worker has died, its batches are made here: slower, but the same.
         Some(prepared.unwrap_or_else(|| self.order.batch(step)))
     }
 }
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // All channels close before the first wait, so every worker is already leaving.
+        // All channels close before the first join, so every worker is already ending.
         let threads: Vec<_> = self.workers.drain(..).map(|(_, thread)| thread).collect();
         for thread in threads {
-            // A worker that panicked has said so on its own.
+            // A worker that panicked has printed its message itself.
             let _ = thread.join();
         }
     }

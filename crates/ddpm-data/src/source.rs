@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ddpm_files::must_exist;
 
+use crate::images::Channels;
 use crate::{DataError, InMemory, cifar10, digits, idx, images, toys};
 
-/// Where the rows come from.
+/// The source of the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The UCI digits embedded in the program: 1,797 of 1×8×8, ten classes.
@@ -25,18 +26,18 @@ pub enum Source {
     /// A folder of PNG, JPEG, WebP, GIF (the first frame), BMP and TIFF files, at any depth. If all are in
     /// subfolders, those of the first level are the classes, in natural order of their names.
     ///
-    /// Any size, 8 or 16 bits, gray, RGB, palette or transparent: each is turned as its EXIF
-    /// orientation says, composited on white, and its middle part resized (Catmull and Rom's
-    /// filter, on the values as stored). Rows keep 16 bits if any file has them. Other files and
-    /// hidden ones are passed over and counted in [`InMemory::notes`]. A file that is not whole is an
-    /// error, and so is a broken link.
+    /// Images may have any size, 8 or 16 bits, and be gray, RGB, palette or transparent. Each is
+    /// rotated by its EXIF orientation, composited on white, and its middle part is resized
+    /// (Catmull and Rom's filter, on the values as stored). Rows keep 16 bits if any file has them.
+    /// Other files and hidden ones are passed over and counted in [`InMemory::notes`]. A damaged
+    /// file is an error, and so is a broken link.
     Images {
         /// The folder.
         path: PathBuf,
-        /// Height and width in pixels, 1..=4096: the largest part in the middle of an image with these
+        /// Height and width in pixels, 1..=4096. The largest centred part of an image with these
         /// proportions is resized to them.
         size: [usize; 2],
-        /// What every image is converted to.
+        /// The channels to which every image is converted.
         channels: Channels,
     },
     /// A spiral in the plane, standardised.
@@ -55,26 +56,8 @@ pub enum Source {
     },
 }
 
-/// Channels of an image folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Channels {
-    /// One: luma.
-    Gray,
-    /// Three.
-    Rgb,
-}
-
-impl Channels {
-    pub(crate) fn count(self) -> usize {
-        match self {
-            Self::Gray => 1,
-            Self::Rgb => 3,
-        }
-    }
-}
-
 impl Source {
-    /// The file or folder of its rows; none of what is made here.
+    /// The file or folder of its rows; `None` for data that is generated or embedded.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Idx { path } | Self::Cifar10 { path } | Self::Images { path, .. } => Some(path),
@@ -82,7 +65,7 @@ impl Source {
         }
     }
 
-    /// The shape of its rows, where that is known before they are loaded.
+    /// The shape of its rows, if it is known before they are loaded.
     pub fn shape(&self) -> Option<Vec<usize>> {
         match self {
             Self::Digits => Some(vec![1, 8, 8]),
@@ -101,7 +84,7 @@ impl Source {
 ///
 /// # Errors
 ///
-/// If a file is missing, unreadable or not what its format says; nothing is skipped silently.
+/// If a file is missing, unreadable or does not match its format; nothing is skipped silently.
 pub fn load(source: &Source) -> Result<InMemory, DataError> {
     if let Some(path) = source.path() {
         must_exist(path)?;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-/// Bytes of memory that this process may use, as Linux tells: those of the machine, or the limit of a
-/// control group that it is in, whichever is less. Containers and schedulers set such limits.
+/// Bytes of memory that this process may use, as reported by Linux: the memory of the machine, or
+/// the lowest limit of its control groups if that is less. Containers and schedulers set such
+/// limits.
 pub fn memory() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
@@ -15,14 +16,14 @@ pub fn memory() -> Option<f64> {
     Some(limit.unwrap_or(f64::INFINITY).min(1024.0 * kib))
 }
 
-/// The least limit of memory among the control groups that `/proc/self/cgroup` lists and those they are
-/// in. `root` is where their file systems are mounted. Inside a container, the groups above its own are
-/// not there to be read.
+/// The lowest memory limit of the control groups that `/proc/self/cgroup` lists and of their
+/// parents. `root` is the mount point of their file systems. Inside a container, the groups above
+/// its own cannot be read.
 fn group_limit(groups: &str, root: &Path) -> Option<f64> {
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':');
         let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
-        // Version 2 has one hierarchy, of all controllers; version 1 has one for each.
+        // Version 2 has one hierarchy for all controllers; version 1 has one for each.
         let (folder, file) = if controllers.is_empty() {
             (root.to_owned(), "memory.max")
         } else if controllers.split(',').any(|name| name == "memory") {
@@ -47,7 +48,7 @@ fn group_limit(groups: &str, root: &Path) -> Option<f64> {
 mod tests {
     use super::group_limit;
 
-    /// A container's limit counts, as do those of the groups that it is in; "max" is none.
+    /// The limits of a container and of its parent groups count; "max" means no limit.
     #[test]
     fn limits_of_control_groups_are_found() {
         let root = tempfile::tempdir().unwrap();

@@ -1,14 +1,14 @@
-//! Toy data in the plane: standardised, and the same on every platform.
+//! Toy data in the plane: standardised, and identical on every platform.
 
 use ddpm_random::Stream;
 
 use crate::in_memory::Values;
 use crate::{DataError, InMemory};
 
-/// More points than any picture of a plane can show, and few enough to stay in memory.
+/// More points than a picture of the plane can show, and few enough to fit in memory.
 const MAX_POINTS: usize = 10_000_000;
 
-/// Points (θ cos θ, θ sin θ) with θ uniform in angle over a turn and a half, slightly blurred.
+/// Points (θ cos θ, θ sin θ) with θ uniform over one and a half turns, slightly blurred.
 pub(crate) fn swiss_roll(points: usize, seed: u64) -> Result<InMemory, DataError> {
     cloud(points, seed, "swiss-roll", |u, blur| {
         let theta = 1.5 * std::f64::consts::PI * (1.0 + 2.0 * u);
@@ -35,7 +35,7 @@ pub(crate) fn two_moons(points: usize, seed: u64) -> Result<InMemory, DataError>
     })
 }
 
-/// Draws points from a uniform number and two normal ones each, then gives both axes mean 0 and
+/// Draws each point from one uniform and two normal numbers, then scales both axes to mean 0 and
 /// variance 1.
 #[allow(clippy::cast_possible_truncation)]
 fn cloud(

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 /// Why a file or folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system refuses.
+    /// The system refused an operation.
     #[error("{}: {error}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// The content is not what it should be.
+    /// The content of a file or folder is wrong.
     #[error("{}: {reason}", path.display())]
     Content {
         /// The file or folder.
@@ -24,7 +24,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// The content of `path` is not what it should be.
+    /// An error about the content of `path`.
     pub fn content(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Content {
             path: path.to_owned(),
@@ -33,7 +33,7 @@ impl FileError {
     }
 }
 
-/// The error of `path` from the system's, for `map_err`.
+/// Adds `path` to an error of the system, for `map_err`.
 pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
     let path = path.to_owned();
     move |error| FileError::Io { path, error }

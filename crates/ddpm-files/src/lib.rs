@@ -1,4 +1,4 @@
-//! Files that are whole or absent, and errors that name the file.
+//! Atomic writes of files and folders, and errors that name the file.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 

@@ -10,7 +10,7 @@ pub struct Missing {
     path: PathBuf,
 }
 
-/// Where a relative path starts, in words.
+/// The folder at which relative paths start, for messages.
 fn start(path: &Path) -> String {
     match env::current_dir() {
         Ok(folder) if path.is_relative() => {
@@ -20,11 +20,11 @@ fn start(path: &Path) -> String {
     }
 }
 
-/// Checks that there is something at a path.
+/// Checks that a path exists.
 ///
 /// # Errors
 ///
-/// If there is nothing.
+/// If the path does not exist.
 pub fn must_exist(path: &Path) -> Result<(), Missing> {
     if path.symlink_metadata().is_ok() {
         return Ok(());

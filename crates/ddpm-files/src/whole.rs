@@ -1,4 +1,4 @@
-//! Files and folders that are whole or absent, whatever happens while they are written.
+//! Writes files and folders atomically: after an interruption they are complete or absent.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use crate::{FileError, io};
 
-/// Writes a file so that it is either as it was or as it should be.
+/// Writes a file atomically: it has either its old or its new content.
 ///
 /// # Errors
 ///
-/// If the system refuses; the file is then as it was.
+/// If the system refuses; the file then has its old content.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_files(&[(path.to_owned(), bytes)])
 }
@@ -20,14 +20,14 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 ///
 /// # Errors
 ///
-/// If the system refuses; each of the files is then as it was or as it should be.
+/// If the system refuses; each of the files then has either its old or its new content.
 pub fn write_files(files: &[(PathBuf, impl AsRef<[u8]>)]) -> Result<(), FileError> {
     for (path, bytes) in files {
         let aside = aside(path);
         let written = write_synced(&aside, bytes.as_ref())
             .and_then(|()| fs::rename(&aside, path).map_err(io(path)));
         if written.is_err() {
-            // What could not be finished would only fill a full disk.
+            // An unfinished file would only fill a full disk.
             let _ = fs::remove_file(&aside);
         }
         written?;
@@ -35,8 +35,8 @@ pub fn write_files(files: &[(PathBuf, impl AsRef<[u8]>)]) -> Result<(), FileErro
     files.first().map_or(Ok(()), |(path, _)| sync_parent(path))
 }
 
-/// Whether a file can be written, found out by making it under another name and removing that; what
-/// is there stays as it is.
+/// Checks whether a file can be written, by making and removing a file with another name; an
+/// existing file does not change.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub fn check_writable(path: &Path) -> Result<(), FileError> {
     fs::remove_file(&aside).map_err(io(&aside))
 }
 
-/// Makes the name of a file last.
+/// Makes the name of a file durable.
 ///
 /// # Errors
 ///
@@ -59,10 +59,10 @@ pub fn sync_parent(path: &Path) -> Result<(), FileError> {
     sync(parent(path))
 }
 
-/// Writes a folder of files, which may be in folders of it, under another name, syncs all of it and
-/// renames it: it is whole or absent, or what it was before.
+/// Writes a folder of files, which may be in subfolders, under another name, syncs all of it and
+/// renames it: it is complete, absent, or as before.
 ///
-/// The folder that it is in is not made: it may have vanished with the disk it was on.
+/// Its parent folder is not created: it may have vanished with its disk.
 ///
 /// # Errors
 ///
@@ -92,11 +92,11 @@ fn write_all(aside: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), FileError> {
         }
         write_synced(&path, bytes)?;
     }
-    // Deepest first, for a folder is an entry of the one it is in.
+    // Deepest first, because a folder is an entry of its parent.
     folders.iter().rev().try_for_each(|folder| sync(folder))
 }
 
-/// Removes a folder, if there is one, so that no part of it is ever found under its name.
+/// Removes a folder, if it exists. At no time is an incomplete folder visible under its name.
 pub fn remove_folder(folder: &Path) -> Result<(), FileError> {
     if !folder.exists() {
         return Ok(());
@@ -109,7 +109,7 @@ pub fn remove_folder(folder: &Path) -> Result<(), FileError> {
     fs::remove_dir_all(&gone).map_err(io(&gone))
 }
 
-/// The name a file or folder has until it is whole.
+/// The temporary name of a file or folder until it is complete.
 pub fn aside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{}.tmp", hidden(path)))
 }
@@ -132,7 +132,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// A name in a folder lasts only once the folder is synced.
+/// A name in a folder is durable only after the folder is synced.
 fn sync(folder: &Path) -> Result<(), FileError> {
     let opened = File::open(folder);
     opened

@@ -1,4 +1,4 @@
-//! Checkpoints and scheduler files of other libraries, read and written.
+//! Reads and writes checkpoints and scheduler files of other libraries.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 

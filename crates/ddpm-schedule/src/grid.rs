@@ -2,10 +2,12 @@
 
 mod error;
 mod name;
+mod options;
 mod span;
 
 pub use error::GridError;
-use span::Span;
+pub use options::{Fractional, GridOptions};
+use span::{Span, even, mix};
 
 use crate::parameter::{check, positive};
 use crate::{Levels, NoiseLevel, Process, quantile};
@@ -109,35 +111,6 @@ pub enum Grid {
     LogSnr,
     /// σ as given, in falling order.
     Sigmas(Vec<f64>),
-}
-
-/// What a time between two timesteps of a schedule means to the grids that choose times.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Fractional {
-    /// The nearest timestep.
-    #[default]
-    Round,
-    /// The level of [`Process::level`], whose ln σ is interpolated.
-    #[doc(alias = "log_linear")]
-    LogSigma,
-    /// The level whose σ is interpolated, as in diffusers' Euler, Heun and LMS.
-    #[doc(alias = "interpolation_type")]
-    Sigma,
-}
-
-/// Where a grid starts and ends, if not at the process's own ends.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct GridOptions {
-    /// The first level. `None`: the noisiest of the process. A grid that leaves the noisiest
-    /// times out starts here all the same.
-    pub start: Option<NoiseLevel>,
-    /// The level after the last step, which is the last point of the grid: n steps have n + 1
-    /// points. `None`: n points, of which the last is the least noisy of the process, and then
-    /// clean data.
-    #[doc(alias = "final_sigmas_type")]
-    pub end: Option<NoiseLevel>,
-    /// What a time between two timesteps means.
-    pub fractional: Fractional,
 }
 
 impl Grid {
@@ -277,21 +250,6 @@ impl Grid {
             }
             _ => unreachable!("a grid of times"),
         }
-    }
-}
-
-/// (1−r)·`from` + r·`to`.
-fn mix(r: f64, from: f64, to: f64) -> f64 {
-    (1.0 - r) * from + r * to
-}
-
-/// The place i of `points` from 0 to `span` in equal steps, rounded as NumPy's linspace rounds,
-/// for it decides between two times equally near. Of one point it is the last, the noisiest.
-fn even(i: usize, points: usize, span: f64) -> f64 {
-    if points == 1 {
-        span
-    } else {
-        i as f64 * (span / (points - 1) as f64)
     }
 }
 

@@ -7,8 +7,8 @@ use ddpm_files::write_file;
 use ddpm_model::Network;
 use ddpm_train::{TrainError, checkpoint};
 
-use super::Run;
 use super::identity::{FREE, differences};
+use super::run::Run;
 use super::start::Start;
 use crate::config::Config;
 use crate::terminal;

@@ -8,8 +8,8 @@ use ddpm_model::Network;
 use ddpm_train::checkpoint::Pruner;
 use ddpm_train::metrics::{self, Metrics};
 
-use super::Run;
 use super::record::{Record, plot_loss};
+use super::run::Run;
 use super::saver::{Saver, Troubles};
 use crate::interrupt::Stop;
 use crate::progress::Progress;

@@ -192,7 +192,7 @@ fn an_evaluation_of_other_classes_is_refused() {
     for (data, words) in [
         (
             "e",
-            "the classes are not those of the run: class 1 was dog, and in the data is owl",
+            "the classes are not those of the run: class 1 was dog, but is owl in the data",
         ),
         ("f", "model.num_classes is 2, but the data has 1 classes"),
         ("g", "model.num_classes is 2, but the data has no labels"),

@@ -1,7 +1,7 @@
-//! `docs/field.md`: what users of other software have reported, and what this program does in its place.
+//! `docs/field.md`: faults that users of other software have reported, and how this program behaves.
 //!
 //! Each row runs the program on inputs that it makes itself. `DDPM_WRITE_PAGES=1 cargo test -p
-//! ddpm-cli --test it field` writes the page anew; without it, the tests compare.
+//! ddpm-cli --test it field` writes the page again; without it, the tests compare.
 
 pub(crate) mod data;
 mod interop;
@@ -21,25 +21,24 @@ use crate::run::ddpm;
 pub(crate) struct Report {
     /// Public reports of this kind: repository and number, separated by commas.
     pub(crate) reports: &'static str,
-    /// The kind of report, in our words.
+    /// The kind of fault, in our words.
     pub(crate) kind: &'static str,
-    /// What is tried here.
+    /// The test.
     pub(crate) tried: &'static str,
-    /// Tries it in an empty folder, asserts what must be so, and returns what happens now. The text must
-    /// be the same on every machine.
+    /// Runs the test in an empty folder, asserts the outcome, and returns its description, which must be
+    /// the same on every machine.
     pub(crate) run: fn(&Path) -> String,
 }
 
-/// Of several tests that write the page, one at a time.
+/// Held by a test while it reads or writes the page.
 static PAGE: Mutex<()> = Mutex::new(());
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/field.md");
 
 /// Runs the rows of a section of the page, and compares the section with them.
 fn check(section: &str, rows: &[Report]) {
-    let mut text = format!(
-        "## {section}\n\n| reports | kind | tried | what happens now |\n|---|---|---|---|\n"
-    );
+    let mut text =
+        format!("## {section}\n\n| reports | kind | tried | result |\n|---|---|---|---|\n");
     for row in rows {
         let folder = tempfile::tempdir().unwrap();
         // The folder of a test has another name each time.
@@ -62,11 +61,11 @@ fn check(section: &str, rows: &[Report]) {
     assert_eq!(
         page[begin..end],
         text,
-        "write docs/field.md anew: DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it field"
+        "write docs/field.md again: DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it field"
     );
 }
 
-/// What the program came to, as the page shows it: its exit code and the last line it said.
+/// The outcome as shown on the page: the exit code and the last line printed.
 fn outcome(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("panicked"), "{said}");
@@ -75,7 +74,7 @@ fn outcome(output: &Output) -> String {
     format!("exit {code}: `{}`", last.replace('|', "\\|"))
 }
 
-/// Runs the program, which must end with this exit code; what the page shows of it.
+/// Runs the program, which must end with this exit code; returns the outcome for the page.
 fn ends(folder: &Path, arguments: &str, code: i32) -> String {
     let output = ddpm(folder, arguments);
     let shown = outcome(&output);

@@ -1,9 +1,9 @@
 //! Guidance as the sampler applies it, on a network with classes.
 
 use burn::tensor::{Device, Tensor};
+use ddpm_cli::drawing::{BATCH, Classes, Drawing, Request};
 use ddpm_cli::interrupt::Stop;
 use ddpm_cli::plan::{Sampler, SamplingPlan};
-use ddpm_cli::sample::{BATCH, Classes, Drawing, Request};
 use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{AfterClip, Clip, Denoiser, NoiseStream, Predictor};
 use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};

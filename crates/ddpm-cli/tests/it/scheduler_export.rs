@@ -243,7 +243,7 @@ fn close(a: &Row, b: &Row) -> bool {
 fn what_no_class_does_is_said() {
     let linear = "kind = 'linear'\ntimesteps = 1000";
     for (sampler, grid, reason) in [
-        ("er-sde", "trailing", "diffusers has no class of it"),
+        ("er-sde", "trailing", "diffusers has no class for it"),
         (
             "deis",
             "trailing",

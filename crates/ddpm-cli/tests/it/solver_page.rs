@@ -1,11 +1,12 @@
-//! docs/solvers.md: the error of every sampler against the number of network evaluations, where the
-//! answer is known.
+//! docs/solvers.md: the error of every sampler against the number of network evaluations, for data
+//! with a known exact denoiser.
 //!
 //! The data is the Gaussian N(0.4, 0.5²), for which the law of a sampler's output is exact: the
-//! denoiser is affine, so that x is carried as its mean and its factor of every independent noise.
-//! And it is the mixture ½N(−1, 0.2²) + ½N(1, 0.2²), for which the samplers without noise are
-//! compared with the exact flow. `DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it
-//! solver_page` writes the page and the plot.
+//! denoiser is affine, so x is represented by its mean and its factor of every independent noise.
+//! The other data is the mixture ½N(−1, 0.2²) + ½N(1, 0.2²), for which the samplers without noise
+//! are compared with the exact flow.
+//! `DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it solver_page` writes the page and the
+//! plot.
 
 use std::fmt::Write;
 
@@ -18,7 +19,7 @@ const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images/solve
 
 const SOLVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ddpm-schedule/src/solver");
 
-/// Evaluations at which errors are shown; the order is measured between the last two.
+/// Numbers of evaluations for which errors are shown; the order is measured between the last two.
 const BUDGETS: [u32; 6] = [6, 12, 24, 48, 96, 192];
 /// Mean and standard deviation of the Gaussian.
 const GAUSSIAN: (f64, f64) = (0.4, 0.5);
@@ -57,12 +58,12 @@ fn within(method: Method, budget: u32) -> (Box<dyn Solver>, Levels, usize) {
     fitting.expect("one step fits")
 }
 
-/// The distance of Wasserstein between the sampler's Gaussian and the exact one at the last level:
+/// The Wasserstein distance between the sampler's Gaussian and the exact one at the last level:
 /// √((m − m')² + (s − s')²).
 fn of_law(solver: &dyn Solver, levels: &Levels) -> f64 {
     let (mean, std) = GAUSSIAN;
     let total = |at: NoiseLevel| std * std + at.sigma().powi(2);
-    // The mean, the factor of the first noise, and those of the noises of the steps.
+    // The mean, the factor of the first noise, and the factors of the noises of the steps.
     let room = 2 + 4 * levels.len();
     let mut x = vec![0.0; room];
     (x[0], x[1]) = (mean, total(levels.start()).sqrt());
@@ -93,7 +94,7 @@ fn mixture(x: f64, at: NoiseLevel) -> f64 {
     w * part(1.0) + (1.0 - w) * part(-1.0)
 }
 
-/// Sixteen starts, and where `solver` takes them.
+/// The ends of `solver`'s paths from sixteen starts.
 fn ends(solver: &dyn Solver, levels: &Levels) -> Vec<f64> {
     let starts = (0..16).map(|i| 80.0 * 1.7 * (2.0 * (f64::from(i) + 0.5) / 16.0 - 1.0));
     let denoiser = |x: &[f64], at| x.iter().map(|&x| mixture(x, at)).collect();
@@ -111,7 +112,7 @@ fn of_paths(solver: &dyn Solver, levels: &Levels, exact: &[f64]) -> f64 {
     (squares.sum::<f64>() / exact.len() as f64).sqrt()
 }
 
-/// The slope between the last two of some (evaluations, error).
+/// The slope between the last two points (evaluations, error).
 fn slope(points: &[(f64, f64)]) -> f64 {
     let [.., (n0, e0), (n1, e1)] = points else {
         panic!("two points")
@@ -119,8 +120,8 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     (e0 / e1).ln() / (n1 / n0).ln()
 }
 
-/// Of consistency models an exact denoiser is no network. A variance that a network chooses has no
-/// exact law here. The adaptive solver has its evaluations chosen for it.
+/// An exact denoiser is not a consistency model. A learned variance has no exact value here. The
+/// adaptive solver chooses its number of evaluations itself.
 const LEFT_OUT: [&str; 4] = ["lcm", "tcd", "ddpm-learned", "dpm-adaptive"];
 
 #[test]
@@ -159,7 +160,7 @@ fn the_page_of_solvers_is_what_they_do() {
         if !info.stochastic {
             paths += &line(&errors(&|solver, levels| of_paths(solver, levels, &exact)));
         }
-        // Where the error is that of rounding there is no slope.
+        // Rounding errors have no slope.
         let last = law[law.len() - 1].1;
         let observed = slope(&law);
         assert!(
@@ -172,8 +173,8 @@ fn the_page_of_solvers_is_what_they_do() {
     }
     let lines = lines_of_solvers();
     let page = format!(
-        "{TEXT}\n## On a Gaussian\n\n{gaussian}\n## On a mixture\n\n{TEXT_MIXTURE}\n{paths}\n## In \
-         lines\n\n{TEXT_LINES}\n{lines}"
+        "{TEXT}\n## On a Gaussian\n\n{gaussian}\n## On a mixture\n\n{TEXT_MIXTURE}\n{paths}\n## Length \
+         of the code\n\n{TEXT_LINES}\n{lines}"
     );
     let colors = [
         "#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00",
@@ -206,11 +207,11 @@ fn the_page_of_solvers_is_what_they_do() {
     }
     assert!(
         differing.is_empty(),
-        "write anew: DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it solver_page\n{differing}"
+        "write the page again: DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it solver_page\n{differing}"
     );
 }
 
-/// Lines of every solver's step, from `fn step` to its brace, by the file that it stands in.
+/// The number of lines of each solver's step, from `fn step` to its closing brace, with its file.
 fn lines_of_solvers() -> String {
     let mut text = String::from("| solver | file | lines of its step |\n|---|---|---|\n");
     let folder = std::path::Path::new(SOLVERS);
@@ -226,7 +227,7 @@ fn lines_of_solvers() -> String {
                 continue;
             };
             let solver = solver.split(['<', ' ']).next().unwrap_or_default();
-            // References and boxes only pass the question on.
+            // Implementations for references and boxes only forward the call.
             if name == "mod.rs" {
                 continue;
             }
@@ -242,39 +243,39 @@ fn lines_of_solvers() -> String {
 const TEXT: &str = "\
 # Samplers, by error and cost
 
-Every sampler of `ddpm samplers`, run with a denoiser that is exactly right, so that the whole error
-is the sampler's own. The levels are σ from 80 to 0.01 by Karras' grid, and the columns are numbers
-of network evaluations. *Order* is the theory: halving the steps divides the error by 2 to that
-power. *Observed* is the slope between the last two columns. Of samplers with noise the theory states
-what holds for any data; on a Gaussian some of them do better.
+Each sampler of `ddpm samplers` is run with an exact denoiser, so that the whole error is that of the
+sampler. The levels are σ from 80 to 0.01 by Karras' grid, and the columns are numbers of network
+evaluations. *Order* is the theoretical order: twice as many steps divide the error by 2 to this
+power. *Observed* is the slope between the last two columns. For samplers with noise the theoretical
+order holds for any data; on a Gaussian some of them have a higher one.
 
-This page is made by a test:
-`DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it solver_page`.
+A test writes this page: `DDPM_WRITE_PAGES=1 cargo test -p ddpm-cli --test it solver_page`.
 
 How to choose:
 
-- 10 to 30 evaluations, and the same picture for the same noise: `unipc`, `dpmpp-2m` or `deis`.
-- 30 to 100 evaluations: `heun` and `dpm2`, which are also the most robust where a network's
-  answers are not smooth.
-- With noise, which forgives the errors of a network: `dpmpp-2m-sde`, `er-sde` or `sa-solver`;
-  `ddpm` for what the training derives, at hundreds of evaluations.
-- `ddim` for inversion, interpolation and any number of steps.
-- `dpm-adaptive` where an error is to be kept rather than a number of steps. It is not on this page,
-  and neither are `lcm` and `tcd`, which are for consistency models.
+- For 10 to 30 evaluations, and the same picture from the same noise: `unipc`, `dpmpp-2m` or `deis`.
+- For 30 to 100 evaluations: `heun` and `dpm2`, which are also the most robust if the network's output
+  is not smooth.
+- With noise, which compensates for errors of the network: `dpmpp-2m-sde`, `er-sde` or `sa-solver`;
+  `ddpm`, the sampler of the original paper, with hundreds of evaluations.
+- For inversion, interpolation and any number of steps: `ddim`.
+- For a given error instead of a given number of steps: `dpm-adaptive`. It is not on this page, and
+  neither are `lcm` and `tcd`, which are for consistency models.
 
 ![Error against evaluations](images/solvers.svg)
 
-The errors below are distances of Wasserstein between the law of the samples and that of the data, for
+The errors below are Wasserstein distances between the law of the samples and that of the data, for
 N(0.4, 0.5²).
 ";
 
 const TEXT_MIXTURE: &str = "\
-The root mean square distance from the exact flow of ½N(−1, 0.2²) + ½N(1, 0.2²), of sixteen starts, for
-the samplers without noise. The flow bends most where a start decides for one of the two.
+For the samplers without noise, the root mean square distance from the exact flow of ½N(−1, 0.2²) +
+½N(1, 0.2²) over sixteen starts. The flow has its strongest curvature where paths separate towards the
+two modes.
 ";
 
 const TEXT_LINES: &str = "\
-What a solver is made of: the lines of its `step`, in `crates/ddpm-schedule/src/solver/`. A family shares
-the functions around it, such as the integral of `exponential.rs`. A solver of one's own is as short:
+The number of lines of each solver's `step` in `crates/ddpm-schedule/src/solver/`. Solvers of a family
+share functions, such as the integral in `exponential.rs`. A solver of your own is as short:
 `crates/ddpm-cli/examples/own_solver.rs`.
 ";

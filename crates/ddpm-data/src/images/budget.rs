@@ -5,10 +5,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::system;
 
-/// What is taken for the machine's memory where the system does not say.
+/// The assumed memory of the machine if the system does not report it.
 const UNKNOWN: u64 = 8 << 30;
 
-/// Half of the machine's memory, shared by the threads that decode: large images wait for one another.
+/// Half of the machine's memory, shared by the decoding threads: large images wait for each other.
 pub(super) struct Budget {
     limit: u64,
     free: Mutex<u64>,
@@ -37,7 +37,7 @@ impl Budget {
         self.limit
     }
 
-    /// Takes so many bytes, once they are free; nothing, if that will never be.
+    /// Waits until `bytes` are free and takes them; `None` if they exceed the limit.
     pub(super) fn hold(&self, bytes: u64) -> Option<Held<'_>> {
         if bytes > self.limit {
             return None;
@@ -60,14 +60,14 @@ impl Drop for Held<'_> {
     }
 }
 
-/// As the limit that it is: `7.8 GiB, half of this machine's memory`.
+/// Shows the limit: `7.8 GiB, half of this machine's memory`.
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}, half of this machine's memory", Size(self.limit))
     }
 }
 
-/// Bytes, as a person reads them.
+/// Bytes in GiB, for messages.
 pub(super) struct Size(pub(super) u64);
 
 impl fmt::Display for Size {

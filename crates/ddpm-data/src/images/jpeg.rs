@@ -1,16 +1,13 @@
-//! Whether a JPEG is whole.
+//! Checks that a JPEG is complete.
 //!
-//! Decoders fill in what is missing of a JPEG, for a picture with a gray part serves a viewer better
-//! than none, and useless as training data. This walk over the compressed data (ITU-T T.81) decodes
-//! no pixel; it demands that each scan has exactly the codes of its blocks and that the file has its
-//! end marker.
+//! Decoders fill in missing parts of a JPEG, because a viewer prefers a partly gray picture to
+//! none. Such pictures are useless as training data. This check walks over the compressed data
+//! (ITU-T T.81) without decoding pixels. It requires that each scan has exactly the codes of its
+//! blocks and that the file has its end marker.
 
 mod scan;
 
-use scan::{Bits, Huffman, LONGEST, Pass};
-
-/// The result of a step; an error says what is wrong with the file.
-type Checked<T> = Result<T, String>;
+use scan::{Bits, Checked, Huffman, LONGEST, Pass};
 
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
@@ -18,9 +15,10 @@ const SOS: u8 = 0xda;
 const DHT: u8 = 0xc4;
 const DRI: u8 = 0xdd;
 
-/// Checks a JPEG from its first marker to its last. What follows the last one is another program's.
+/// Checks a JPEG from its first marker to its last. Data after the last marker is ignored.
 ///
-/// Kinds that no decoder here reads, such as arithmetic coding, pass: their decoder refuses them.
+/// Kinds that the decoder does not support, such as arithmetic coding, pass this check: the decoder
+/// refuses them.
 pub(super) fn check(bytes: &[u8]) -> Checked<()> {
     let mut file = File {
         bytes,
@@ -82,12 +80,12 @@ struct Component {
     id: u8,
     /// Sampling factors, across and down.
     sampling: [usize; 2],
-    /// Blocks across and down, with those that fill up the last unit of an interleaved scan.
+    /// Blocks across, including those that fill up the last unit of an interleaved scan.
     stride: usize,
-    /// For each block, which of its 64 coefficients are not zero; kept for progressive frames only,
+    /// For each block, which of its 64 coefficients are not zero; only for progressive frames,
     /// whose later scans depend on it.
     known: Vec<u64>,
-    /// Whether a scan had it.
+    /// Whether a scan contained it.
     found: bool,
 }
 
@@ -155,7 +153,7 @@ impl Frame {
         ]
     }
 
-    /// Blocks of a component that is alone in its scan, across and down.
+    /// Blocks of the only component of a scan, across and down.
     fn blocks(&self, component: &Component) -> [usize; 2] {
         let [across, down] = self.largest();
         let samples = |pixels: usize, own: usize, most: usize| (pixels * own).div_ceil(most);
@@ -169,7 +167,7 @@ impl Frame {
 struct File<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// By class (DC, AC) and number.
+    /// Huffman tables by class (DC, AC) and number.
     huffman: [[Option<Huffman>; 4]; 2],
     frame: Option<Frame>,
     /// Units between restart markers; 0 for none.
@@ -177,7 +175,7 @@ struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    /// The next marker, which must come next.
+    /// Reads the marker that must be at this position.
     fn marker(&mut self) -> Checked<u8> {
         let rest = &self.bytes[self.at..];
         let fill = rest.iter().take_while(|&&byte| byte == 0xff).count();
@@ -200,20 +198,20 @@ impl<'a> File<'a> {
         segment.ok_or_else(cut)
     }
 
-    /// Whether at its end the file has had all that it must have.
+    /// Checks that all components have had a scan.
     fn complete(&self) -> Checked<()> {
         let components = self.frame.iter().flat_map(|frame| &frame.components);
         let found = components.map(|component| component.found);
         match found.reduce(|a, b| a && b) {
             Some(true) => Ok(()),
-            _ => Err("it has no data of a color component".to_owned()),
+            _ => Err("it has no data for a color component".to_owned()),
         }
     }
 
-    /// Keeps the Huffman tables of a segment.
+    /// Stores the Huffman tables of a segment.
     fn tables(&mut self, mut segment: &[u8]) -> Checked<()> {
         while let [which, rest @ ..] = segment {
-            let bad = || format!("Huffman table {which:#04x} is none");
+            let bad = || format!("Huffman table {which:#04x} is not valid");
             let (counts, rest) = rest.split_at_checked(16).ok_or_else(bad)?;
             let total: usize = counts.iter().map(|&n| usize::from(n)).sum();
             let (symbols, rest) = rest.split_at_checked(total).ok_or_else(bad)?;
@@ -263,7 +261,7 @@ impl<'a> File<'a> {
             _ => frame.units(),
         };
         let mut bits = Bits::new(self.bytes, self.at);
-        // Blocks ahead in which nothing new comes.
+        // The number of following blocks without new data.
         let mut run = 0;
         for unit in 0..across * down {
             if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {

@@ -1,7 +1,7 @@
-//! Whether the file of an image has its end.
+//! Checks that the file of an image is not cut.
 //!
-//! Decoders stop where they have all pixels, and some fill in those that are missing. What a file must
-//! end with is therefore looked at here, and what is in between is the decoder's.
+//! Decoders stop once they have all pixels, and some fill in missing ones. So this module checks
+//! the end of a file; the decoder checks the rest.
 
 use image::ImageFormat;
 
@@ -15,19 +15,19 @@ pub(super) fn check(format: Option<ImageFormat>, bytes: &[u8]) -> Result<(), Str
         Some(ImageFormat::Png) => png(bytes).ok_or_else(end),
         Some(ImageFormat::Gif) => gif(bytes).ok_or_else(end),
         Some(ImageFormat::WebP) => webp(bytes).ok_or_else(end),
-        // All that these have is read by their decoders.
+        // Their decoders read the whole file.
         _ => Ok(()),
     }
 }
 
-/// Takes so many bytes off the front.
+/// Takes `count` bytes from the front.
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(count)?;
     *bytes = rest;
     Some(taken)
 }
 
-/// Chunks of a length, a kind, so many bytes and a checksum, up to the one of kind IEND.
+/// Chunks, each with a length, a kind, its data and a checksum, up to the one of kind IEND.
 fn png(mut bytes: &[u8]) -> Option<()> {
     take(&mut bytes, 8)?;
     loop {
@@ -43,7 +43,7 @@ fn png(mut bytes: &[u8]) -> Option<()> {
 
 /// A header and a palette, then blocks, up to the trailer 0x3b.
 fn gif(mut bytes: &[u8]) -> Option<()> {
-    /// A palette is as long as the flags say.
+    /// The flags contain the length of the palette.
     fn palette(bytes: &mut &[u8], flags: u8) -> Option<()> {
         let entries = if flags & 0x80 == 0 {
             0
@@ -64,7 +64,7 @@ fn gif(mut bytes: &[u8]) -> Option<()> {
             0x21 => {}
             _ => return None,
         }
-        // A byte that says what follows, and parts up to an empty one.
+        // A byte for the kind of the block, and parts up to an empty one.
         take(&mut bytes, 1)?;
         while let length @ 1.. = take(&mut bytes, 1)?[0] {
             take(&mut bytes, length.into())?;
@@ -72,7 +72,7 @@ fn gif(mut bytes: &[u8]) -> Option<()> {
     }
 }
 
-/// The header has the length of what follows it.
+/// The header contains the length of the rest.
 fn webp(bytes: &[u8]) -> Option<()> {
     let length = bytes.get(4..8)?.first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;

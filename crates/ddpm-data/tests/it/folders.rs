@@ -68,7 +68,7 @@ fn subfolders_are_searched_to_any_depth() {
         panic!("{:?}", data.notes())
     };
     assert!(
-        note.starts_with("all images are of one class, train;") && note.ends_with("/train"),
+        note.starts_with("all images are in one class, train;") && note.ends_with("/train"),
         "{note}"
     );
     refused(

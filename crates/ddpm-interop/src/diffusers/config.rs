@@ -17,7 +17,7 @@ const UP_BLOCKS: [&str; 2] = ["UpBlock2D", "AttnUpBlock2D"];
 /// Whether time scales and shifts the second norm: no and yes.
 const TIME: [&str; 2] = ["default", "scale_shift"];
 
-/// What `EMAModel.save_pretrained` adds to the file of the network whose weights it averaged.
+/// The keys that `EMAModel.save_pretrained` adds to the file of an averaged network.
 const OF_AVERAGES: [&str; 8] = [
     "collected_params",
     "decay",
@@ -29,7 +29,7 @@ const OF_AVERAGES: [&str; 8] = [
     "use_ema_warmup",
 ];
 
-/// What a file says.
+/// The content of a file.
 pub(super) struct Found {
     /// The network it describes, with the defaults of diffusers.
     pub(super) config: UNetConfig,
@@ -37,7 +37,7 @@ pub(super) struct Found {
     pub(super) channels: [usize; 2],
     /// Its images' height and width.
     pub(super) sample_size: Option<[usize; 2]>,
-    /// Which keys were ignored.
+    /// A note about ignored keys.
     pub(super) note: Option<String>,
 }
 
@@ -135,7 +135,8 @@ pub(super) fn read(mut keys: Keys) -> Result<Found, DiffusersError> {
     if class != "UNet2DModel" {
         return Err(k.bad("_class_name", &class, "this is not a UNet2DModel"));
     }
-    // Neither changes the network; the last names the length of an embedding refused below.
+    // These do not change the network; the last is the length of an embedding that is refused
+    // below.
     for key in ["_diffusers_version", "_name_or_path", "num_train_timesteps"] {
         k.take(key, Value::Null)?;
     }
@@ -197,8 +198,8 @@ fn other_keys(k: &mut Keys, config: &mut UNetConfig) -> Result<(), DiffusersErro
     Ok(())
 }
 
-/// A network in which what has no effect is as by default in `[model]`. diffusers writes every key,
-/// and a run's configuration refuses those that nothing reads.
+/// Sets options without effect to their defaults in `[model]`. diffusers writes every key, but a
+/// run's configuration refuses options without effect.
 fn without_idle(config: UNetConfig) -> UNetConfig {
     let halves = config.block_out_channels.len() > 1;
     UNetConfig {
@@ -210,7 +211,7 @@ fn without_idle(config: UNetConfig) -> UNetConfig {
     }
 }
 
-/// An error about the one count that has another name in these files.
+/// Renames the one count that has another name in these files.
 fn as_named_there(error: ModelError) -> ModelError {
     match error {
         ModelError::Count {
@@ -224,7 +225,7 @@ fn as_named_there(error: ModelError) -> ModelError {
     }
 }
 
-/// Which of a path's blocks attend: their types must be the two of `known`.
+/// Which blocks of a path have attention. Their types must be one of `known`.
 fn attention(
     keys: &mut Keys,
     key: &str,
@@ -246,16 +247,14 @@ fn attention(
 fn scale_shift(keys: &mut Keys) -> Result<bool, DiffusersError> {
     let key = "resnet_time_scale_shift";
     let name = keys.take(key, TIME[0].to_owned())?;
-    match TIME.iter().position(|known| *known == name) {
-        Some(scales) => Ok(scales == 1),
-        None => {
-            let reason = "not supported; only \"default\" and \"scale_shift\" are";
-            Err(keys.bad(key, &json!(name), reason))
-        }
+    if let Some(scales) = TIME.iter().position(|known| *known == name) {
+        return Ok(scales == 1);
     }
+    let reason = "not supported; only \"default\" and \"scale_shift\" are";
+    Err(keys.bad(key, &json!(name), reason))
 }
 
-/// Without `attn_norm_num_groups` the bottom's norm is as the others', but in networks with
+/// Without `attn_norm_num_groups` the mid block's norm is like the others, except in networks with
 /// scale_shift, where diffusers makes none.
 fn mid_attention_norm(
     keys: &mut Keys,
@@ -306,7 +305,7 @@ fn sample_size(keys: &mut Keys) -> Result<Option<[usize; 2]>, DiffusersError> {
     Err(keys.bad(
         "sample_size",
         &value,
-        "not a side, nor a height and a width",
+        "expected one side, or a height and a width",
     ))
 }
 

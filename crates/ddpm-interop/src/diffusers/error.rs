@@ -8,10 +8,10 @@ use ddpm_model::ModelError;
 /// Why a folder cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusersError {
-    /// A file or folder cannot be read or written, or is not what it should be.
+    /// A file or folder cannot be read or written, or has the wrong content.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A configuration has keys that nothing here reads.
+    /// A configuration has unknown keys.
     #[error("{}: unknown keys: {}", path.display(), keys.join(", "))]
     Unknown {
         /// The file.
@@ -41,7 +41,7 @@ pub enum DiffusersError {
     },
 }
 
-/// A file or folder that is not what it should be.
+/// An error about the content of a file or folder.
 pub(super) fn content(path: &Path, reason: impl std::fmt::Display) -> DiffusersError {
     FileError::content(path, reason).into()
 }

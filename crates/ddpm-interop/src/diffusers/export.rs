@@ -1,4 +1,4 @@
-//! A folder that diffusers' `DDPMPipeline.from_pretrained` reads.
+//! Writes a folder that diffusers' `DDPMPipeline.from_pretrained` reads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub enum ExportError {
 }
 
 /// Writes a network for images of a height and a width, and its scheduler's file, as the new folder
-/// `to`. A file `sampler`, of a scheduler that the pipeline cannot run, is put into the folder's
+/// `to`. `sampler`, the file of a scheduler that the pipeline cannot run, is written to
 /// `sampler/scheduler_config.json`.
 ///
 /// # Errors

@@ -11,8 +11,8 @@ use super::error::{DiffusersError, content};
 use super::json::Keys;
 use super::pickle;
 
-/// What wrappers of PyTorch put into the names: DataParallel and DistributedDataParallel the first,
-/// torch.compile the second. No part of the network is called so.
+/// The prefixes that PyTorch's wrappers add to names: DataParallel and DistributedDataParallel add
+/// the first, torch.compile the second. No part of the network has these names.
 const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
 
 /// The weights in a folder, in the order of diffusers' preference.
@@ -38,8 +38,8 @@ pub(super) fn weights(folder: &Path) -> Result<Weights, DiffusersError> {
     Err(content(folder, reason))
 }
 
-/// The name of a variant of the weights, such as that in half precision, and the name of what it is a
-/// variant of.
+/// The file name of a variant of the weights, such as half precision, and the name of the plain
+/// weights.
 fn variant(folder: &Path) -> Result<Option<(String, String)>, DiffusersError> {
     let whole = |name: &str| {
         let rest = name.strip_prefix("diffusion_pytorch_model.")?;
@@ -79,7 +79,7 @@ fn single(path: PathBuf) -> Result<Weights, FileError> {
     Ok(weights)
 }
 
-/// The files an index lists, which must hold exactly what it says they do.
+/// The weights in the files of an index. They must contain exactly the tensors that it lists.
 fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
     let mut keys = Keys::read(&path)?;
     keys.take("metadata", serde_json::Value::Null)?;
@@ -107,7 +107,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
         let added = weights.add(bytes, tensors);
         added.map_err(|reason| content(&path, reason))?;
     }
-    // The index may use old names or new ones; so may the files.
+    // Both the index and the files may use old or new names.
     let listed = listed
         .into_iter()
         .map(|(file, name)| (file, renamed(&name)));
@@ -127,7 +127,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
     ))
 }
 
-/// Whether a file's name is a name and no path.
+/// Whether a file's name is a plain name, not a path.
 fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let first = components.next();
@@ -136,7 +136,7 @@ fn is_plain(name: &str) -> bool {
         && !name.contains(['/', '\\'])
 }
 
-/// A file's bytes, and the tensors in it by their present names.
+/// A file's bytes, and its tensors by their current names.
 type Contents = (Vec<u8>, Vec<(String, View)>);
 
 fn tensors(path: &Path) -> Result<Contents, FileError> {
@@ -149,7 +149,8 @@ fn tensors(path: &Path) -> Result<Contents, FileError> {
         _ => Err("neither .safetensors nor .bin".to_owned()),
     };
     let tensors = tensors.map_err(bad)?;
-    // A pickle's tensors may share their bytes; if many do, they need more memory than the file has.
+    // The tensors of a pickle may share bytes; many of them could need more memory than the size of
+    // the file.
     let sizes = tensors.iter().map(|(_, view)| view.size());
     let total = sizes.fold(0, usize::saturating_add);
     if total > bytes.len() {
@@ -162,8 +163,8 @@ fn tensors(path: &Path) -> Result<Contents, FileError> {
     Ok((bytes, tensors))
 }
 
-/// The present name of a tensor of the network itself: attention's layers were called otherwise
-/// before diffusers 0.12, and a wrapped network's names begin with the wrapper's.
+/// The current name of a network's tensor: the attention layers had other names before diffusers
+/// 0.12, and the names of a wrapped network have the wrapper's prefix.
 fn renamed(name: &str) -> String {
     let mut parts: Vec<&str> = name.split('.').collect();
     parts.retain(|part| !WRAPPERS.contains(part));

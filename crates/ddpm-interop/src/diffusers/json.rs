@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{DiffusersError, content};
 
-/// The marks of UTF-8 and of UTF-16 in both orders. JSON has none.
+/// The byte order marks of UTF-8 and of both UTF-16. JSON allows none.
 const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
 /// The keys of an object that have not been taken yet.
@@ -23,7 +23,7 @@ impl Keys {
         Self::parse(&read_file(path)?, path)
     }
 
-    /// Reads a file's bytes; `path` is what errors call it.
+    /// Parses a file's bytes; errors name `path`.
     pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Self, DiffusersError> {
         if BYTE_ORDER_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
             let reason = "begins with a byte order mark; save it as UTF-8 without one";
@@ -40,12 +40,12 @@ impl Keys {
         &self.path
     }
 
-    /// A key's value, which stays.
+    /// A key's value, which is not taken.
     pub(crate) fn peek(&self, key: &str) -> Option<&Value> {
         self.map.get(key)
     }
 
-    /// A key's value, or what it is by default.
+    /// Takes a key's value; `default` if it is absent.
     pub(crate) fn take<T: DeserializeOwned>(
         &mut self,
         key: &str,
@@ -57,7 +57,7 @@ impl Keys {
         T::deserialize(&value).map_err(|error| self.bad(key, &value, &error.to_string()))
     }
 
-    /// What a key's value stands for: one of these.
+    /// Takes a key whose value must be one of the names in `choices`; returns its meaning.
     pub(crate) fn choice<N: Copy + PartialEq, T: Copy>(
         &mut self,
         key: &str,
@@ -75,7 +75,7 @@ impl Keys {
         })
     }
 
-    /// Takes a key whose value must be one of these if it is there.
+    /// Takes a key whose value, if present, must be one of these.
     pub(crate) fn only(&mut self, key: &str, supported: &[Value]) -> Result<(), DiffusersError> {
         match self.map.remove(key) {
             Some(value) if !supported.contains(&value) => {
@@ -106,7 +106,7 @@ impl Keys {
         }
     }
 
-    /// Takes those of `keys` that are left; the sentence that says so calls them `what`.
+    /// Takes those of `keys` that are left. Returns a note that describes them as `what`.
     pub(crate) fn ignore(&mut self, keys: &[&str], what: &str) -> Option<String> {
         let mut ignored = keys.to_vec();
         ignored.retain(|key| self.map.remove(*key).is_some());
@@ -114,7 +114,7 @@ impl Keys {
         (!ignored.is_empty()).then(|| format!("{path}: ignores {what}: {ignored}"))
     }
 
-    /// The end: whatever was not taken is unknown.
+    /// Refuses all keys that were not taken.
     pub(crate) fn finish(self) -> Result<(), DiffusersError> {
         if self.map.is_empty() {
             return Ok(());
@@ -126,7 +126,7 @@ impl Keys {
     }
 }
 
-/// JSON of a text by Python, which writes numbers that JSON does not have: they become strings.
+/// Converts Python's JSON to strict JSON: the numbers that only Python writes become strings.
 fn strict(text: &str) -> String {
     let mut strict = String::with_capacity(text.len());
     let mut rest = text;
@@ -142,7 +142,7 @@ fn strict(text: &str) -> String {
         }
         let mut taken = c.len_utf8();
         if in_string && c == '\\' {
-            // What is escaped does not end the string.
+            // An escaped character does not end the string.
             taken += rest[taken..].chars().next().map_or(0, char::len_utf8);
         } else if c == '"' {
             in_string = !in_string;

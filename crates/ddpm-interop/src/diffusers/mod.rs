@@ -1,9 +1,8 @@
-//! Folders of the Python library diffusers: what is trained there loads here, and the reverse.
+//! Folders of the Python library diffusers: networks trained there load here, and the reverse.
 //!
-//! A pipeline's folder is nested (`unet/`, `scheduler/`) or flat. [`unet`] reads the network's
-//! part of it, [`export`] writes one. A file is a stranger's: it is read to its end and no further,
-//! costs memory in proportion to its length, and what it asks for beyond a U-Net of DDPM is refused
-//! by name.
+//! A pipeline's folder is nested (`unet/`, `scheduler/`) or flat. [`unet`] reads the network's part
+//! of it, [`export`] writes one. Files are untrusted: a file is read only up to its length, needs
+//! memory in proportion to its length, and features beyond a U-Net of DDPM are refused by name.
 
 mod config;
 mod error;

@@ -16,11 +16,11 @@ pub struct Pretrained {
     pub config: UNetConfig,
     /// Channels of its input and output.
     pub channels: [usize; 2],
-    /// Height and width of its images, if the file says (`sample_size`).
+    /// Height and width of its images, if the file contains them (`sample_size`).
     pub sample_size: Option<[usize; 2]>,
     /// The file of the configuration.
     pub file: PathBuf,
-    /// Which of its keys were ignored and why, in one sentence that names the file.
+    /// The ignored keys and the reason, in one sentence that names the file.
     pub note: Option<String>,
     weights: Weights,
 }
@@ -29,9 +29,8 @@ pub struct Pretrained {
 ///
 /// # Errors
 ///
-/// If `path` is no such folder; if a file is missing or damaged; if `config.json` has an unknown key,
-/// or a value that is not supported. Whether the weights are the network's is seen by
-/// [`Pretrained::build`].
+/// If `path` is no such folder, a file is missing or damaged, or `config.json` has an unknown key
+/// or an unsupported value. [`Pretrained::build`] checks whether the weights fit the network.
 pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
     let folders = [path.join("unet"), path.to_owned()];
     let found = folders.map(|folder| (folder.join("config.json"), folder));
@@ -51,8 +50,8 @@ pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
 }
 
 impl Pretrained {
-    /// The tensors of the files by the names diffusers gives them now: their shapes, and their values
-    /// with the last index fastest. Whether they are the network's is seen by [`build`](Self::build).
+    /// The tensors of the files by their current names in diffusers: their shapes, and their values
+    /// with the last index fastest. [`build`](Self::build) checks whether they fit the network.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], Vec<f32>)> {
         let weights = self.weights.shapes();
         weights.map(|(name, shape)| {
@@ -61,17 +60,17 @@ impl Pretrained {
         })
     }
 
-    /// Whether the network has a second output for each number of a row, of its variance.
+    /// Whether the network has a second output per value of a row, for its variance.
     pub fn learned_variance(&self) -> bool {
         self.channels[1] == 2 * self.channels[0]
     }
 
-    /// Whether the network is one for rows of this shape, `[C, H, W]`, that predicts one number for
-    /// each of a row's, or two where it chooses the variance.
+    /// Checks that the network takes rows of this shape, `[C, H, W]`, and predicts one number per
+    /// value of a row, or two if it also predicts the variance.
     ///
     /// # Errors
     ///
-    /// If its channels differ, or the image cannot be halved as often as it halves it.
+    /// If its channels differ, or the image cannot be halved as often as the network requires.
     pub fn check(&self, row: &[usize]) -> Result<(), DiffusersError> {
         let [input, output] = self.channels;
         let refusal = |key: &str, value: usize, reason: String| DiffusersError::Value {
@@ -90,7 +89,7 @@ impl Pretrained {
         }
         if output != channels && !self.learned_variance() {
             let reason = format!(
-                "a prediction has {channels}, with a variance {}",
+                "a prediction needs {channels}, or {} with a variance",
                 2 * channels
             );
             return Err(refusal("out_channels", output, reason));
@@ -110,9 +109,10 @@ impl Pretrained {
     ///
     /// # Errors
     ///
-    /// If the weights are not the network's, or one of them is not finite.
+    /// If the weights do not fit the network, or one of them is not finite.
     pub fn build(&self, device: &Device) -> Result<UNet, DiffusersError> {
-        // Every block has more than one tensor. Building it takes memory, if none for its weights.
+        // Every block has more than one tensor. This check limits the memory of building the
+        // blocks.
         let (blocks, tensors) = (self.config.residual_blocks(), self.weights.len());
         if blocks > tensors {
             let reason = format!("describes {blocks} residual blocks; there are {tensors} tensors");

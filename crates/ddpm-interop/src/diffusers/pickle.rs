@@ -1,9 +1,10 @@
 //! PyTorch's `.bin`: a zip archive of a pickle and the bytes of its tensors.
 //!
-//! A pickle is a program for a stack machine that may call anything in Python. A state dict needs
-//! four functions, which build dictionaries and tensors; these are known here, nothing is called,
-//! and what asks for more is refused by name. Values live in one list and refer to each other by
-//! position, so neither sharing nor nesting can cost more than the file is long.
+//! A pickle is a program for a stack machine that can call anything in Python. A state dict needs
+//! four functions, which build dictionaries and tensors. They are implemented here, no Python
+//! function is called, and any other function is refused by name. Values are stored in one list and
+//! refer to each other by position, so sharing and nesting cannot cost more than the length of the
+//! file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -74,7 +75,7 @@ impl Function {
     }
 }
 
-/// A value; those it consists of by their positions in the machine's list.
+/// A value. It refers to its parts by their positions in the machine's list.
 enum Value<'a> {
     Nothing,
     Int(usize),
@@ -109,7 +110,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// What is on the stack at the end: a dictionary of tensors.
+    /// The dictionary of tensors that is on the stack at the end.
     fn tensors(mut self) -> Result<Vec<(String, View)>, String> {
         let top = self.pop()?;
         let Value::Dict(items) = &self.values[top] else {
@@ -177,7 +178,7 @@ impl<'a> Machine<'a> {
                 let pairs = pairs.iter().map(|&[key, value]| (key, value));
                 self.top_dict()?.extend(pairs);
             }
-            // BUILD: attributes of the dictionary, such as `_metadata`, say nothing about weights.
+            // BUILD: attributes of the dictionary, such as `_metadata`, do not contain weights.
             b'b' => {
                 self.pop()?;
                 self.top_dict()?;
@@ -193,7 +194,7 @@ impl<'a> Machine<'a> {
             }
             b'Q' => self.storage()?,
             b'R' => self.call()?,
-            _ => return Err(format!("no state dict has opcode {opcode:#04x}")),
+            _ => return Err(format!("opcode {opcode:#04x}, which no state dict uses")),
         }
         Ok(())
     }
@@ -221,7 +222,7 @@ impl<'a> Machine<'a> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let arguments = self.tuple(arguments)?;
         let Value::Function(function) = self.values[function] else {
-            return Err("what is called is not a function".to_owned());
+            return Err("the called value is not a function".to_owned());
         };
         let result = match (function, arguments) {
             (Function::OrderedDict, []) => Value::Dict(Vec::new()),
@@ -267,7 +268,7 @@ impl<'a> Machine<'a> {
     fn tuple(&self, value: usize) -> Result<&[usize], String> {
         match &self.values[value] {
             Value::Tuple(items) => Ok(items),
-            _ => Err("not a tuple where there must be one".to_owned()),
+            _ => Err("expected a tuple".to_owned()),
         }
     }
 
@@ -275,7 +276,7 @@ impl<'a> Machine<'a> {
         let top = *self.stack.last().ok_or(EMPTY)?;
         match &mut self.values[top] {
             Value::Dict(items) => Ok(items),
-            _ => Err("not a dictionary where there must be one".to_owned()),
+            _ => Err("expected a dictionary".to_owned()),
         }
     }
 
@@ -307,12 +308,12 @@ impl<'a> Machine<'a> {
     fn recall(&mut self, width: usize) -> Result<(), String> {
         let key = self.number(width)?;
         let value = self.memo.get(&memo_key(key)?);
-        let value = *value.ok_or("what was not remembered is recalled")?;
+        let value = *value.ok_or("a value that was not remembered is recalled")?;
         self.stack.push(value);
         Ok(())
     }
 
-    /// A little-endian number that must not be negative: all of them are sizes.
+    /// A little-endian number. It must not be negative, because all numbers are sizes.
     fn int(&mut self, width: usize) -> Result<(), String> {
         let value = self.number(width)?;
         self.push(Value::Int(value));

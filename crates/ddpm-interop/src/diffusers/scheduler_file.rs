@@ -12,7 +12,7 @@ use super::scheduler::{Scheduler, difference};
 ///
 /// # Errors
 ///
-/// If the file is missing, or refused as by [`Scheduler::parse`].
+/// If the file is missing, or [`Scheduler::parse`] refuses it.
 pub fn scheduler(folder: &Path) -> Result<Scheduler, DiffusersError> {
     let file = scheduler_file(folder);
     if !file.exists() {
@@ -33,12 +33,12 @@ fn scheduler_file(folder: &Path) -> PathBuf {
     }
 }
 
-/// Whether a folder's network can be trained on with this objective: its scheduler, if it has one,
-/// has the same levels and predicts the same. Returns [`Scheduler::note`].
+/// Checks whether a folder's network can be trained further with this objective: its scheduler, if
+/// it has one, must have the same levels and the same prediction. Returns [`Scheduler::note`].
 ///
 /// # Errors
 ///
-/// If the scheduler differs, with both values, or is refused as by [`Scheduler::parse`].
+/// If the scheduler differs (the error has both values), or [`Scheduler::parse`] refuses it.
 pub fn check_objective(
     folder: &Path,
     objective: &Objective,

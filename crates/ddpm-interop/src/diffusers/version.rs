@@ -1,4 +1,4 @@
-//! The release of diffusers that is followed.
+//! The supported release of diffusers.
 
 /// The release whose files were compared with ours; exported folders name it.
 pub(super) const VERSION: &str = "0.42.1";

@@ -1,4 +1,4 @@
-//! The directory of a zip archive whose entries are stored as they are, as PyTorch writes it.
+//! The directory of a zip archive with uncompressed entries, as PyTorch writes it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ const ENTRY_LEN: usize = 46;
 const LOCAL_LEN: usize = 30;
 const MAX_COMMENT: usize = u16::MAX as usize;
 
-/// The name of each entry and where its bytes lie.
+/// The name of each entry and the range of its bytes.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<&str, Range<usize>>, Stri
     Ok(entries)
 }
 
-/// Where the end record begins: before a comment that reaches to the end of the file.
+/// The position of the end record: before a comment that extends to the end of the file.
 fn end(bytes: &[u8]) -> Option<usize> {
     let last = bytes.len().checked_sub(END_LEN)?;
     let first = last.saturating_sub(MAX_COMMENT);
@@ -60,7 +60,7 @@ fn data(bytes: &[u8], at: usize, size: usize) -> Result<Range<usize>, String> {
 }
 
 // Offsets are sums of a few numbers of at most 32 bits; on the 64-bit targets of Burn's backends
-// they do not overflow, and on others `slice` refuses what has wrapped.
+// they do not overflow, and on others `slice` refuses wrapped values.
 fn slice(bytes: &[u8], at: usize, len: usize) -> Result<&[u8], String> {
     let end = at.checked_add(len).ok_or_else(damaged)?;
     bytes.get(at..end).ok_or_else(damaged)

@@ -1,6 +1,6 @@
 //! Long lists in messages.
 
-/// Lines below a message: the first ten, and how many more there are.
+/// Lines below a message: the first ten, and the number of further lines.
 pub struct Lines(pub Vec<String>);
 
 impl std::fmt::Display for Lines {

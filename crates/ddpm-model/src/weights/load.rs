@@ -1,4 +1,4 @@
-//! PyTorch's weights into a Burn module.
+//! Loads PyTorch's weights into a Burn module.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::stored::Weights;
 ///
 /// # Errors
 ///
-/// If the file cannot be read or is damaged, and as [`load`].
+/// If the file cannot be read or is damaged, and the errors of [`load`].
 pub fn load_module<M: Module>(path: &Path, module: M) -> Result<M, FileError> {
     load(module, &Weights::read(path)?)
 }
@@ -52,7 +52,7 @@ pub fn load<M: Module>(module: M, weights: &Weights) -> Result<M, FileError> {
     }
 }
 
-/// What does not fit, one line each.
+/// Tensors that do not fit, one line each.
 #[derive(Default)]
 struct Misfits {
     /// Tensors of the network that are not in the file.
@@ -64,12 +64,12 @@ struct Misfits {
 }
 
 impl Misfits {
-    /// The message, if anything does not fit.
+    /// The message, if any tensor does not fit.
     fn reason(self) -> Option<String> {
         let kinds = [self.missing, self.unexpected, self.mis_shaped];
         let [missing, unexpected, mis_shaped] = kinds.each_ref().map(Vec::len);
         let longest = missing.max(unexpected).max(mis_shaped);
-        // One of each kind in turn, so that the first lines show every kind.
+        // The kinds alternate, so that the first lines show some of each.
         let lines = (0..longest).flat_map(|i| kinds.iter().filter_map(move |kind| kind.get(i)));
         let lines = Lines(lines.cloned().collect());
         (longest > 0).then(|| {
@@ -81,15 +81,15 @@ impl Misfits {
     }
 }
 
-/// Replaces parameters while it walks through a module.
+/// Replaces the parameters of a module.
 struct Load<'a> {
     weights: &'a Weights,
     path: Vec<String>,
-    /// The type of the layer at each place of the path.
+    /// The type of the layer at each position of the path.
     layers: Vec<String>,
     seen: Vec<String>,
     misfits: Misfits,
-    /// The first tensor that holds a value which is not finite, and that value.
+    /// A message about the first tensor with a value that is not finite.
     not_finite: Option<String>,
 }
 
@@ -98,7 +98,7 @@ impl Load<'_> {
         self.layers.last().is_some_and(|last| last == layer)
     }
 
-    /// PyTorch's name of the parameter here.
+    /// PyTorch's name of the current parameter.
     fn name(&self) -> String {
         let path = self.path.join(".");
         if !self.is_in("Struct:GroupNorm") {
@@ -125,7 +125,7 @@ impl ModuleMapper for Load<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.name();
-        // Reading only the shape does not draw the initial weights.
+        // Only the shape, because the initial weights may never be drawn.
         let shape = param.lazy_shape().to_vec();
         // Burn's linear layers are [input, output], PyTorch's [output, input].
         let transposed = self.is_in("Struct:Linear") && D == 2;

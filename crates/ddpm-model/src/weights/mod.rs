@@ -1,7 +1,7 @@
-//! Weights as files: read with care, and written so that PyTorch reads them.
+//! Weights as files: reads untrusted files, and writes files that PyTorch reads.
 //!
-//! Files are not trusted. Reading one takes memory in proportion to its length and stops at its end. A
-//! network is loaded as a whole or not at all.
+//! Files are untrusted: a file is read only up to its length, needs memory in proportion to its
+//! length, and is loaded completely or not at all.
 
 mod lines;
 mod load;
@@ -12,7 +12,7 @@ mod view;
 
 pub use lines::Lines;
 pub use load::{load, load_module};
-pub use safetensors::parse;
+pub use safetensors::{Entry, Header, parse};
 pub use save::{module_bytes, not_finite, tensor_bytes};
 pub use stored::{Weights, read_file, read_tensor};
 pub use view::{Dtype, View};

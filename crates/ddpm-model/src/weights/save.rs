@@ -10,7 +10,7 @@ use super::safetensors::parse;
 ///
 /// # Errors
 ///
-/// If they cannot be read from their device.
+/// If the weights cannot be read from their device.
 pub fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
     // PyTorch's readers need this entry of metadata. A second one would make their order random, and
     // equal weights should give equal files.
@@ -27,7 +27,7 @@ pub fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// If a shape does not hold its values.
+/// If a shape does not match the number of its values.
 pub fn tensor_bytes<'a>(
     tensors: impl Iterator<Item = (&'a str, Vec<usize>, &'a [f32])>,
 ) -> Result<Vec<u8>, String> {

@@ -10,7 +10,7 @@ use ddpm_files::{FileError, io};
 use super::safetensors;
 use super::view::View;
 
-/// The first bytes of a Git LFS pointer, which stands for a file that was not fetched.
+/// The start of a Git LFS pointer, which replaces a file that was not fetched.
 const GIT_LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Tensors by their names, in the bytes of the files that hold them.
@@ -35,7 +35,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// No tensors. Errors about those that are added name `path`.
+    /// No tensors yet; errors will name `path`.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -106,11 +106,11 @@ pub fn read_tensor(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f32>), Fi
     Ok((shape.to_vec(), values))
 }
 
-/// Reads a regular file to the length it has now.
+/// Reads a regular file up to its current length.
 ///
 /// # Errors
 ///
-/// If it is not a regular file, the system refuses, or the file is Git LFS's pointer to another one.
+/// If it is not a regular file, the system refuses, or the file is a Git LFS pointer.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     let file = File::open(path).map_err(io(path))?;
     let metadata = file.metadata().map_err(io(path))?;

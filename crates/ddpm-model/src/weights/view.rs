@@ -1,4 +1,4 @@
-//! Tensors in the bytes of a file: their places, and their values as f32.
+//! Tensors in a file's bytes: their positions, and their values as f32.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ impl Dtype {
     }
 }
 
-/// A tensor in the bytes of a file, checked to lie within them.
+/// A tensor within a file, all of whose elements are known to be in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     dtype: Dtype,
@@ -45,7 +45,7 @@ pub struct View {
 
 impl View {
     /// The tensor whose element (i, j, …) is element `offset` + i·stride₀ + j·stride₁ + … of
-    /// `bytes`; `None` if it has more elements than these, or one of them lies outside.
+    /// `bytes`; `None` if it has more elements than `bytes`, or one of them is outside.
     pub fn new(
         dtype: Dtype,
         bytes: Range<usize>,
@@ -72,7 +72,8 @@ impl View {
         })
     }
 
-    /// The tensor that fills `bytes`, last index fastest; `None` if its shape needs more or fewer.
+    /// The tensor that fills `bytes`, last index fastest; `None` if the shape needs more or fewer
+    /// bytes.
     pub fn contiguous(dtype: Dtype, bytes: Range<usize>, shape: Vec<usize>) -> Option<Self> {
         let count = product(&shape)?;
         if count.checked_mul(dtype.size())? != bytes.len() {
@@ -87,7 +88,7 @@ impl View {
         Self::new(dtype, bytes, 0, shape, strides)
     }
 
-    /// Where it lies in the file.
+    /// Its position in the file.
     pub fn bytes(&self) -> Range<usize> {
         self.bytes.clone()
     }
@@ -126,7 +127,7 @@ impl View {
     }
 }
 
-/// The number of elements; `None` if it overflows. A size of 0 gives 0, however large the others are.
+/// The number of elements; `None` if it overflows, in any order of the factors.
 fn product(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);

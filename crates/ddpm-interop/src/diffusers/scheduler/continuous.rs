@@ -47,7 +47,8 @@ pub(super) fn edm_dpm_solver(keys: &mut Keys) -> Result<Scheduler, DiffusersErro
     })
 }
 
-/// The keys of both, and whether the network predicts −F: what diffusers calls `v_prediction`.
+/// The keys of both classes, and whether the network predicts −F, which diffusers calls
+/// `v_prediction`.
 fn edm(keys: &mut Keys) -> Result<(Objective, Way, bool), DiffusersError> {
     let ends = [
         keys.take("sigma_min", 0.002)?,
@@ -69,7 +70,7 @@ fn edm(keys: &mut Keys) -> Result<(Objective, Way, bool), DiffusersError> {
     };
     let process = Process::edm(ends[0], ends[1])
         .map_err(|error| keys.bad("sigma_max", &json!(ends[1]), &error.to_string()))?;
-    // A grid says whether ρ makes one.
+    // Making a grid checks ρ.
     let checked_grid = grid.levels(&process, 1);
     checked_grid.map_err(|error| keys.bad("rho", &json!(rho), &error.to_string()))?;
     let least = process.ends().1;
@@ -114,7 +115,7 @@ pub(super) fn flow_lcm(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     flow(keys, Rule::Consistency(Consistency { floor }), true)
 }
 
-/// ε − x₀ along t = 1, …, 1/T, shifted once, and clean data. diffusers shifts the last one twice.
+/// ε − x₀ along t = 1, …, 1/T, shifted once, then clean data. diffusers shifts the last time twice.
 fn flow(keys: &mut Keys, rule: Rule, rich: bool) -> Result<Scheduler, DiffusersError> {
     let timesteps = f64::from(timesteps(keys, 1000)?);
     let shift = keys.take("shift", 1.0)?;
@@ -123,7 +124,7 @@ fn flow(keys: &mut Keys, rule: Rule, rich: bool) -> Result<Scheduler, DiffusersE
     let (mut terminal, mut grid) = (None, None);
     if rich {
         off(keys, &["use_dynamic_shifting", "invert_sigmas"])?;
-        // What dynamic shifting alone reads.
+        // Keys that only dynamic shifting reads.
         for key in [
             "base_shift",
             "max_shift",
@@ -134,7 +135,7 @@ fn flow(keys: &mut Keys, rule: Rule, rich: bool) -> Result<Scheduler, DiffusersE
             keys.take::<Value>(key, Value::Null)?;
         }
         terminal = keys.take::<Option<f64>>("shift_terminal", None)?;
-        // 0 is as good as none in Python.
+        // In Python, 0 is the same as none.
         terminal = terminal.filter(|&terminal| terminal != 0.0);
         if let Some(terminal) = terminal.filter(|terminal| !(0.0..1.0).contains(terminal)) {
             return Err(keys.bad("shift_terminal", &json!(terminal), "must be in (0, 1)"));

@@ -17,10 +17,9 @@ pub struct Told<'a, N> {
 }
 
 impl Scheduler {
-    /// A network's x̂₀ with the times of `clock`, before [`bounded`](Self::bounded).
+    /// The x̂₀ of a network with the times of `clock`, before [`bounded`](Self::bounded).
     ///
-    /// `network` is f(x, t) of a batch and its times, as of a
-    /// [`Predictor`].
+    /// `network` is f(x, t) for a batch and its times, as in a [`Predictor`].
     pub fn denoiser<'a, N>(&'a self, network: N, clock: &'a Clock) -> Told<'a, N> {
         Told {
             network,
@@ -30,7 +29,7 @@ impl Scheduler {
         }
     }
 
-    /// What `denoiser` says with x̂₀ kept in the file's range, and at its boundary condition.
+    /// The prediction of `denoiser` with the file's clip and boundary condition applied to x̂₀.
     pub fn bounded<'a, const D: usize>(
         &'a self,
         denoiser: impl Denoiser<D> + 'a,

@@ -1,19 +1,19 @@
-//! Whether a file's objective is the one that is to be trained by.
+//! Compares a file's objective with that of a run.
 
 use ddpm_schedule::{NoiseLevel, Objective, Process};
 use serde_json::json;
 
 use super::export::prediction_type;
 
-/// How far log-SNRs may be apart. Files may hold β in single precision, of which a product of a
-/// thousand keeps 10⁻⁴; another schedule, or other ends of the same, are further off.
+/// The allowed difference of log-SNRs. If a file has β in single precision, a product of a thousand
+/// is accurate to 10⁻⁴; another schedule, or other ends, differ by more.
 const TOLERANCE: f64 = 1e-2;
 
-/// A log-SNR below which there is no signal to speak of. Classes that divide by it put ᾱ_T = 2⁻²⁴,
-/// of a log-SNR of −16.6, for 0.
+/// Below this log-SNR the signal counts as zero. Classes that divide by the signal use ᾱ_T = 2⁻²⁴,
+/// a log-SNR of −16.6, in place of 0.
 const NO_SIGNAL: f64 = -16.0;
 
-/// The key that says otherwise than `wanted`, its value in the file and the reason with the other.
+/// The key that differs from `wanted`, its value in the file, and a reason with the other value.
 pub(in crate::diffusers) fn difference(
     found: &Objective,
     wanted: &Objective,
@@ -40,13 +40,13 @@ pub(in crate::diffusers) fn difference(
     let mut levels = levels.map(|(t, same)| (t, theirs.level(t), ours.level(same)));
     let (t, theirs, ours) = levels.find(|(_, theirs, ours)| !close(*theirs, *ours))?;
     let [theirs, ours] = [theirs, ours].map(NoiseLevel::alpha_bar);
-    let reason = format!("the network is to be trained with {ours}, by another schedule of β");
+    let reason = format!("the network is to be trained with {ours}, from another schedule of β");
     let key = "beta_schedule";
     let value = format!("(ᾱ at t = {}) {theirs}", t.get());
     Some((key, value, reason))
 }
 
-/// What a process is, whatever its numbers: training draws levels of its own.
+/// The kind of a process, without its numbers: training draws its own levels.
 fn process(process: &Process) -> &'static str {
     match process {
         Process::Discrete(_) => "the timesteps of a schedule",
@@ -56,7 +56,7 @@ fn process(process: &Process) -> &'static str {
     }
 }
 
-/// Both without signal are the same level, whatever their log-SNR.
+/// Two levels without signal are the same, whatever their log-SNR.
 fn close(a: NoiseLevel, b: NoiseLevel) -> bool {
     let [a, b] = [a, b].map(NoiseLevel::log_snr);
     (a < NO_SIGNAL && b < NO_SIGNAL) || (a - b).abs() <= TOLERANCE

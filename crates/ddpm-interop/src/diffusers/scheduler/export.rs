@@ -1,4 +1,4 @@
-//! Levels and sampler as the file of the class of diffusers that does the same.
+//! Converts levels and sampler to the file of an equivalent class of diffusers.
 
 use ddpm_process::{AfterClip, Clip};
 use ddpm_schedule::solver::{Method, Row, Step, steps};
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::scheduler::Scheduler;
 use crate::diffusers::version::VERSION;
 
-/// How far the numbers of a step that is read back may be off: those of a schedule, of which β of
-/// a step is accurate to 10⁻¹¹ of itself and a thousand of them add up.
+/// The allowed difference of a step that is read back. The β of a schedule have a relative error of
+/// 10⁻¹¹, and the errors of a thousand of them add up.
 const TOLERANCE: f64 = 1e-7;
 
-/// Classes that the loop of `DDPMPipeline` runs: it neither scales what the network sees nor the
-/// first x, and hands a generator to every step.
+/// Classes that `DDPMPipeline` can run. Its loop scales neither the network's input nor the first
+/// x, and passes a generator to every step.
 const OF_PIPELINES: [&str; 8] = [
     "DDPMScheduler",
     "DDIMScheduler",
@@ -25,7 +25,7 @@ const OF_PIPELINES: [&str; 8] = [
     "FlowMatchLCMScheduler",
 ];
 
-/// Classes that clip by `thresholding` alone.
+/// Classes that clip only by `thresholding`.
 const THRESHOLDS: [&str; 3] = [
     "DPMSolverMultistepScheduler",
     "UniPCMultistepScheduler",
@@ -35,24 +35,24 @@ const THRESHOLDS: [&str; 3] = [
 /// How a sampler draws from a network, to be written as a file of diffusers.
 #[derive(Clone, Debug)]
 pub struct Sampled<'a> {
-    /// The process, and what the network predicts.
+    /// The process and the network's prediction.
     pub objective: &'a Objective,
-    /// How β of a schedule of timesteps is described; none for other processes, and for a schedule
-    /// that does not preserve variance.
+    /// The β of a schedule of timesteps; `None` for other processes, and for a schedule that does
+    /// not preserve variance.
     pub betas: Option<Betas>,
-    /// Whether the network has a second output for each number of a row, of its variance.
+    /// Whether the network has a second output per value of a row, for its variance.
     pub learned_variance: bool,
-    /// The sampler, if it is one of the table.
+    /// The sampler, if it is in the table of samplers.
     pub method: Option<&'a Method>,
     /// The grid of the levels.
     pub grid: Grid,
-    /// The steps that the grid was asked for.
+    /// The number of steps of the grid.
     pub steps: u32,
     /// The levels.
     pub levels: &'a Levels,
-    /// The range x̂₀ is kept in.
+    /// The range to which x̂₀ is clipped.
     pub clip: Option<Clip>,
-    /// The ε̂ that goes on once x̂₀ is clipped.
+    /// The ε̂ that is used after x̂₀ is clipped.
     pub epsilon: AfterClip,
 }
 
@@ -65,35 +65,35 @@ pub struct Betas {
     pub start: f64,
     /// β_T.
     pub end: f64,
-    /// The β themselves, where diffusers has no name for them.
+    /// The β themselves, if diffusers has no name for them.
     pub trained: Option<Vec<f64>>,
-    /// Whether they are rescaled to a signal of 0 at T.
+    /// Whether they are rescaled to zero terminal SNR.
     pub rescaled: bool,
 }
 
-/// A run's levels and sampler, as diffusers has them.
+/// A run's levels and sampler in diffusers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exported {
     /// The `scheduler_config.json`.
     pub file: Value,
-    /// That of a scheduler which `DDPMPipeline` can run: the same, or the plainest of the process;
-    /// `None` if it can run none of the process.
+    /// The file of a scheduler that `DDPMPipeline` can run: the same file, or that of the simplest
+    /// class of the process; `None` if it can run no class of the process.
     pub of_pipeline: Option<Value>,
-    /// In what the file does not sample as the run does, if it does not.
+    /// How the file samples differently from the run, if it does.
     pub note: Option<String>,
 }
 
-/// The `scheduler_config.json` by which diffusers samples in the same way: the same levels, by name
-/// or as `trained_betas`, the same target and clip, and the class of the sampler, which is told the
-/// rest.
+/// The `scheduler_config.json` with which diffusers samples in the same way: the same levels, by
+/// name or as `trained_betas`, the same target and clip, and the class of the sampler with its
+/// settings.
 ///
-/// Where no class takes the same steps, the file is that of the plainest class of the process, and
-/// the note says so: DDPM with the variance β̃, Euler's method of EDM or of a flow. So it is for DDIM
-/// with noise: η is an argument of a call in diffusers, and no key.
+/// If no class takes the same steps, the file is that of the simplest class of the process, with a
+/// note: DDPM with the variance β̃, or Euler's method of EDM or of a flow. This includes DDIM with
+/// noise, because in diffusers η is an argument of a call and not a key.
 ///
 /// # Errors
 ///
-/// If diffusers has no class for the process, or for what the network predicts on it.
+/// If diffusers has no class for the process and the prediction of the network.
 pub fn config(plan: &Sampled) -> Result<Exported, String> {
     let plainest = plainest(plan)?;
     let (file, note) = match closest(plan, &plainest) {
@@ -116,11 +116,11 @@ pub fn config(plan: &Sampled) -> Result<Exported, String> {
     })
 }
 
-/// The file that takes the plan's steps, or why there is none.
+/// The file that takes the plan's steps, or the reason why there is none.
 fn closest(plan: &Sampled, plainest: &Value) -> Result<Value, String> {
-    let mut class = class(plan).ok_or("diffusers has no class of it")?;
+    let mut class = class(plan).ok_or("diffusers has no class for it")?;
     if plan.clip == Some(Clip::UNIT) && THRESHOLDS.contains(&name(&class)) {
-        // A bound of 1 is a clip to ±1, which these classes know no other way.
+        // Thresholding with a maximum of 1 is a clip to ±1, and these classes have no other clip.
         let clip = json!({ "thresholding": true, "sample_max_value": 1.0 });
         class = merged(&class, &[&clip]);
     }
@@ -136,19 +136,17 @@ fn closest(plan: &Sampled, plainest: &Value) -> Result<Value, String> {
     Err(reason.unwrap_or_default())
 }
 
-/// In what a class clips otherwise than the plan, if it does.
+/// How a class clips differently from the plan, if it does.
 fn other_clip(plan: &Sampled, file: &Value) -> Option<String> {
     let class = name(file);
     let found = Scheduler::parse(&file.to_string(), class).ok()?;
     plan.clip?;
     if found.clip.is_none() {
-        return Some(format!("a {class} does not clip x̂₀, as the run does"));
+        return Some(format!("the run clips x̂₀, but a {class} does not clip it"));
     }
     let ddim = class == "DDIMScheduler" && found.epsilon != plan.epsilon;
     ddim.then(|| {
-        format!(
-            "a {class} goes on with the network's own ε̂ after x̂₀ is clipped, and the run does not"
-        )
+        format!("a {class} keeps the network's own ε̂ after x̂₀ is clipped, but the run does not")
     })
 }
 
@@ -163,7 +161,7 @@ fn sampler_name(plan: &Sampled) -> &'static str {
         .map_or("a file's own", |method| method.info().name)
 }
 
-/// The file of the process's plainest class.
+/// The file of the simplest class of the process.
 fn plainest(plan: &Sampled) -> Result<Value, String> {
     let parametrization = plan.objective.parametrization();
     let own = match (plan.objective.process(), parametrization) {
@@ -211,7 +209,7 @@ fn plainest(plan: &Sampled) -> Result<Value, String> {
 
 /// A `DDPMScheduler`'s file.
 fn ddpm(plan: &Sampled, betas: &Betas, timesteps: u32) -> Value {
-    // It tells the peer that the network has a second output, whatever the sampler.
+    // The key tells diffusers that the network has a second output, whatever the sampler.
     let variance = match sampler_name(plan) {
         _ if plan.learned_variance => "learned_range",
         "ddpm-large" => "fixed_large",
@@ -298,7 +296,7 @@ fn of_edm(name: &str, method: &Method) -> Option<Value> {
         "solver_order": order,
         "algorithm_type": algorithm,
         "lower_order_final": false,
-        // The third order begins with a step of the second.
+        // The third order starts with a step of second order.
         "solver_type": if order == 3 { "heun" } else { "midpoint" },
     }))
 }
@@ -312,7 +310,7 @@ fn of_flow(name: &str) -> Option<Value> {
     })
 }
 
-/// The keys by which a class may lay out the plan's grid.
+/// The keys with which a class may have the plan's grid.
 fn grids(plan: &Sampled) -> Vec<Value> {
     let rho = match plan.grid {
         Grid::Karras { rho } => rho,
@@ -335,7 +333,7 @@ fn grids(plan: &Sampled) -> Vec<Value> {
     }
 }
 
-/// The keys of `own`, and over them those of the others.
+/// The keys of `own`, overridden by those of the others.
 fn merged(own: &Value, others: &[&Value]) -> Value {
     let mut all = own.clone();
     let keys = others.iter().filter_map(|other| other.as_object());
@@ -345,7 +343,7 @@ fn merged(own: &Value, others: &[&Value]) -> Value {
     all
 }
 
-/// Whether a file read back takes the plan's steps.
+/// Checks that the file, read back, takes the plan's steps.
 fn same_steps(plan: &Sampled, file: &Value) -> Result<(), String> {
     let class = name(file);
     let found = Scheduler::parse(&file.to_string(), class).map_err(|error| error.to_string())?;
@@ -371,12 +369,12 @@ fn close(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= TOLERANCE * (1.0 + a.abs())
 }
 
-/// Classes of σ have a signal at T where ours has none.
+/// Compares log-SNRs, because the classes of σ have a small signal at T where we have none.
 fn same_level(a: NoiseLevel, b: NoiseLevel) -> bool {
     close(a.log_snr(), b.log_snr())
 }
 
-/// Whether two steps ask at the same levels and have the same numbers.
+/// Whether two steps evaluate the denoiser at the same levels and have the same factors.
 fn same_step(a: &Step, b: &Step) -> bool {
     let levels = |step: &Step| step.asks.iter().map(|ask| ask.0).collect::<Vec<_>>();
     let rows = |step: &Step| {
@@ -400,7 +398,7 @@ fn same_step(a: &Step, b: &Step) -> bool {
     a.asks.len() == b.asks.len() && same_levels && same_rows
 }
 
-/// diffusers' name of what a network predicts.
+/// diffusers' name of a parametrization.
 pub(super) fn prediction_type(parametrization: Parametrization) -> &'static str {
     match parametrization {
         Parametrization::Epsilon => "epsilon",

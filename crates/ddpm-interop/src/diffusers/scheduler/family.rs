@@ -11,11 +11,11 @@ use super::way::{End, Points, Sigma, Told, Way};
 use crate::diffusers::error::DiffusersError;
 use crate::diffusers::json::Keys;
 
-/// What the classes of this family differ in, as to their levels.
+/// How the levels of the classes of this family differ.
 #[derive(Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each key")]
 pub(super) struct Family {
-    /// Whether there are `use_lu_lambdas`.
+    /// Whether `use_lu_lambdas` is a key.
     pub(super) lu: bool,
     /// Whether `timestep_spacing` is a key.
     pub(super) spacing: bool,
@@ -23,9 +23,9 @@ pub(super) struct Family {
     pub(super) lambda: bool,
     /// Whether `final_sigmas_type` is a key; the others end at the least noise.
     pub(super) ends: bool,
-    /// Whether the times of Karras' σ are cut off and not rounded where β follow a cosine.
+    /// Whether the times of Karras' σ are truncated, not rounded, for a cosine schedule.
     pub(super) cuts_cosine: bool,
-    /// Whether a flow's σ are those of UniPC.
+    /// Whether the σ of a flow are computed as in UniPC.
     pub(super) unipc_flow: bool,
     pub(super) zero_snr: bool,
 }
@@ -50,7 +50,7 @@ pub(super) const TO_LEAST: Family = Family {
     ..MULTISTEP
 };
 
-/// The objective, and the way of the family.
+/// The objective and the levels of the family.
 pub(super) fn levels(keys: &mut Keys, family: Family) -> Result<(Objective, Way), DiffusersError> {
     let class = Class {
         zero_snr: family.zero_snr,
@@ -176,7 +176,7 @@ fn flow_levels(
     };
     let end = match (clean, family.ends && !family.unipc_flow) {
         (true, _) => End::Clean,
-        // diffusers takes the least σ of β for one of the flow.
+        // diffusers uses the least σ of the β as a σ of the flow.
         (false, true) => {
             let least = discrete.ends().1.sigma();
             let level = NoiseLevel::rectified_flow(least);
@@ -194,8 +194,8 @@ fn flow_levels(
             of: Sigma::Odds,
         },
         (Some((key, _)), _) => {
-            let reason = "not supported together with use_flow_sigmas, where diffusers takes σ \
-                          above 1 for a share";
+            let reason = "not supported together with use_flow_sigmas, where diffusers uses σ \
+                          above 1 as a fraction";
             return Err(keys.bad(key, &json!(true), reason));
         }
         (None, unipc) => Points::Flow {

@@ -1,10 +1,10 @@
-//! `scheduler_config.json`: the levels, the parametrization and the way of sampling, in this
-//! project's terms, and back.
+//! Converts `scheduler_config.json` to this project's levels, parametrization and solvers, and
+//! back.
 //!
-//! An absent key is diffusers' default. A key of another class of diffusers is ignored, with a note:
-//! diffusers keeps the keys of the scheduler that one was made from. Any other unknown key is an
-//! error. Where diffusers computes something other than the mathematics of its own settings, the
-//! settings are followed; docs/peers.md lists these places.
+//! An absent key is diffusers' default. A key of another class of diffusers is ignored, with a
+//! note: diffusers keeps the keys of the scheduler that one was made from. Any other unknown key is
+//! an error. Where diffusers computes something other than its own settings describe, we follow the
+//! settings; docs/peers.md lists these cases.
 
 mod chain;
 mod classes;

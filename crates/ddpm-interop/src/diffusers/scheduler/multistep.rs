@@ -37,7 +37,7 @@ pub(super) fn inverse(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let (objective, way) = levels(keys, family)?;
     let (solver, euler_at_final) = exponential(keys, false, true)?;
     if solver.noise > 0.0 {
-        let reason = "supported are \"dpmsolver++\" and \"dpmsolver\": noise cannot be taken back";
+        let reason = "supported are \"dpmsolver++\" and \"dpmsolver\": noise cannot be inverted";
         return Err(keys.bad("algorithm_type", &json!("sde-dpmsolver"), reason));
     }
     let rule = Rule::Multistep {
@@ -84,7 +84,7 @@ pub(super) fn exponential(
     Ok((solver, keys.take("euler_at_final", false)?))
 }
 
-/// `algorithm_type`: what is interpolated, and how much noise is added.
+/// `algorithm_type`: the interpolated quantity, and the amount of noise.
 fn algorithm(
     keys: &mut Keys,
     of_epsilon: bool,
@@ -93,7 +93,7 @@ fn algorithm(
     let of_x0 = [
         ("dpmsolver++", (Of::X0, 0.0)),
         ("sde-dpmsolver++", (Of::X0, 1.0)),
-        // diffusers reads the name of another solver as its own.
+        // diffusers accepts the name of another solver.
         ("deis", (Of::X0, 0.0)),
     ];
     let all = [
@@ -113,7 +113,7 @@ fn algorithm(
     Ok((of, noise))
 }
 
-/// `solver_type`, where the names of other solvers mean midpoint.
+/// `solver_type`; the names of other solvers mean midpoint.
 fn solver_type<T: Copy>(keys: &mut Keys, midpoint: T, heun: T) -> Result<T, DiffusersError> {
     keys.choice(
         "solver_type",
@@ -158,7 +158,7 @@ pub(super) fn single(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
         slope: solver_type(keys, Slope::Chord, Slope::Exact)?,
         noise,
         steps: 1,
-        // diffusers makes it so where the last step leads to clean data.
+        // diffusers sets it if the last step leads to clean data.
         lower_order_final: keys.take("lower_order_final", false)? || to_clean,
     };
     if noise > 0.0 && solver.order == 3 {
@@ -178,7 +178,7 @@ pub(super) fn single(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
 
 pub(super) fn deis(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let (objective, way) = levels(keys, TO_LEAST)?;
-    // Names of other solvers mean this one.
+    // The names of other solvers mean this one.
     let names = ["deis", "dpmsolver", "dpmsolver++"].map(Value::from);
     keys.only("algorithm_type", &names)?;
     let names = ["logrho", "midpoint", "heun", "bh1", "bh2"].map(Value::from);
@@ -273,7 +273,7 @@ pub(super) fn sa_solver(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     })
 }
 
-/// The log-SNR between which SA-Solver adds noise: where the time told is from 200 to 800.
+/// The log-SNRs between which SA-Solver adds noise: those of the network's times from 200 to 800.
 fn noisy(process: &Process, told: Told) -> [f64; 2] {
     let (first, last) = match told {
         // Halves are rounded to even numbers.
@@ -281,7 +281,7 @@ fn noisy(process: &Process, told: Told) -> [f64; 2] {
         _ => (200.0, 801.0 - 1e-6),
     };
     let log_snr = |time, none| process.level(time).map_or(none, NoiseLevel::log_snr);
-    // Below the first time of a short schedule there is none.
+    // A short schedule has no such times.
     [
         log_snr(last, f64::NEG_INFINITY),
         log_snr(first, f64::NEG_INFINITY),
@@ -293,8 +293,8 @@ fn threshold(keys: &mut Keys) -> Result<Option<Clip>, DiffusersError> {
     clip(keys, true, None)
 }
 
-/// `variance_type`: whether there is a second output. A solver adds no noise of this kind: those
-/// that are fixed come from a DDPMScheduler.
+/// `variance_type`: whether there is a second output. A solver does not use fixed variances: they
+/// come from the file of a DDPMScheduler.
 fn learned_variance(keys: &mut Keys) -> Result<bool, DiffusersError> {
     keys.choice(
         "variance_type",

@@ -1,43 +1,43 @@
-//! Keys that are left over, and classes that are not followed.
+//! Keys of other classes, and classes that are not supported.
 
-/// Classes whose way of sampling cannot be followed, and why.
+/// Classes that are not supported, and why.
 pub(super) const REFUSED: [(&str, &str); 6] = [
     (
         "DPMSolverSDEScheduler",
-        "its noise is that of a Brownian tree, which is not drawn here; a \
+        "its noise comes from a Brownian tree, which is not supported; a \
          DPMSolverMultistepScheduler with algorithm_type = \"sde-dpmsolver++\" solves the same \
          equation",
     ),
     (
         "CosineDPMSolverMultistepScheduler",
-        "its noise is that of a Brownian tree, which is not drawn here; an \
+        "its noise comes from a Brownian tree, which is not supported; an \
          EDMDPMSolverMultistepScheduler with algorithm_type = \"sde-dpmsolver++\" solves the same \
          equation",
     ),
     (
         "ScoreSdeVeScheduler",
-        "the size of its corrector's steps depends on norms of the network's output (snr), and the \
-         steps of samplers here are known before the first",
+        "the size of its corrector's steps depends on norms of the network's output (snr), but here \
+         the steps of a sampler must be known in advance",
     ),
     (
         "ScoreSdeVpScheduler",
-        "its Euler–Maruyama steps are none of the samplers here; a DDIMScheduler or a \
+        "no sampler here takes its Euler–Maruyama steps; a DDIMScheduler or a \
          DPMSolverMultistepScheduler samples from the same networks",
     ),
     (
         "DDIMInverseScheduler",
-        "it tells the network the time of the level that a step leads to, and clips there; a \
+        "it gives the network the time of the level that a step leads to, and clips there; a \
          DPMSolverMultistepInverseScheduler with solver_order = 1 is DDIM from data to noise too",
     ),
     (
         "RePaintScheduler",
-        "it paints in a part of given images, and is no way to draw samples",
+        "it inpaints given images and does not draw samples",
     ),
 ];
 
-/// Every key of diffusers' classes of schedulers, those that releases of 2022 wrote included. A
-/// scheduler made from another one's configuration is saved with the keys of both, and those that
-/// its class did not take are ignored.
+/// All keys of diffusers' classes of schedulers, including those of the releases of 2022. A
+/// scheduler made from another one's configuration is saved with the keys of both; the keys of
+/// other classes are ignored.
 pub(super) const KEYS: [&str; 74] = [
     "algorithm_type",
     "base_image_seq_len",

@@ -1,19 +1,19 @@
-//! PNDM as diffusers does it: its two ways to start, its mean of v, and iPNDM.
+//! PNDM as in diffusers: its two starting methods, its mean of v, and iPNDM.
 
 use ddpm_schedule::solver::{Adams, Pndm, Position, Row, Solver, Step};
 use ddpm_schedule::{NoiseLevel, Process};
 
-/// What is averaged over the evaluations of a step of PNDM.
+/// The quantity that PNDM averages over the evaluations of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outputs {
     /// ε̂, as in the paper.
     Epsilon,
-    /// v = a·ε̂ − b·x̂₀, each of its own level; the mean becomes ε̂ = a_t·v + b_t·x_t.
+    /// v = a·ε̂ − b·x̂₀, each at its own level; the mean is converted to ε̂ = a_t·v + b_t·x_t.
     Velocity,
 }
 
 impl Outputs {
-    /// A step made of ε̂, made of these.
+    /// Converts a step in terms of ε̂ to a step in terms of this quantity.
     pub(super) fn mean(self, mut step: Step, at: &Position) -> Step {
         if self == Self::Velocity {
             let mut levels = at.past.to_vec();
@@ -27,7 +27,7 @@ impl Outputs {
     }
 }
 
-/// A row of ratio·x_t + Σ w_k·ε̂⁽ᵏ⁾ with a_t·v⁽ᵏ⁾ + b_t·x_t for ε̂⁽ᵏ⁾.
+/// The row ratio·x_t + Σ w_k·ε̂⁽ᵏ⁾ with a_t·v⁽ᵏ⁾ + b_t·x_t in place of ε̂⁽ᵏ⁾.
 fn of_velocities(row: &Row, t: NoiseLevel, levels: &[NoiseLevel]) -> Row {
     // v = (a/b)·x − (a² + b²)/b·x̂₀ with ε̂ = (x − a·x̂₀)/b.
     let velocity = |k: usize, level: NoiseLevel| {
@@ -54,7 +54,7 @@ pub(super) fn pndm(
     Pndm { middle }
 }
 
-/// diffusers divides by a where a is 0, and puts 0 for x̂₀ there.
+/// diffusers divides by a; where a is 0 it uses 0 for x̂₀.
 pub(super) fn ipndm(solver: &Adams, at: &Position) -> Step {
     if at.t.signal() == 0.0 {
         return Step::one(at.t, at.s.noise() / at.t.noise() * Row::state());
@@ -62,11 +62,11 @@ pub(super) fn ipndm(solver: &Adams, at: &Position) -> Step {
     solver.step(at)
 }
 
-/// PLMS: x_s = φ(x_t, e) = (a_s/a_t)·x_t + (b_s − a_s·σ_t)·e as of PNDM (Liu et al. 2022, eq. 11),
-/// with e by Adams and Bashforth's fixed weights from the first step on.
+/// PLMS: x_s = φ(x_t, e) = (a_s/a_t)·x_t + (b_s − a_s·σ_t)·e as in PNDM (Liu et al. 2022, eq. 11),
+/// where e has the fixed weights of Adams and Bashforth from the first step on.
 ///
-/// The first step is made twice: e is ε̂ at t, and then the mean of that and of ε̂ at s, which is
-/// forgotten afterwards.
+/// The first step is computed twice: with ε̂ at t as e, and then with the mean of that and of ε̂ at
+/// s. Later steps do not use the evaluation at s.
 pub(super) fn plms(at: &Position) -> Step {
     let &Position { past, t, s, .. } = at;
     let phi = |e: Row| {
@@ -81,7 +81,7 @@ pub(super) fn plms(at: &Position) -> Step {
             last: phi(mean),
         };
     }
-    // Evaluation k of the multistep method; the second one of all is the first guess.
+    // Evaluation k of the multistep method. The second evaluation of all, at s, is not part of it.
     let first_guess = past.len().checked_sub(1);
     let kept = (0..=past.len()).filter(|&k| Some(k) != first_guess || past.len() < 2);
     let kept: Vec<usize> = kept.take(4).collect();

@@ -1,4 +1,4 @@
-//! The solvers that the classes of diffusers come to.
+//! The solvers of diffusers' classes.
 
 use ddpm_schedule::solver::{
     Adams, Ancestral, Blocks, Consistency, Ddim, Ddpm, Dpm2, Euler, Exponential, Frame, Heun, Of,
@@ -27,11 +27,11 @@ pub enum Rule {
     Dpm2Ancestral(Ancestral<Dpm2>),
     /// `LMSDiscreteScheduler`.
     Lms(Adams),
-    /// `IPNDMScheduler`: Adams's method, but that the step from pure noise leads to b_s·x_t.
+    /// `IPNDMScheduler`: Adams's method, except that the step from pure noise leads to b_s·x_t.
     Ipndm(Adams),
     /// `PNDMScheduler`.
     Pndm {
-        /// What the network predicts.
+        /// The network's prediction.
         of: Outputs,
         /// The process of the levels halfway.
         process: Process,
@@ -46,12 +46,13 @@ pub enum Rule {
         solver: Exponential,
         /// Whether the last step is of first order, whatever the others are.
         euler_at_final: bool,
-        /// How many more steps the file counts, which stay at the last level.
+        /// The number of further steps that the file counts and that stay at the last level.
         standing: usize,
     },
     /// `DPMSolverSinglestepScheduler`.
     Single {
-        /// The solver; its steps are those of the file, which counts the standing ones too.
+        /// The solver; its number of steps is that of the file, including those that stay at the
+        /// last level.
         solver: Blocks,
         /// As of [`Multistep`](Self::Multistep).
         standing: usize,
@@ -76,7 +77,7 @@ pub enum Rule {
     Tcd {
         /// The process of the levels.
         process: Process,
-        /// γ, from 0 to 1: 0.3 in diffusers where a call does not say.
+        /// γ, from 0 to 1; the default in diffusers is 0.3.
         gamma: f64,
     },
 }
@@ -116,7 +117,7 @@ impl Rule {
         }
     }
 
-    /// What else it is configured with, as text; empty if nothing.
+    /// Its other settings as text; empty if there are none.
     pub fn numbers(&self) -> String {
         match self {
             Self::Multistep {
@@ -172,9 +173,9 @@ impl Rule {
         }
     }
 
-    /// The same rule for a way of so many steps, after which the file counts `standing` more.
+    /// The same rule for `steps` steps, after which the file counts `counted_standing` more.
     pub(super) fn along(mut self, steps: usize, counted_standing: usize) -> Self {
-        /// From how many steps on these classes keep their order to the end.
+        /// With at least this many steps, these classes keep their order to the end.
         const KEEPS_ORDER: usize = 15;
         let all = steps + counted_standing;
         match &mut self {
@@ -204,7 +205,7 @@ impl Rule {
     }
 }
 
-/// The words for a lower order towards the end.
+/// Describes a lower order at the end.
 fn ending(lower_order_final: bool, euler_at_final: bool) -> &'static str {
     match (lower_order_final, euler_at_final) {
         (true, _) => ", of lower order at the end",
@@ -227,7 +228,7 @@ fn multistep_name(solver: &Exponential) -> &'static str {
 
 impl Solver for Rule {
     fn step(&self, at: &Position) -> Step {
-        // `more` steps that stay at the last level are still to come.
+        // `more` further steps stay at the last level.
         let counted = |more: usize| Position {
             left: at.left.map(|left| left + more),
             ..*at
@@ -268,7 +269,7 @@ impl Solver for Rule {
     fn memory(&self) -> usize {
         match self {
             Self::Pndm { process, half, .. } => pndm(process, *half).memory(),
-            // The first guess of the first step is among the evaluations.
+            // The evaluations include the extra one of the first step.
             Self::Plms(_) => 5,
             _ => 4,
         }
@@ -277,13 +278,13 @@ impl Solver for Rule {
 
 /// The level of the time ⌊(1 − γ)·s⌋.
 fn below(process: &Process, gamma: f64, s: NoiseLevel) -> NoiseLevel {
-    // Where (1 − γ)·s is whole, it may miss that by its rounding.
+    // If (1 − γ)·s is whole, rounding errors may make it slightly smaller.
     let time = ((1.0 - gamma) * process.time(s) + 1e-9).floor();
     process.level(time).unwrap_or(s)
 }
 
 /// A step of the single-step solver. The file's last step may stay at the last level and still
-/// correct it, where it is not the first of its block.
+/// correct it, if it is not the first of its block.
 fn single(solver: &Blocks, standing: usize, at: &Position) -> Step {
     let left = at.left.map(|left| left + standing);
     let mut step = solver.step(&Position { left, ..*at });

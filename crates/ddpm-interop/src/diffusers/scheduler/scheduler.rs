@@ -1,4 +1,4 @@
-//! What a `scheduler_config.json` says.
+//! The content of a `scheduler_config.json`.
 
 use ddpm_process::{AfterClip, Clip};
 use ddpm_schedule::solver::{Consistency, Ddpm};
@@ -8,33 +8,33 @@ use super::clock::{Boundary, Clock};
 use super::rule::Rule;
 use super::way::Way;
 
-/// Timesteps beyond these would be a table of a size that no network was trained on.
+/// The maximum number of timesteps. No network was trained with a longer schedule.
 pub const MOST_TIMESTEPS: u32 = 1_000_000;
 
-/// What a `scheduler_config.json` says.
+/// The content of a `scheduler_config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scheduler {
-    /// The levels and what the network predicts; the weighting, of which the file says nothing,
-    /// is the simple one.
+    /// The levels and the prediction of the network. The file has no weighting; it is set to the
+    /// simple one.
     pub objective: Objective,
-    /// Whether the network has a second output for each number of a row, of its variance
-    /// ([`ddpm_schedule::LearnedVariance`]). A sampler without noise leaves it out.
+    /// Whether the network has a second output per value of a row, for its variance
+    /// ([`ddpm_schedule::LearnedVariance`]). A sampler without noise ignores it.
     pub learned_variance: bool,
-    /// The range x̂₀ is kept in.
+    /// The range to which x̂₀ is clipped.
     pub clip: Option<Clip>,
-    /// The ε̂ that goes on once x̂₀ is clipped.
+    /// The ε̂ that is used after x̂₀ is clipped.
     pub epsilon: AfterClip,
-    /// What x̂₀ becomes in a consistency model.
+    /// The boundary condition of a consistency model.
     pub boundary: Option<Boundary>,
-    /// Whether the network predicts the opposite of what the parametrization says: the velocity
-    /// that diffusers' classes of EDM name `v_prediction`.
+    /// Whether the network predicts the negative of the parametrization's target, as with
+    /// `v_prediction` in diffusers' classes of EDM.
     pub negated: bool,
-    /// Which keys were ignored and why, in one sentence that names the file.
+    /// The ignored keys and the reason, in one sentence that names the file.
     pub note: Option<String>,
-    /// The solver, before it knows how many steps there are.
+    /// The solver, before the number of steps is known.
     pub(super) rule: Rule,
     pub(super) way: Way,
-    /// What the network is told for a time 1 of the process.
+    /// The network's time for the time 1 of the process.
     pub(super) unit: f64,
     pub(super) start: Start,
 }
@@ -50,26 +50,25 @@ pub(super) enum Start {
     Noise,
 }
 
-/// Why so many steps cannot be taken.
+/// Why a number of steps is not possible.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepsError {
-    /// They have no levels.
+    /// The grid has no levels for it.
     #[error(transparent)]
     Grid(#[from] GridError),
-    /// More than any schedule has timesteps.
+    /// It is more than the timesteps of any schedule.
     #[error("{0} steps are more than {MOST_TIMESTEPS}")]
     Most(u32),
 }
 
 impl Scheduler {
-    /// The levels of `n` steps as the file lays them out. A step that would stay at its level is
-    /// left out, so that there may be one fewer.
+    /// The levels of `n` steps according to the file. A step that would stay at its level is left
+    /// out, so there may be one level fewer.
     ///
     /// # Errors
     ///
-    /// If the way has no such levels: fewer times than steps, or an offset beyond T; and for more
-    /// than a million.
+    /// If there are fewer times than steps, an offset is beyond T, or `n` is more than a million.
     pub fn levels(&self, n: u32) -> Result<Levels, StepsError> {
         if n > MOST_TIMESTEPS {
             return Err(StepsError::Most(n));
@@ -85,7 +84,7 @@ impl Scheduler {
         self.rule.clone().along(steps, usize::from(standing))
     }
 
-    /// What the network is told at each of these levels, and elsewhere.
+    /// The network's times at these levels, and elsewhere.
     pub fn clock(&self, levels: &Levels) -> Clock {
         let times = self.way.times(self.process(), levels);
         let told = times.into_iter().map(|time| time * self.unit);
@@ -106,8 +105,8 @@ impl Scheduler {
         }
     }
 
-    /// As many steps as diffusers' pipelines take: all of DDPM's timesteps, four of a consistency
-    /// model that was distilled, and fifty otherwise.
+    /// The number of steps that diffusers' pipelines take: all timesteps for DDPM, four for a
+    /// distilled consistency model, and fifty otherwise.
     pub fn default_steps(&self) -> u32 {
         let timesteps = self.objective.schedule().map(NoiseSchedule::timesteps);
         match (&self.rule, timesteps) {
@@ -122,17 +121,17 @@ impl Scheduler {
     }
 }
 
-/// A file and what its network is told along some levels.
+/// A file, and the times of its network at some levels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Following {
     /// The file.
     pub scheduler: Scheduler,
-    /// What its network is told.
+    /// The times of its network.
     pub clock: Clock,
 }
 
 impl Following {
-    /// The file along these levels.
+    /// The file with the times at these levels.
     pub fn new(scheduler: Scheduler, levels: &Levels) -> Self {
         Self {
             clock: scheduler.clock(levels),

@@ -1,6 +1,7 @@
 //! The classes that step in σ = b/a: Euler, Heun, DPM2 and LMS.
 //!
-//! diffusers runs them on x/a. The processes here keep a, and each row is the same row times a.
+//! diffusers runs them on x/a. Here the processes keep the factor a, and each row is multiplied by
+//! a.
 
 use ddpm_schedule::solver::{Adams, Ancestral, Churn, Dpm2, Euler, Frame, Heun, Nodes};
 use ddpm_schedule::{Grid, Process};
@@ -15,7 +16,7 @@ use super::way::{End, Points, Sigma, Told, Way};
 use crate::diffusers::error::DiffusersError;
 use crate::diffusers::json::Keys;
 
-/// β by default of the three classes that were written for Stable Diffusion.
+/// The default β of the three classes that were written for Stable Diffusion.
 const STABLE: [f64; 2] = [0.00085, 0.012];
 
 const EULER: Euler = Euler { churn: Churn::NONE };
@@ -36,10 +37,10 @@ pub(super) fn euler(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     // diffusers ignores the key for other predictions.
     if continuous && found.objective.parametrization() == ddpm_schedule::Parametrization::V {
         let reason = "supported is \"discrete\"; an EDMEulerScheduler with prediction_type = \
-                      \"v_prediction\" and sigma_data = 1 is told ¼·ln σ too";
+                      \"v_prediction\" and sigma_data = 1 takes ¼·ln σ too";
         return Err(keys.bad("timestep_type", &json!("continuous"), reason));
     }
-    // Keys of this class, whether σ are spaced or not.
+    // These are keys of this class even if σ are not spaced.
     for key in ["sigma_min", "sigma_max"] {
         keys.take::<Option<f64>>(key, None)?;
     }
@@ -118,13 +119,13 @@ fn dpm2(keys: &mut Keys, rule: Rule) -> Result<Scheduler, DiffusersError> {
     let mut found = of_sigma(keys, class, rule, &SWITCHES)?;
     let karras = |grid: &Grid| matches!(grid, Grid::Karras { .. });
     if matches!(&found.way.points, Points::Sigmas { grid, .. } if karras(grid)) {
-        // The times of whole steps alone; those halfway stay fractions.
+        // Only the times of whole steps are rounded; those halfway remain fractions.
         found.way.told = Told::Nearest;
     }
     Ok(found)
 }
 
-/// The way of all of them: times with σ interpolated between timesteps, or σ spaced.
+/// The levels of all these classes: times with σ interpolated between timesteps, or spaced σ.
 fn of_sigma(
     keys: &mut Keys,
     class: Class,
@@ -141,7 +142,7 @@ fn of_sigma(
         spaced(keys, grid, objective.process())?
     } else {
         let points = Points::Times {
-            // Trailing times are rounded here too.
+            // Here trailing times are rounded too.
             fractional: times == Grid::Linspace,
             grid: times,
             one_more: false,
@@ -159,7 +160,7 @@ fn of_sigma(
     })
 }
 
-/// σ from the largest to the least by a rule, with fractional times.
+/// σ from the largest to the smallest by a rule, with fractional times.
 fn spaced(keys: &mut Keys, grid: Grid, process: &Process) -> Result<Way, DiffusersError> {
     let points = Points::Sigmas {
         grid,

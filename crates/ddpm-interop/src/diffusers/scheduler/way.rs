@@ -1,24 +1,24 @@
-//! Which levels n steps have, and what time a network is told at each.
+//! The levels of n steps, and the network's time at each.
 
 use ddpm_schedule::{Fractional, Grid, GridError, GridOptions, Levels, NoiseLevel, Process};
 
-/// How levels are laid out.
+/// How the levels are chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Way {
     /// The levels at which steps start.
     pub(super) points: Points,
     /// Where the last step leads.
     pub(super) end: End,
-    /// The time told.
+    /// The network's time.
     pub(super) told: Told,
-    /// From data to noise.
+    /// Whether it leads from data to noise.
     pub(super) inverse: bool,
     /// Whether a level without signal is replaced by [`faint`], of finite σ.
     pub(super) finite: bool,
 }
 
-/// ᾱ = 2⁻²⁴, which classes that divide by it put at T of a schedule that is rescaled to end without
-/// signal.
+/// ᾱ = 2⁻²⁴, which classes that divide by ᾱ use at T of a schedule that is rescaled to zero
+/// terminal SNR.
 pub(super) fn faint() -> NoiseLevel {
     let a = 2.0_f64.powi(-12);
     NoiseLevel::new(a, ((1.0 - a) * (1.0 + a)).sqrt()).unwrap_or(NoiseLevel::CLEAN)
@@ -29,53 +29,54 @@ pub(super) fn faint() -> NoiseLevel {
 pub(super) enum Points {
     /// Times of a schedule.
     Times {
-        /// Which.
+        /// The grid of the times.
         grid: Grid,
-        /// Whether times between two timesteps stay so, with σ interpolated.
+        /// Whether times between two timesteps are kept, with σ interpolated.
         fractional: bool,
         /// Whether they are the first n of n+1.
         one_more: bool,
-        /// The noisiest level, if not that of T.
+        /// The noisiest level, if it is not that of T.
         start: Option<NoiseLevel>,
     },
-    /// σ from the largest to the least.
+    /// σ from the largest to the smallest.
     Sigmas {
-        /// In which steps.
+        /// The spacing.
         grid: Grid,
-        /// The least and the largest.
+        /// The smallest and the largest σ.
         ends: [f64; 2],
-        /// What σ is.
+        /// The meaning of σ.
         of: Sigma,
     },
-    /// n+1 levels equal in ln σ, the last of which is the end; told are the times of these points.
+    /// n+1 levels equally spaced in ln σ, the last of which is the end. The network's times are
+    /// those of the given points.
     LogLinear(Box<Self>),
-    /// σ of a rectified flow, in equal steps before they are shifted.
+    /// σ of a rectified flow, equally spaced before they are shifted.
     Flow {
-        /// The first, the last and how many more than n there are: the first n are taken.
+        /// The first and the last σ, and whether the first n of n+1 are taken.
         from: f64,
         to: f64,
         one_more: bool,
         /// s in s·u/(1 + (s−1)·u).
         shift: f64,
-        /// The last σ, to which the others are stretched.
+        /// The last σ, to which the others are rescaled.
         terminal: Option<f64>,
         /// Another rule between the first and the last.
         grid: Option<Grid>,
     },
     /// b = sin²(πu/2) of u in equal steps from 1 (IPNDM).
     Sines,
-    /// Every ⌊T/n⌋-th of the T levels of a consistency model, from the largest σ.
+    /// Every ⌊T/n⌋-th of the T levels of a consistency model, starting from the largest σ.
     Skipped {
         /// T.
         timesteps: u32,
         /// ρ of Karras' rule.
         rho: f64,
-        /// The least σ and the largest.
+        /// The smallest and the largest σ.
         ends: [f64; 2],
     },
 }
 
-/// What a number σ stands for.
+/// The meaning of a number σ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Sigma {
     /// b/a with a² + b² = 1.
@@ -91,27 +92,27 @@ pub(super) enum Sigma {
 pub(super) enum End {
     /// To clean data.
     Clean,
-    /// To this level. Points there or beyond are no steps.
+    /// To this level. Steps that start there or beyond are left out.
     Level(NoiseLevel),
     /// Nowhere: the last point is the end.
     Stay,
 }
 
-/// What time a network is told at a level of the way.
+/// How the network's time at a level is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Told {
-    /// The process's, which interpolates ln σ between timesteps.
+    /// The time of the process, which interpolates ln σ between timesteps.
     Fraction,
     /// The nearest whole number.
     Nearest,
     /// The whole number below.
     Below,
-    /// That by which σ is interpolated between timesteps.
+    /// The time obtained by interpolating σ between timesteps.
     BySigma,
 }
 
 impl Way {
-    /// A way from noise to data, with the process's own levels.
+    /// Levels from noise to data, all of the process itself.
     pub(super) fn new(points: Points, end: End, told: Told) -> Self {
         let (inverse, finite) = (false, false);
         Self {
@@ -123,7 +124,7 @@ impl Way {
         }
     }
 
-    /// The levels of `n` steps of the file. One that stays where it is is left out.
+    /// The levels of `n` steps of the file, without a step that stays at its level.
     pub(super) fn levels(&self, process: &Process, n: usize) -> Result<Levels, GridError> {
         let mut levels = self.points.levels(process, n)?;
         for level in &mut levels {
@@ -145,7 +146,7 @@ impl Way {
         Levels::new(levels)
     }
 
-    /// The times told at each of `levels` but the last, in units of the process.
+    /// The network's times at all `levels` except the last, in units of the process.
     pub(super) fn times(&self, process: &Process, levels: &Levels) -> Vec<f64> {
         let steps = &levels.as_slice()[..levels.len()];
         if let Points::LogLinear(times) = &self.points
@@ -169,14 +170,14 @@ impl Told {
         match self {
             Self::Fraction => time,
             Self::Nearest => time.round_ties_even(),
-            // A whole time may be missed by a rounding.
+            // Rounding errors may make a whole time slightly smaller.
             Self::Below => (time + 1e-9).floor(),
             Self::BySigma => by_sigma(process, at),
         }
     }
 }
 
-/// The time by which σ is interpolated between two timesteps.
+/// The time obtained by interpolating σ between two timesteps.
 fn by_sigma(process: &Process, at: NoiseLevel) -> f64 {
     let time = process.time(at);
     let low = time.floor();
@@ -264,7 +265,7 @@ impl Points {
         let shifted = |u: f64| shift * u / (1.0 + (shift - 1.0) * u);
         let even = |i: usize| shifted(from + i as f64 / gaps * (to - from));
         let mut sigmas: Vec<f64> = (0..n).map(even).collect();
-        // UniPC starts short of pure noise, which divides by a.
+        // UniPC divides by a, so it starts slightly below pure noise.
         if one_more && sigmas[0] == 1.0 {
             sigmas[0] -= 1e-6;
         }
@@ -290,7 +291,7 @@ fn sigmas(grid: &Grid, [min, max]: [f64; 2], n: usize) -> Result<Vec<f64>, GridE
     let levels = grid.levels(&Process::edm(min, max)?, n)?;
     let points = &levels.as_slice()[..levels.len()];
     let mut sigmas: Vec<f64> = points.iter().map(|level| level.sigma()).collect();
-    // The ends as they are, without the rounding of a logarithm.
+    // The exact ends, without the rounding of a logarithm.
     if let Some(first) = sigmas.first_mut() {
         *first = max;
     }

@@ -33,14 +33,17 @@ fn headers_that_lie_are_refused() {
             safetensors(&format!("{{\"a\":{one}}}"), &[0; 3]),
             "not in the file",
         ),
-        (safetensors(&format!("{{\"a\":{one}}}"), &[0; 5]), "goes on"),
+        (
+            safetensors(&format!("{{\"a\":{one}}}"), &[0; 5]),
+            "after the last",
+        ),
         (
             safetensors(&format!("{{\"a\":{}}}", tensor("[1]", 4, 0)), &[0; 4]),
             "not in the file",
         ),
         (
             safetensors(&format!("{{\"a\":{}}}", tensor("[2]", 0, 4)), &[0; 4]),
-            "another size",
+            "does not match its size",
         ),
         (
             safetensors(
@@ -55,7 +58,7 @@ fn headers_that_lie_are_refused() {
                 &format!("{{\"a\":{}}}", tensor("[4294967296,4294967296]", 0, 0)),
                 b"",
             ),
-            "another size",
+            "does not match its size",
         ),
         (
             safetensors(&format!("{{\"a\":{one},\"b\":{one}}}"), &[0; 4]),

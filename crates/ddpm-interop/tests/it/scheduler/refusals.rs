@@ -222,7 +222,7 @@ fn values_that_exclude_each_other_are_named() {
     assert_refused(
         CLASSES[0],
         json!({ "predict_epsilon": false, "prediction_type": "epsilon" }),
-        "s.json: predict_epsilon = false: prediction_type = \"epsilon\" says otherwise",
+        "s.json: predict_epsilon = false: contradicts prediction_type = \"epsilon\"",
     );
     // diffusers looks for these two where it spaces by σ, though the class does not have them.
     let keys = json!({ "use_karras_sigmas": true, "sigma_min": 0.0 });
