@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use ddpm_kernels::{Autocast, Precision, autocast, is_fast};
 use ddpm_process::AfterClip;
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 use serde::{Deserialize, Serialize};
 
 use ddpm_train::device::DeviceError;
@@ -343,8 +343,8 @@ impl From<ClippedEpsilon> for AfterClip {
 
 impl Sampling {
     /// The numbers that are the sampler's own.
-    pub fn numbers(&self) -> Numbers {
-        Numbers {
+    pub fn numbers(&self) -> Parameters {
+        Parameters {
             eta: self.eta,
             churn: self.churn,
             order: self.order,

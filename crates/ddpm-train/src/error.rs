@@ -27,9 +27,6 @@ pub enum TrainError {
         /// The classes of the data.
         found: Option<usize>,
     },
-    /// The network takes other conditions than the settings give.
-    #[error(transparent)]
-    Condition(#[from] ConditionError),
     /// Rows have another rank than the network's input.
     #[error("the network takes rows of {expected} axes, the data has rows of shape {found:?}")]
     Rank {
@@ -38,6 +35,9 @@ pub enum TrainError {
         /// The shape of the data's rows.
         found: Vec<usize>,
     },
+    /// The network takes other conditions than the settings give.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// The variance is learned by timesteps.
     #[error("learned_variance: the process has no timesteps")]
     NoTimesteps,

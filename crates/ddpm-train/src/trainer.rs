@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use ddpm_data::{Batch, Dataset, Loader};
 use ddpm_model::Network;
 
-use crate::batch_loss::Rows;
+use crate::batch_loss::BatchLoss;
 use crate::checkpoint::{self, Snapshot};
 use crate::diverged::{Diverged, Row, first_bad};
 use crate::ema::Ema;
@@ -284,8 +284,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
         (0..parts).map(move |i| i * part..(i + 1) * part)
     }
 
-    fn rows<'a>(&'a self, batch: &'a Batch) -> Rows<'a> {
-        Rows {
+    fn rows<'a>(&'a self, batch: &'a Batch) -> BatchLoss<'a> {
+        BatchLoss {
             batch,
             settings: &self.settings,
             data: &*self.data,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ddpm_process::AfterClip;
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 
 use super::claim::Existing;
 use crate::config::PrecisionKind;
@@ -22,8 +22,8 @@ pub struct SampleOptions {
     pub batch_size: usize,
     /// The sampler, as [`ddpm_schedule::solver::Method`] names it.
     pub sampler: Option<String>,
-    /// Its own numbers.
-    pub numbers: Numbers,
+    /// The sampler's own parameters.
+    pub parameters: Parameters,
     /// How steps are laid out, as [`ddpm_schedule::Grid`] is named.
     pub grid: Option<String>,
     /// ρ of the grid.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use ddpm_process::{AfterClip, Clip};
-use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::solver::{Method, Parameters};
 use ddpm_schedule::{Grid, Levels, NoiseLevel, Objective};
 
 use ddpm_data::classes;
@@ -68,7 +68,7 @@ impl Trained {
         let process = self.objective.process();
         let steps = options.steps.unwrap_or(self.steps);
         let adaptive = match &options.sampler {
-            Some(name) => Method::new(name, options.numbers)?.adaptive(),
+            Some(name) => Method::new(name, options.parameters)?.adaptive(),
             None => None,
         };
         if adaptive.is_some() {
@@ -110,14 +110,14 @@ impl Trained {
                 scheduler.levels(steps)?
             }
         };
-        let numbers = options.numbers;
+        let numbers = options.parameters;
         let named = |name: &str, numbers| anyhow::Ok(Sampler::Named(Method::new(name, numbers)?));
         let sampler = match (&options.sampler, &self.how) {
             (Some(name), _) => named(name, numbers)?,
             (None, How::Run { method, .. }) => {
-                named(method.info().name, over(method.numbers(), numbers))?
+                named(method.info().name, over(method.parameters(), numbers))?
             }
-            (None, How::Scheduler(scheduler)) if numbers == Numbers::default() => {
+            (None, How::Scheduler(scheduler)) if numbers == Parameters::default() => {
                 Sampler::Scheduler(scheduler.rule(&levels))
             }
             (None, How::Scheduler(scheduler)) => named(scheduler.rule(&levels).name(), numbers)?,
@@ -240,8 +240,8 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
 }
 
 /// The numbers given, and the others as they were.
-fn over(were: Numbers, given: Numbers) -> Numbers {
-    Numbers {
+fn over(were: Parameters, given: Parameters) -> Parameters {
+    Parameters {
         eta: given.eta.or(were.eta),
         churn: given.churn.or(were.churn),
         order: given.order.or(were.order),
