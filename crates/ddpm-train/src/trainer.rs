@@ -165,6 +165,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     }
 
     /// The network being trained.
+    // It is absent only while a step updates it, when nobody else can call this.
+    #[allow(clippy::missing_panics_doc)]
     pub fn network(&self) -> &M {
         let present = "the weights are absent only within a step";
         self.network.as_ref().expect(present)

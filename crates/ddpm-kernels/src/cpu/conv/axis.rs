@@ -121,7 +121,7 @@ pub(crate) fn taps<'a>(rows: &'a [Tap], cols: &'a [Tap]) -> impl Iterator<Item =
 }
 
 /// The kernel elements (row, column) of a tap of both axes.
-pub(crate) fn elements<'a>([row, col]: [&'a Tap; 2]) -> impl Iterator<Item = (usize, usize)> + 'a {
+pub(crate) fn elements([row, col]: [&Tap; 2]) -> impl Iterator<Item = (usize, usize)> {
     (row.kernel.iter()).flat_map(move |&row| col.kernel.iter().map(move |&col| (row, col)))
 }
 
