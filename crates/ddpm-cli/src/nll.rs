@@ -43,7 +43,7 @@ pub struct NllOptions {
 /// # Errors
 ///
 /// If the checkpoint or the data cannot be used, or the question does not fit them; and
-/// [`Interrupted`](crate::interrupt::Interrupted) if it is asked to stop.
+/// [`Interrupted`] if it is asked to stop.
 pub fn measure(options: &NllOptions, device: &Device, stop: &Stop) -> Result<Likelihood> {
     let all = 0..options.question.images;
     Ok(some(options, all, device, stop)?.0.report())
