@@ -18,7 +18,7 @@ pub enum Fractional {
     /// Round it to the nearest timestep.
     #[default]
     Round,
-    /// Take the level of [`Process::level`], which interpolates ln σ.
+    /// Take the level of [`Process::level`](crate::Process::level), which interpolates ln σ.
     #[doc(alias = "log_linear")]
     LogSigma,
     /// Interpolate σ, as in diffusers' Euler, Heun and LMS.
