@@ -133,8 +133,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     ///
     /// # Errors
     ///
-    /// If the checkpoint cannot be read, or is of another network, of other data or of other
-    /// settings; the error names the first that differs.
+    /// If the checkpoint cannot be read, or is of another network, of other data, of other settings
+    /// or of other frozen parameters; the error names the first that differs.
     pub fn resume(mut self, checkpoint: &Path) -> Result<Self, TrainError> {
         let (data, settings) = checkpoint::identity(checkpoint)?;
         let differs = |key: &str, there: &str, here: &str| TrainError::Differs {
@@ -223,12 +223,16 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
         &self.fingerprint
     }
 
-    /// Checks that all ranks have the same data, settings, step and weights.
+    /// Checks that all ranks have the same data, settings, step, weights, averages and state of the
+    /// optimizer.
     ///
     /// # Errors
     ///
     /// If one has others, or failed.
     pub fn agree(&self) -> Result<(), TrainError> {
+        if self.ranks.size() == 1 {
+            return Ok(());
+        }
         let settings = format!("{:?}", self.identity());
         self.ranks.agree("configuration", &settings)?;
         self.ranks.agree("data set", &self.fingerprint)?;

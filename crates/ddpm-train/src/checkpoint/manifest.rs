@@ -176,3 +176,41 @@ impl Entry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest of the parts and of one more file.
+    fn parse(name: &str) -> Result<Manifest, String> {
+        let mut files = PARTS.map(|part| (part.to_owned(), Vec::new())).to_vec();
+        files.push((name.to_owned(), Vec::new()));
+        Manifest::parse(&Manifest::of(&files).to_json().unwrap())
+    }
+
+    #[test]
+    fn further_averages_are_named_by_their_decays_and_nothing_else() {
+        for decay in [0.0, 0.5, 0.9999, 1e-7] {
+            let manifest = parse(&average_file(decay)).unwrap();
+            assert_eq!(manifest.files.len(), PARTS.len() + 1);
+        }
+        for name in [
+            "ema-1.safetensors",
+            "ema--0.5.safetensors",
+            "ema-0.90.safetensors",
+            "ema-5e-1.safetensors",
+            "ema-NaN.safetensors",
+            "ema-.safetensors",
+            "ema-../0.5.safetensors",
+            "ema-0.5.safetensors/x",
+            "/ema-0.5.safetensors",
+            "notes.txt",
+        ] {
+            let error = parse(name).unwrap_err();
+            assert!(error.starts_with("names ["), "{name}: {error}");
+        }
+        let five = PARTS.map(|part| (part.to_owned(), Vec::new()));
+        let files = Manifest::of(&five[1..]).to_json().unwrap();
+        assert!(Manifest::parse(&files).is_err());
+    }
+}

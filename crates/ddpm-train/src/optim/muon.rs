@@ -105,22 +105,23 @@ impl Muon {
     }
 }
 
-/// The default choice: every weight with two axes or more, except in embeddings, in the first layer and
-/// in the last.
+/// Words in the name of the first or the last layer, or of what reads the time or the class.
+const ENDS: [&str; 11] = [
+    "in", "out", "input", "output", "first", "last", "final", "head", "time", "class", "label",
+];
+
+/// The default choice of [`Muon`]: every weight with two axes or more, except in embeddings, in the first
+/// layer and in the last.
 ///
-/// They are known by their names. An embedding has `emb` in a part of its path, but for the projections
-/// of an embedding within a block, `…_emb_proj`. The first and the last layer are named at the top of the
-/// network: `conv_in`, `linear_out`, `proj_out`, `input`, `output`, `head`, `final_layer` and the like.
+/// These are known by their names. An embedding has `emb` in a part of its path; a projection of an
+/// embedding within a block, `…_emb_proj`, is none. The first and the last layer, and what reads the time
+/// or the class, have a word at the top of the network: `conv_in`, `linear_out`, `input`, `head`,
+/// `final_layer`, `time`, `class`, `label`.
 pub fn is_hidden(name: &str, shape: &[usize]) -> bool {
     let is_embedding = |part: &str| part.contains("emb") && !part.ends_with("_proj");
-    let mut parts = name.split('.');
-    let top = parts.clone().next().unwrap_or_default();
-    let is_end = [
-        "in", "out", "input", "output", "first", "last", "final", "head",
-    ]
-    .iter()
-    .any(|end| top.split('_').any(|word| word == *end));
-    shape.len() >= 2 && !is_end && !parts.any(is_embedding)
+    let top = name.split('.').next().unwrap_or_default();
+    let is_end = top.split('_').any(|word| ENDS.contains(&word));
+    shape.len() >= 2 && !is_end && !name.split('.').any(is_embedding)
 }
 
 /// The matrix that a parameter of two axes or more is for Muon.

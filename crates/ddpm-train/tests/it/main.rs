@@ -3,3 +3,6 @@
 
 mod descent;
 mod learning_rate;
+mod muon;
+mod networks;
+mod trainer;
