@@ -6,6 +6,7 @@
 mod data;
 mod error;
 mod model;
+mod optimizer;
 mod process;
 mod recipes;
 
@@ -23,6 +24,7 @@ use ddpm_train::device::DeviceError;
 pub use data::{Data, DataKind, ImageSize};
 pub use error::ConfigError;
 pub use model::Model;
+pub use optimizer::{DecayKind, Decays, Ema, Optimizer, OptimizerKind};
 pub use process::{Process, ProcessKind};
 pub use recipes::{RECIPES, recipe};
 
@@ -177,39 +179,6 @@ pub enum WeightingKind {
     Sigmoid,
 }
 
-/// `[optimizer]`: AdamW, with PyTorch's defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct Optimizer {
-    pub learning_rate: f64,
-    #[serde(default = "beta_1")]
-    pub beta_1: f64,
-    #[serde(default = "beta_2")]
-    pub beta_2: f64,
-    #[serde(default = "epsilon")]
-    pub epsilon: f64,
-    #[serde(default = "weight_decay")]
-    pub weight_decay: f64,
-    /// Steps of linear warmup.
-    #[serde(default)]
-    pub warmup: u64,
-    /// Whether the rate falls to 0 along half a cosine.
-    #[serde(default)]
-    pub cosine_decay: bool,
-    /// Largest joint norm of the gradients.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip: Option<f64>,
-}
-
-/// `[ema]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ema {
-    /// Decay of the averaged weights.
-    pub decay: f64,
-}
-
 /// `[sampling]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -302,14 +271,28 @@ impl Config {
     ///
     /// If it is not TOML, or a key is unknown, missing or of the wrong type.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let table: Option<toml::Table> = toml::from_str(text).ok();
-        if table.is_some_and(|table| table.contains_key("schedule")) {
-            let reason = "this table is called [process] now, with the same keys";
-            return Err(ConfigError::Invalid {
-                file: file.to_owned(),
-                key: "[schedule]",
-                reason: reason.to_owned(),
-            });
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let optimizer = table.get("optimizer").and_then(toml::Value::as_table);
+        for (is_there, key, reason) in [
+            (
+                table.contains_key("schedule"),
+                "[schedule]",
+                "this table is called [process] now, with the same keys",
+            ),
+            (
+                optimizer.is_some_and(|table| table.contains_key("cosine_decay")),
+                "optimizer.cosine_decay",
+                "this key is called `decay` now: write decay = \"cosine\" for true, and leave it out \
+                 for false",
+            ),
+        ] {
+            if is_there {
+                return Err(ConfigError::Invalid {
+                    file: file.to_owned(),
+                    key,
+                    reason: reason.to_owned(),
+                });
+            }
         }
         toml::from_str(text).map_err(|error| ConfigError::Parse {
             file: file.to_owned(),
@@ -361,20 +344,4 @@ fn one() -> usize {
 
 fn trailing() -> String {
     "trailing".to_owned()
-}
-
-fn beta_1() -> f64 {
-    0.9
-}
-
-fn beta_2() -> f64 {
-    0.999
-}
-
-fn epsilon() -> f64 {
-    1e-8
-}
-
-fn weight_decay() -> f64 {
-    0.01
 }

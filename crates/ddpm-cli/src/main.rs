@@ -238,6 +238,7 @@ fn sample(args: Sample) -> Result<()> {
             let device = args.backend.parse::<Backend>()?.device()?;
             let options = SampleOptions {
                 from,
+                ema: args.ema,
                 num: args.num,
                 shard: args.shard,
                 batch_size: args.batch_size,

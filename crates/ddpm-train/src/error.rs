@@ -38,9 +38,15 @@ pub enum TrainError {
     /// The network takes other conditions than the settings give.
     #[error(transparent)]
     Condition(#[from] ConditionError),
+    /// No parameter of the network requires gradients.
+    #[error("the network has no parameter that is trained: all are frozen")]
+    AllFrozen,
     /// The variance is learned by timesteps.
     #[error("learned_variance: the process has no timesteps")]
     NoTimesteps,
+    /// The state of the optimizer cannot be read from its device.
+    #[error("the state of the optimizer: {0}")]
+    Optimizer(String),
     /// Another rank failed, or has another run.
     #[error(transparent)]
     Ranks(#[from] RanksError),

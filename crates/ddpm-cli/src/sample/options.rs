@@ -14,6 +14,8 @@ use crate::shard::Shard;
 pub struct SampleOptions {
     /// The run, one of its checkpoints, or a folder of diffusers.
     pub from: PathBuf,
+    /// The decay of the average to sample from, of a run that has several; the first if `None`.
+    pub ema: Option<f64>,
     /// Number of samples.
     pub num: usize,
     /// Which of them to draw, for a file that [`merge`](super::merge) takes.

@@ -54,13 +54,17 @@ enum How {
 
 impl Trained {
     /// The averaged weights of a run, or a network of diffusers.
-    pub(super) fn load(from: &Path, device: &Device) -> Result<Self> {
+    pub(super) fn load(options: &SampleOptions, device: &Device) -> Result<Self> {
+        let from = &options.from;
         must_exist("--from", from)?;
-        if place::is_diffusers(from) {
-            pretrained(from, device)
-        } else {
-            run(from, device)
+        if !place::is_diffusers(from) {
+            return run(from, options.ema, device);
         }
+        ensure!(
+            options.ema.is_none(),
+            "--ema: a folder of diffusers holds one network; leave it out"
+        );
+        pretrained(from, device)
     }
 
     /// The sampler asked for, on the levels asked for.
@@ -176,13 +180,14 @@ impl Trained {
     }
 }
 
-/// A run's averaged weights.
-fn run(from: &Path, device: &Device) -> Result<Trained> {
+/// A run's averaged weights, of the decay `ema` or its first.
+fn run(from: &Path, ema: Option<f64>, device: &Device) -> Result<Trained> {
     let run = SavedRun::open(from)?;
     let plan = run.plan()?;
     let learned_variance = plan.config.objective.learned_variance;
     let sampling = plan.config.sampling.clone();
-    let network = run.network(&plan, &run.shape, WeightsOf::Average, device)?;
+    let weights = average(&plan.settings.ema, ema)?;
+    let network = run.network(&plan, &run.shape, weights, device)?;
     Ok(Trained {
         network,
         classes: plan.classes(),
@@ -201,6 +206,20 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         objective: plan.settings.objective,
         shape: run.shape,
     })
+}
+
+/// The average of a decay among those of a run.
+fn average(decays: &[f64], ema: Option<f64>) -> Result<WeightsOf> {
+    let Some(ema) = ema.filter(|&ema| ema != decays[0]) else {
+        return Ok(WeightsOf::Average);
+    };
+    let listed: Vec<_> = decays.iter().map(f64::to_string).collect();
+    ensure!(
+        decays.contains(&ema),
+        "--ema {ema}: the run keeps the averages of {}",
+        listed.join(", ")
+    );
+    Ok(WeightsOf::AverageOf(ema))
 }
 
 /// A network of diffusers and its scheduler; the steps are as many as its pipelines take, all of

@@ -3,3 +3,7 @@
 
 mod conditions;
 mod descent;
+mod learning_rate;
+mod muon;
+mod networks;
+mod trainer;
