@@ -13,7 +13,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use burn::tensor::Device;
 use ddpm_data::Dataset;
 use ddpm_files::{FileError, write_file};
@@ -27,7 +27,9 @@ use crate::memory::{self, Spread};
 use crate::network::{AnyNetwork, build};
 use crate::picture::png;
 use crate::plan::Plan;
+use crate::progress::FolderProgress;
 use crate::sample::{BATCH, Classes, Drawing, Request};
+use crate::terminal;
 use diverged::DivergedRun;
 use folder::Claim;
 use output::Output;
@@ -36,18 +38,18 @@ pub use folder::configuration;
 pub use start::Start;
 pub use weights::Weights;
 
-/// The data to train a plan on, by ranks that are spread so, on `device`.
+/// The data to train a plan on, by ranks that are spread so, on `device`. Shows its progress if `leads`.
 ///
 /// # Errors
 ///
 /// If the data is not usable or not the plan's, or there is less memory than training takes.
-pub fn load(plan: &Plan, spread: Spread, device: &Device) -> Result<Arc<dyn Dataset>> {
+pub fn load(plan: &Plan, spread: Spread, device: &Device, leads: bool) -> Result<Arc<dyn Dataset>> {
+    let fits = |shape: &[usize], bytes| memory::check(plan, shape, bytes, spread, device);
     if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape, 0.0, spread, device)?;
+        fits(&shape, 0.0)?;
     }
-    let dataset = plan.load()?;
-    let bytes = dataset.bytes() as f64;
-    memory::check(plan, dataset.shape(), bytes, spread, device)?;
+    let mut progress = FolderProgress::new(leads);
+    let dataset = plan.load(spread.processes, fits, &mut progress)?;
     check_classes(plan, &*dataset)?;
     Ok(dataset)
 }
@@ -184,7 +186,10 @@ impl<'a, const D: usize, M: Network<D>> Run<'a, D, M> {
         {
             // An error is reported only after the pending checkpoint has been written, because a rank
             // that ends may end the others.
-            let metrics = metrics.map_err(|error| self.explain(error))?;
+            let metrics = match metrics {
+                Ok(metrics) => metrics,
+                Err(error) => return Err(self.fail(error, output)),
+            };
             if let Some(output) = &mut output {
                 output.step(&self, metrics, stop);
             }
@@ -212,11 +217,23 @@ impl<'a, const D: usize, M: Network<D>> Run<'a, D, M> {
         Ok(())
     }
 
-    /// What to say of an error of the trainer. A diverged run is reported in `diverged.json` too.
-    fn explain(&self, error: TrainError) -> anyhow::Error {
+    /// Ends the run after an error of the trainer, and says what it is. A diverged run is reported in
+    /// `diverged.json` too. If rows cannot be read, the steps before are not lost: a checkpoint has them.
+    fn fail(&self, error: TrainError, output: Option<Output>) -> anyhow::Error {
+        let step = self.trainer.step();
         match error {
             TrainError::Diverged(diverged) => {
                 DivergedRun::new(&diverged, &self.out, self.ranks.leads()).into()
+            }
+            TrainError::Data(error) if step > 0 => {
+                if let Some(Err(error)) = output.map(|output| output.finish(self, true)) {
+                    terminal::say(error);
+                }
+                anyhow!(
+                    "{error}; the run ends after step {step}; repaired, the data is other data, for \
+                     another run with --init-from {} and another --out",
+                    self.out.display()
+                )
             }
             error => error.into(),
         }

@@ -20,6 +20,7 @@ mod toys;
 
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use images::{ImageFolder, Reading};
 pub use in_memory::InMemory;
 pub use loader::{Batch, Loader, shuffled};
 pub use source::{Channels, Source, load};

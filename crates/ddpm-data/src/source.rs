@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ddpm_files::must_exist;
 
-use crate::{DataError, InMemory, cifar10, digits, idx, images, toys};
+use crate::{DataError, ImageFolder, InMemory, cifar10, digits, idx, toys};
 
 /// Where the rows come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub enum Source {
     /// Any size, 8 or 16 bits, gray, RGB, palette or transparent: each is turned as its EXIF
     /// orientation says, composited on white, and its middle part resized (Catmull and Rom's
     /// filter, on the values as stored). Rows keep 16 bits if any file has them. Other files and
-    /// hidden ones are passed over and counted in [`InMemory::notes`]. A file that is not whole is an
+    /// hidden ones are passed over and counted in the [notes](crate::Dataset::notes). A file that is not whole is an
     /// error, and so is a broken link.
     Images {
         /// The folder.
@@ -97,7 +97,7 @@ impl Source {
     }
 }
 
-/// Loads all rows of a source.
+/// Loads all rows of a source into memory. [`ImageFolder`] reads images without that.
 ///
 /// # Errors
 ///
@@ -114,7 +114,7 @@ pub fn load(source: &Source) -> Result<InMemory, DataError> {
             path,
             size,
             channels,
-        } => images::load(path, *size, *channels),
+        } => ImageFolder::open(path, *size, *channels, &mut |_| ())?.decode(&mut |_| ()),
         Source::SwissRoll { points, seed } => toys::swiss_roll(*points, *seed),
         Source::TwoMoons { points, seed } => toys::two_moons(*points, *seed),
     }

@@ -9,6 +9,7 @@ use crate::system;
 const UNKNOWN: u64 = 8 << 30;
 
 /// Half of the machine's memory, shared by the threads that decode: large images wait for one another.
+#[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
     free: Mutex<u64>,
@@ -37,18 +38,16 @@ impl Budget {
         self.limit
     }
 
-    /// Takes so many bytes, once they are free; nothing, if that will never be.
-    pub(super) fn hold(&self, bytes: u64) -> Option<Held<'_>> {
-        if bytes > self.limit {
-            return None;
-        }
+    /// Takes so many bytes, at most the limit, once they are free.
+    pub(super) fn hold(&self, bytes: u64) -> Held<'_> {
+        let bytes = bytes.min(self.limit);
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.freed.wait_while(free, |free| *free < bytes);
         *free.unwrap_or_else(PoisonError::into_inner) -= bytes;
-        Some(Held {
+        Held {
             budget: self,
             bytes,
-        })
+        }
     }
 }
 
