@@ -40,6 +40,7 @@ impl Plane {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex().autodiff();
+    device.seed(0); // of the weights, which Burn draws
     let schedule = NoiseSchedule::cosine(T, 0.008)?;
     let objective = Objective::new(schedule.clone(), Parametrization::V, Weighting::Simple)?;
     let noise = NoiseStream::new(0, "noise");

@@ -104,6 +104,7 @@ impl Network<4> for Convolutions {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
+    device.seed(0); // of the weights, which Burn draws
     let schedule = NoiseSchedule::cosine(200, 0.008)?;
     let objective = Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple)?;
     let settings = Settings {

@@ -62,6 +62,7 @@ fn circle(count: usize) -> Vec<f32> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
+    device.seed(0); // of the weights, which Burn draws
     let data = Arc::new(InMemory::floats(&[2], circle(512))?);
     let schedule = NoiseSchedule::cosine(100, 0.008)?;
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple)?;

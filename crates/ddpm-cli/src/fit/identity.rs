@@ -6,9 +6,7 @@ use std::fmt;
 use ddpm_train::optim::MuonSettings;
 use toml::{Table, Value};
 
-use crate::config::{
-    Config, Decays, ImageSize, LevelsKind, Model, OptimizerKind, ProcessKind, WeightingKind,
-};
+use crate::config::{Config, Decays, ImageSize, LevelsKind, Model, ProcessKind, WeightingKind};
 use crate::plan;
 
 /// The keys, and tables of keys, that a resumed run may change. Any other is part of what the run is,
@@ -145,10 +143,8 @@ fn resolved(mut config: Config) -> Config {
     ] {
         number.get_or_insert(published);
     }
-    if config.optimizer.kind == OptimizerKind::Muon {
-        let momentum = MuonSettings::default().momentum;
-        config.optimizer.momentum.get_or_insert(momentum);
-    }
+    let momentum = MuonSettings::default().momentum;
+    config.optimizer.momentum.get_or_insert(momentum);
     if let [decay] = *config.ema.decay.as_slice() {
         config.ema.decay = Decays::One(decay);
     }

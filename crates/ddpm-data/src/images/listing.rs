@@ -90,8 +90,8 @@ pub(super) fn list(path: &Path, progress: &mut dyn FnMut(Reading)) -> Result<Lis
         }
         (_, _) => {
             let reason = format!(
-                "it lies beside folders of images such as {}, which would be classes: put all images \
-                 into folders, one for each class, or all of them into one folder",
+                "it is next to folders of images such as {}, which would be classes: put all images \
+                 into folders, one per class, or all of them into one folder",
                 files.path(path, loose).display()
             );
             Err(DataError::format(&files.path(path, 0), reason))
@@ -103,8 +103,8 @@ pub(super) fn list(path: &Path, progress: &mut dyn FnMut(Reading)) -> Result<Lis
 fn class_note(path: &Path, listing: &Listing) -> Option<String> {
     let (names, ends) = (&listing.class_names, &listing.class_ends);
     if let [name] = names.as_slice() {
-        let separators = |i| listing.files.get(i).iter().filter(|&&b| b == b'/').count();
-        let deeper = (0..listing.files.len()).all(|i| separators(i) > 1);
+        let parts = |i| listing.files.get(i).split(|&b| b == b'/').count();
+        let deeper = (0..listing.files.len()).all(|i| parts(i) > 2);
         return deeper.then(|| {
             let inside = path.join(name);
             let inside = inside.display();

@@ -74,7 +74,9 @@ mod tests {
     fn names_are_found_by_number() {
         let mut names = Names::default();
         let paths = ["a/0.png", "a/b/1.png", "é.png"];
-        paths.iter().for_each(|path| names.push(Path::new(path)));
+        for path in paths {
+            names.push(Path::new(path));
+        }
         names.shrink();
         assert_eq!(names.len(), 3);
         for (i, path) in paths.iter().enumerate() {
