@@ -1,5 +1,5 @@
-//! Benchmarks, per compiled backend side by side, with this project's kernels and without: a training
-//! step, a sampling step, and the U-Net's main operations.
+//! Benchmarks of a training step, a sampling step and the U-Net's main operations, on every
+//! compiled backend, with and without this project's kernels.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use ddpm_kernels::allocator::{Allocator, keep_memory};
 use ddpm_kernels::{
     ConvOptions, Norm, NormOptions, Terms, attention, conv, group_norm, keep_packed_weights,
 };
-use ddpm_model::{UNet, UNetConfig};
+use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::device::Backend;
@@ -18,7 +18,7 @@ use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim, clip};
 use ddpm_train::params;
 
-/// Images a step sees.
+/// Images per step.
 const BATCH: usize = 8;
 
 /// As in the program `ddpm`.
@@ -52,7 +52,7 @@ fn main() {
     print!("{}", table(&bench.rows));
 }
 
-/// Criterion, and what was measured so far.
+/// Criterion, and the results so far.
 struct Bench {
     criterion: Criterion,
     backend: String,
@@ -62,19 +62,20 @@ struct Bench {
 /// A benchmark's result.
 struct Row {
     name: String,
-    /// Median of the samples, those of the warm-up included.
+    /// Median of the samples, including those of the warm-up.
     seconds: f64,
-    /// Images an iteration.
+    /// Images per iteration.
     images: usize,
-    /// Additions and multiplications an iteration, by the direct algorithms.
+    /// Additions and multiplications per iteration, counted for the direct algorithms.
     operations: f64,
 }
 
-/// The benchmark whose rate is the yardstick of the others.
+/// The benchmark whose rate the others are compared with.
 const PRODUCT: &str = "matrix product";
 
 impl Bench {
-    /// Measures `work` on so many images with so many operations; 0 where there are none to count.
+    /// Measures `work` on `images` images with `operations` operations; 0 if there are none to
+    /// count.
     fn measure(&mut self, name: &str, images: usize, operations: f64, mut work: impl FnMut()) {
         let name = format!("{name}/{}", self.backend);
         let mut samples = Vec::new();
@@ -90,7 +91,7 @@ impl Bench {
             });
         });
         samples.sort_by(f64::total_cmp);
-        // None where a filter on the command line left it out.
+        // None if a filter on the command line excluded it.
         if let Some(&seconds) = samples.get(samples.len() / 2) {
             self.rows.push(Row {
                 name,
@@ -102,7 +103,7 @@ impl Bench {
     }
 }
 
-/// What was measured, as images a second and as a fraction of the fastest matrix product.
+/// The results, as images per second and as a fraction of the rate of the fastest matrix product.
 fn table(rows: &[Row]) -> String {
     let rate = |row: &Row| row.operations / row.seconds / 1e9;
     let products = rows.iter().filter(|row| row.name.starts_with(PRODUCT));
@@ -124,8 +125,8 @@ fn table(rows: &[Row]) -> String {
         }
         text.push('\n');
     }
-    text + "of it: of the fastest matrix product's rate; operations of the direct algorithms, \
-            whatever was computed\n"
+    text + "of it: fraction of the rate of the fastest matrix product; counts the operations of \
+            the direct algorithms\n"
 }
 
 /// The product of two square matrices.
@@ -142,15 +143,13 @@ fn product(bench: &mut Bench, device: &Device) {
 /// A U-Net for the digits.
 fn unet(device: &Device) -> UNet {
     UNetConfig {
-        in_channels: 1,
-        out_channels: 1,
         block_out_channels: vec![32, 64],
         layers_per_block: 1,
         attention: vec![false, true],
         norm_num_groups: 8,
         ..UNetConfig::cifar10()
     }
-    .init(0, device)
+    .init([1, 1], 0, device)
     .expect("the configuration is valid")
 }
 
@@ -159,8 +158,9 @@ fn images(device: &Device) -> Tensor<4> {
     NoiseStream::new(0, "bench").normal(&samples, 0, [BATCH, 1, 8, 8], device)
 }
 
-/// Operations of the network on an image, by the direct algorithms: each weight of a layer multiplies
-/// once for every pixel of its output, and attention's two products take as many as their sizes say.
+/// Operations of the network per image, counted for the direct algorithms: each weight of a layer
+/// multiplies once for every pixel of its output, and the operations of attention's two products
+/// follow from their sizes.
 fn unet_operations(model: &UNet) -> f64 {
     let weights = params::values(model).into_iter();
     let weights = weights.filter(|(name, _)| name.ends_with(".weight") && !name.contains("norm"));
@@ -185,7 +185,7 @@ fn unet_operations(model: &UNet) -> f64 {
     operations.sum()
 }
 
-/// Loss, gradients, clipping, update and average, waited for.
+/// Loss, gradients, clipping, update and average, including the wait for the device.
 fn training_step(bench: &mut Bench, device: &Device) {
     let device = device.clone().autodiff();
     let schedule = NoiseSchedule::cosine(1000, 0.008).expect("a valid schedule");
@@ -203,7 +203,7 @@ fn training_step(bench: &mut Bench, device: &Device) {
         weight_decay: 0.01,
     });
     let model = unet(&device);
-    // The gradients of inputs and of weights each take what the output takes.
+    // The gradients of inputs and of weights each cost as much as the output.
     let operations = 3.0 * BATCH as f64 * unet_operations(&model);
     let mut ema = Ema::new(&model, 0.999);
     // The step takes the network, to update it in place.
@@ -211,7 +211,7 @@ fn training_step(bench: &mut Bench, device: &Device) {
     let (x0, eps) = (images(&device), images(&device));
     bench.measure("training step", BATCH, operations, || {
         let unet = model.take().expect("put back by every step");
-        let network = |x, t| unet.forward(x, t, None, None);
+        let network = |x, t| unet.predict(x, t, &Condition::none(), None);
         let loss = training_loss(network, &objective, x0.clone(), eps.clone(), &levels).mean();
         let gradients = params::gradients(&unet, &loss.backward());
         let clip = clip(params::norm(&gradients), Some(1.0));
@@ -220,7 +220,7 @@ fn training_step(bench: &mut Bench, device: &Device) {
     });
 }
 
-/// One evaluation of the network, which is what a sampling step costs.
+/// One evaluation of the network, the cost of a sampling step.
 fn sampling_step(bench: &mut Bench, device: &Device) {
     let model = unet(device);
     let x = images(device);
@@ -228,7 +228,7 @@ fn sampling_step(bench: &mut Bench, device: &Device) {
     let _packed = keep_packed_weights();
     let operations = BATCH as f64 * unet_operations(&model);
     bench.measure("sampling step", BATCH, operations, || {
-        let _y = model.forward(x.clone(), t.clone(), None, None);
+        let _y = model.predict(x.clone(), t.clone(), &Condition::none(), None);
         let _ = device.sync();
     });
 }
@@ -239,7 +239,7 @@ fn operations(bench: &mut Bench, device: &Device) {
     let images = random([BATCH, 14, 14, 64], &device);
     let weight = random([64, 64, 3, 3], &device);
     let mut operation = |name: &str, operations: f64, forward: &dyn Fn() -> Tensor<1>| {
-        // Thrice: the output, and the gradients of either factor.
+        // Three times: the output and the gradients of both factors.
         bench.measure(name, BATCH, 3.0 * operations, || {
             let _gradients = forward().backward();
             let _ = device.sync();

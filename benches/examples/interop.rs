@@ -1,4 +1,5 @@
-//! Our side of `cargo xtask interop`: what we make of diffusers' folders, and a folder of our own.
+//! Our side of `cargo xtask interop`: computes with diffusers' folders and writes a folder of our
+//! own.
 //!
 //! ```text
 //! interop FOLDER
@@ -7,11 +8,11 @@
 //! ```
 //!
 //! FOLDER holds `inputs.safetensors`, `theirs/` and, for each loop that samples, the scheduler in
-//! `loops/NAME-STEPS/`; `benches/peers/interop.py` makes them. This adds `ours/`, the same network
-//! with weights drawn here, and for each of the two `WEIGHTS.output` and `WEIGHTS.gradient`,
-//! safetensors files of what we compute with these weights. The other side then computes the same
-//! and compares. `sample` writes the images of `theirs/` alone, as `theirs.output`. `classes` prints the
-//! classes of schedulers that are read, one a line.
+//! `loops/NAME-STEPS/`; `benches/peers/interop.py` makes them. This program adds `ours/`, the same
+//! network with weights drawn here, and for both sets of weights the safetensors files
+//! `WEIGHTS.output` and `WEIGHTS.gradient` of our results. The other side then computes the same
+//! and compares. `sample` writes only the images of `theirs/`, as `theirs.output`. `classes` prints
+//! the supported classes of schedulers, one per line.
 
 mod randomised;
 
@@ -21,13 +22,14 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use ddpm_model::UNet;
+use ddpm_files::write_file;
+use ddpm_interop::diffusers;
+use ddpm_interop::diffusers::scheduler::Scheduler;
+use ddpm_model::weights::{module_bytes, read_tensor, tensor_bytes};
+use ddpm_model::{Condition, Network, UNet};
 use ddpm_process::{AfterClip, Reverse};
-use ddpm_train::checkpoint::{module_bytes, read_tensor, tensor_bytes, write_file};
 use ddpm_train::device::Backend;
-use ddpm_train::diffusers::scheduler::Scheduler;
-use ddpm_train::network::class_tensor;
-use ddpm_train::{diffusers, params};
+use ddpm_train::params;
 
 use randomised::randomised;
 
@@ -58,13 +60,14 @@ fn both(folder: &Path, device: &Device) -> Outcome<()> {
     let training = device.clone().autodiff();
     let theirs = diffusers::unet(&folder.join("theirs"))?;
     let size = theirs.sample_size.ok_or("the images have no size")?;
-    let ours = randomised(theirs.config.init(0, device)?, 0.05);
+    let ours = randomised(theirs.config.init(theirs.channels, 0, device)?, 0.05);
     diffusers::write(
         &folder.join("ours"),
         &theirs.config,
         size,
         &ours,
         &serde_json::json!({ "_class_name": "DDPMScheduler" }),
+        None,
     )?;
     for weights in ["theirs", "ours"] {
         let pretrained = diffusers::unet(&folder.join(weights))?;
@@ -79,7 +82,7 @@ fn both(folder: &Path, device: &Device) -> Outcome<()> {
     Ok(())
 }
 
-/// Writes what was computed with some weights.
+/// Writes the results for one set of weights.
 fn write(folder: &Path, weights: &str, entries: &[Entry]) -> Outcome<()> {
     let entries = entries.iter();
     let entries = entries.map(|(name, shape, values)| (&**name, shape.clone(), &values[..]));
@@ -90,15 +93,16 @@ fn write(folder: &Path, weights: &str, entries: &[Entry]) -> Outcome<()> {
     )?)
 }
 
-/// A way to sample.
+/// A scheduler and its number of steps.
 struct Loop {
     name: String,
     scheduler: Scheduler,
     steps: u32,
 }
 
-/// The loops of a folder, whose names end in a number of steps. A file `use_clipped_model_output` stands for
-/// the argument of DDIM's steps in diffusers, which is no key of a scheduler.
+/// The loops of a folder, whose names end in a number of steps. A file `use_clipped_model_output`
+/// represents the argument of DDIM's `step` in diffusers, because the scheduler's configuration has
+/// no key for it.
 fn loops(folder: &Path) -> Outcome<Vec<Loop>> {
     let of = |entry: std::fs::DirEntry| -> Outcome<Loop> {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -116,10 +120,10 @@ fn loops(folder: &Path) -> Outcome<Vec<Loop>> {
     std::fs::read_dir(folder)?.map(|entry| of(entry?)).collect()
 }
 
-/// What both sides sample with.
+/// The inputs of both sides.
 struct Inputs {
     noise: Tensor<4>,
-    /// Of each step, `[steps, B, C, H, W]`.
+    /// The noise of each step, `[steps, B, C, H, W]`.
     z: Tensor<5>,
     classes: Option<Vec<usize>>,
 }
@@ -128,7 +132,7 @@ impl Inputs {
     fn read(folder: &Path, device: &Device) -> Outcome<Self> {
         let path = folder.join(INPUTS);
         let read = |name| read_tensor(&path, name);
-        // Classes are small whole numbers, there as f32.
+        // Classes are small whole numbers, stored as f32.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let classes = read("classes").ok().map(|(_, values)| {
             let classes = values.iter().map(|&class| class as usize);
@@ -142,12 +146,13 @@ impl Inputs {
     }
 
     fn forward(&self, model: &UNet, x: Tensor<4>, t: Tensor<1>) -> Tensor<4> {
-        let classes = self.classes.as_ref();
-        let classes = classes.map(|classes| class_tensor(classes, &x.device()));
-        model.forward(x, t, classes, None)
+        let class = |classes: &Vec<usize>| Condition::classes(classes, &x.device());
+        let condition = self.classes.as_ref().map_or_else(Condition::none, class);
+        model.predict(x, t, &condition, None)
     }
 
-    /// The output, and the gradient of its mean squared distance from the target as weights.
+    /// The output, and the gradient of its mean squared distance from the target, stored like
+    /// weights.
     fn train(&self, model: &UNet, folder: &Path) -> Outcome<(Tensor<4>, Vec<u8>)> {
         let (path, device) = (folder.join(INPUTS), self.noise.device());
         let read = |name| tensor::<4>(read_tensor(&path, name)?, &device);
@@ -168,7 +173,7 @@ impl Inputs {
         Ok((output.inner(), module_bytes(&gradient)?))
     }
 
-    /// The images of each loop, and as `NAME evaluations` how often the network was asked.
+    /// The images of each loop, and the number of network evaluations as `NAME evaluations`.
     fn samples(&self, model: &UNet, folder: &Path) -> Outcome<Vec<Entry>> {
         let mut entries = Vec::new();
         for way in loops(&folder.join("loops"))? {
@@ -181,7 +186,7 @@ impl Inputs {
         Ok(entries)
     }
 
-    /// The reverse process by a scheduler, from the noise, and its evaluations.
+    /// Samples with a scheduler, starting from the noise; the images and the number of evaluations.
     fn sample(&self, model: &UNet, scheduler: &Scheduler, steps: u32) -> Outcome<(Tensor<4>, u16)> {
         let levels = scheduler.levels(steps)?;
         let clock = scheduler.clock(&levels);
@@ -210,7 +215,7 @@ fn tensor<const D: usize>(
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
 
-/// A tensor as a safetensors file wants it.
+/// A tensor's name, shape and values for a safetensors file.
 type Entry = (String, Vec<usize>, Vec<f32>);
 
 fn entry<const D: usize>(name: &str, tensor: &Tensor<D>) -> Outcome<Entry> {

@@ -8,18 +8,19 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-use ddpm_train::plot::{Line, Scale, svg, thin};
+use ddpm_cli::plot::{Line, Scale, svg, thin};
 
-/// One color a run.
+/// One color per run.
 const COLORS: [&str; 4] = ["steelblue", "darkorange", "seagreen", "purple"];
 
-/// Points of a line: fewer than steps, so that the noise of single batches does not hide the curve.
+/// Points per line: fewer than there are steps, so that the noise of single batches does not hide
+/// the curve.
 const POINTS: usize = 100;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runs: Vec<String> = env::args().skip(1).collect();
     if runs.is_empty() || runs.len() > COLORS.len() {
-        return Err(format!("usage: losses RUN…, of at most {} runs", COLORS.len()).into());
+        return Err(format!("usage: losses RUN…, with at most {} runs", COLORS.len()).into());
     }
     let mut lines = Vec::new();
     for (run, color) in runs.iter().zip(COLORS) {
@@ -27,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let last = &points[points.len() * 3 / 4..];
         let mean = last.iter().map(|(_, loss)| loss).sum::<f64>() / last.len() as f64;
         eprintln!(
-            "{run}: {mean:.5} in the mean of the last {} steps",
+            "{run}: mean loss {mean:.5} over the last {} steps",
             last.len()
         );
         let name = Path::new(run).file_name().and_then(|name| name.to_str());

@@ -1,14 +1,15 @@
-//! One side of `cargo xtask race --speed`: our training and sampling steps, a JSON line for each.
+//! Our side of `cargo xtask race --speed`: training and sampling steps, with one JSON line per
+//! step.
 //!
 //! ```text
-//! step FOLDER NETWORK write BATCH                   weights, a batch and what we make of it
+//! step FOLDER NETWORK write BATCH                   weights, a batch and our results for it
 //! step FOLDER NETWORK PRECISION train BATCH STEPS   with the weights from FOLDER
 //! step FOLDER NETWORK PRECISION sample BATCH STEPS  the first steps of DDIM-50
-//! step FOLDER NETWORK f32 product N STEPS           Burn's product of N×N matrices: the yardstick
+//! step FOLDER NETWORK f32 product N STEPS           Burn's product of N×N matrices, for comparison
 //! ```
 //!
 //! A line holds the `step`, counted from 1, its milliseconds `ms` and the process's peak resident
-//! memory so far, `peak_mib`. `benches/peers/speed.py` is the other side: it takes such
+//! memory so far, `peak_mib`. `benches/peers/speed.py` is the other side: it takes the same
 //! arguments, loads the same weights into diffusers' U-Net and prints the same lines.
 
 mod randomised;
@@ -20,9 +21,12 @@ use std::{env, fs};
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
+use ddpm_cli::drawing;
+use ddpm_files::write_file;
 use ddpm_kernels::allocator::{Allocator, keep_memory, return_memory};
 use ddpm_kernels::{Precision, autocast, is_fast, keep_packed_weights};
-use ddpm_model::{UNet, UNetConfig};
+use ddpm_model::weights::{load_module, tensor_bytes};
+use ddpm_model::{Condition, Network, UNet, UNetConfig};
 use ddpm_process::{
     AfterClip, Clip, Clipped, NoiseStream, Predictor, Reverse, diffuse, training_loss,
 };
@@ -33,7 +37,6 @@ use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
 use ddpm_train::optim::{AdamWSettings, Optim, clip};
 use ddpm_train::params::{self, Named};
-use ddpm_train::sample;
 
 use randomised::randomised;
 
@@ -77,13 +80,13 @@ fn main() -> Outcome<()> {
 const USAGE: &str = "usage: step FOLDER mnist|cifar10 write N, or \
                      step FOLDER mnist|cifar10 f32|bf16 train|sample|product N STEPS";
 
-/// What both sides compute with.
+/// The setting of both sides.
 struct Race {
     folder: PathBuf,
     config: UNetConfig,
     /// Channels, height, width.
     row: [usize; 3],
-    /// What PyTorch counts for the same network.
+    /// The number of parameters that PyTorch reports for the same network.
     parameters: usize,
     objective: Objective,
     device: Device,
@@ -99,8 +102,6 @@ impl Race {
             "cifar10" => (cifar10, [3, 32, 32], 35_746_307),
             "mnist" => {
                 let mnist = UNetConfig {
-                    in_channels: 1,
-                    out_channels: 1,
                     block_out_channels: vec![64, 128, 128],
                     attention: vec![false, true, false],
                     ..cifar10
@@ -122,7 +123,7 @@ impl Race {
 
     /// The network as initialised, on this device.
     fn initial(&self, device: &Device) -> Outcome<UNet> {
-        let model = self.config.init(0, device)?;
+        let model = self.config.init([self.row[0]; 2], 0, device)?;
         let (ours, theirs) = (model.num_params(), self.parameters);
         if ours != theirs {
             return Err(format!("{ours} parameters, not {theirs}").into());
@@ -130,13 +131,13 @@ impl Race {
         Ok(model)
     }
 
-    /// The network with the weights that `write` left.
+    /// The network with the weights that `write` saved.
     fn load(&self, device: &Device) -> Outcome<UNet> {
         let path = self.folder.join("step-00000000/model.safetensors");
-        Ok(checkpoint::load_module(&path, self.initial(device)?)?)
+        Ok(load_module(&path, self.initial(device)?)?)
     }
 
-    /// Standard normal rows that differ from purpose to purpose.
+    /// Standard normal rows that differ between purposes.
     fn normal(&self, domain: &'static str, batch: usize, device: &Device) -> Tensor<4> {
         let samples: Vec<u64> = (0..batch as u64).collect();
         let [channels, height, width] = self.row;
@@ -158,7 +159,7 @@ impl Race {
     /// Loss and gradients of a batch.
     fn gradients(&self, model: &UNet, batch: &Batch) -> (f64, Named) {
         let Batch { x0, eps, levels } = batch.clone();
-        let network = |x, t| model.forward(x, t, None, None);
+        let network = |x, t| model.predict(x, t, &Condition::none(), None);
         let loss = training_loss(network, &self.objective, x0, eps, &levels).mean();
         let gradients = params::gradients(model, &loss.backward());
         (loss.into_scalar::<f64>(), gradients)
@@ -172,11 +173,11 @@ impl Race {
     ) -> Outcome<impl Iterator<Item = Tensor<4>> + 'a> {
         let levels = Grid::Trailing.levels(self.objective.process(), 50)?;
         let predictor = Predictor {
-            network: |x, t| model.forward(x, t, None, None),
+            network: |x, t| model.predict(x, t, &Condition::none(), None),
             objective: &self.objective,
         };
         let ddim = Ddim { eta: Eta::ZERO };
-        // DDIM with η = 0 asks for no noise.
+        // DDIM with η = 0 draws no noise.
         let still = x.zeros_like();
         let z = move |_| still.clone();
         let denoiser = Clipped {
@@ -188,7 +189,7 @@ impl Race {
         Ok(reverse.map(|state| state.x))
     }
 
-    /// Leaves the weights, and what the other side's output is compared with.
+    /// Writes the weights, the batch, and the results that the other side compares with its own.
     fn write(&self, size: usize) -> Outcome<()> {
         fs::create_dir_all(&self.folder)?;
         let training = self.device.clone().autodiff();
@@ -201,7 +202,7 @@ impl Race {
         let process = self.objective.process();
         let t: Vec<f64> = levels.iter().map(|&at| process.time(at)).collect();
         let t = Tensor::from_data(t.as_slice(), &self.device);
-        let output = plain.forward(x_t.clone(), t.clone(), None, None);
+        let output = plain.predict(x_t.clone(), t.clone(), &Condition::none(), None);
         let noise = self.normal("noise", 1, &self.device);
         let sample = self.states(&plain, noise.clone())?.last();
         let scalar = |value| Tensor::<1>::from_floats([value], &self.device);
@@ -217,10 +218,11 @@ impl Race {
             entry("grad_norm", &scalar(norm))?,
         ];
         let entries = entries.iter();
-        let bytes = checkpoint::tensor_bytes(
+        let bytes = tensor_bytes(
             entries.map(|(name, shape, values)| (*name, shape.clone(), values.as_slice())),
         )?;
         let snapshot = Snapshot {
+            settings: std::collections::BTreeMap::new(),
             step: 0,
             shape: self.row.to_vec(),
             data: String::new(),
@@ -231,13 +233,10 @@ impl Race {
             losses: Vec::new(),
         };
         checkpoint::save(&self.folder, &snapshot, "")?;
-        Ok(checkpoint::write_file(
-            &self.folder.join("batch.safetensors"),
-            &bytes,
-        )?)
+        Ok(write_file(&self.folder.join("batch.safetensors"), &bytes)?)
     }
 
-    /// Loss, gradients, clipping, AdamW and the average, as the training loop has them.
+    /// Loss, gradients, clipping, AdamW and the average, as in the training loop.
     fn train(&self, size: usize, steps: u64) -> Outcome<()> {
         keep_memory();
         let training = self.device.clone().autodiff();
@@ -255,13 +254,13 @@ impl Race {
         Ok(())
     }
 
-    /// The first steps of DDIM-50, of as many samples at once as the program `ddpm` draws.
+    /// The first steps of DDIM-50, in batches of the size that the program `ddpm` uses.
     fn sample(&self, size: usize, steps: u64) -> Outcome<()> {
         let model = self.load(&self.device)?;
         return_memory();
         let _packed = keep_packed_weights();
         let noise = self.normal("noise", size, &self.device);
-        let batches = noise.split(sample::BATCH, 0).into_iter();
+        let batches = noise.split(drawing::BATCH, 0).into_iter();
         let states: Outcome<Vec<_>> = batches.map(|noise| self.states(&model, noise)).collect();
         let mut states = states?;
         for step in 1..=steps {
@@ -290,7 +289,7 @@ impl Race {
     }
 }
 
-/// What a training step sees.
+/// The inputs of a training step.
 #[derive(Clone)]
 struct Batch {
     x0: Tensor<4>,
@@ -307,7 +306,7 @@ fn optim() -> Optim {
     })
 }
 
-/// A tensor as a safetensors file wants it.
+/// A tensor's name, shape and values for a safetensors file.
 fn entry<const D: usize>(
     name: &'static str,
     tensor: &Tensor<D>,
@@ -317,14 +316,14 @@ fn entry<const D: usize>(
     Ok((name, shape, values))
 }
 
-/// The line of a step that began at `start`.
+/// Prints the line of a step that started at `start`.
 fn report(step: u64, start: Instant) {
     let ms = start.elapsed().as_secs_f64() * 1e3;
     let peak = peak_mib().map_or("null".to_owned(), |peak| format!("{peak:.1}"));
     println!("{{\"step\": {step}, \"ms\": {ms:.3}, \"peak_mib\": {peak}}}");
 }
 
-/// The most memory this process has held, where the system tells (Linux).
+/// The peak resident memory of this process, where the system reports it (Linux).
 fn peak_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

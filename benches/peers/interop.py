@@ -1,18 +1,18 @@
-"""The other side of `cargo xtask interop`: diffusers' networks, and what they make of ours.
+"""The other side of `cargo xtask interop`: computes with diffusers' networks and ours.
 
-    interop.py list                    the names of the cases, one a line
+    interop.py list                    the names of the cases, one per line
     interop.py make FOLDER CASE        FOLDER/theirs and FOLDER/inputs.safetensors
-    interop.py compare FOLDER          once benches/examples/interop.rs has added FOLDER/ours
-    interop.py schedulers FOLDER       the same as `make`, for a loop of every class of scheduler
-    interop.py follow FOLDER           once `interop sample` has added theirs.output: the loops compared
+    interop.py compare FOLDER          compares, after benches/examples/interop.rs has added FOLDER/ours
+    interop.py schedulers FOLDER       the same as `make`, with one loop per class of scheduler
+    interop.py follow FOLDER           compares the loops, after `interop sample` has added theirs.output
     interop.py noise FOLDER            FOLDER/inputs.safetensors for FOLDER/theirs, a run's export
-    interop.py grids FOLDER IMAGES     once `interop sample` has sampled it: pictures, side by side
+    interop.py grids FOLDER IMAGES     pictures side by side, after `interop sample` has sampled it
     interop.py fixtures FOLDER         the small cases that the tests read
     interop.py fuzz FOLDER             the folders and first inputs of the fuzz targets
 
-`compare` prints a JSON line for each of the two sets of weights and each quantity: the largest
-absolute difference, and the same relative to the largest absolute value of this side. So does `grids`.
-`follow` prints one for each loop, relative to the range of this side's images, with the evaluations.
+`compare` and `grids` print one JSON line for each of the two sets of weights and each quantity: the
+largest absolute difference, and the same relative to the largest absolute value of this side. `follow`
+prints one for each loop, relative to the range of this side's images, with the evaluations.
 """
 
 import inspect
@@ -67,7 +67,7 @@ from safetensors.torch import load_file, save_file
 
 D, AD, U, AU = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
 
-# Two levels on 8×8 pixels; each case changes what its name says.
+# Two levels on 8×8 pixels. The name of each case describes its change.
 SMALL = dict(
     sample_size=8,
     in_channels=3,
@@ -129,7 +129,7 @@ CASES = {
     "CIFAR-10, 35.7M": (CIFAR10, dict(layout="flat")),
 }
 
-# The same for files in the repository, which are to be small.
+# The same for files in the repository, which should be small.
 TINY = SMALL | dict(block_out_channels=[4, 8], norm_num_groups=2, attention_head_dim=4)
 
 FIXTURES = {
@@ -164,7 +164,7 @@ FIXTURES = {
     ),
 }
 
-# The smallest network, for files that a fuzzer may change byte by byte.
+# The smallest network, for files that a fuzzer can change byte by byte.
 LEAST = TINY | dict(
     sample_size=4,
     in_channels=1,
@@ -176,20 +176,20 @@ LEAST = TINY | dict(
     attention_head_dim=1,
 )
 
-# What samples, and in how many steps. x₀ is kept in [−1, 1] by each: DPM-Solver++ clips by
-# thresholding alone, which with the largest size 1 is that. DDIM's spacing is trailing, for its steps
-# do not meet elsewhere (docs/peers.md).
+# The schedulers and their numbers of steps. Each keeps x₀ in [−1, 1]: DPM-Solver++ clips only by
+# thresholding, which is the same with a maximum of 1. DDIM's spacing is trailing, because with
+# others its steps do not connect (docs/peers.md).
 LOOPS = {
     "DDIM-50": DDIMScheduler(timestep_spacing="trailing"),
     "DDPM-50": DDPMScheduler(timestep_spacing="trailing"),
     "DPM++-20": DPMSolverMultistepScheduler(thresholding=True, sample_max_value=1.0),
 }
-# ε follows from the clipped x₀, as in the paper's formula. Our side is told by a file of this name, for no
-# scheduler_config.json says so.
+# ε is derived from the clipped x₀, as in the paper's formula. A file of this name passes the option
+# to our side, because scheduler_config.json has no key for it.
 DERIVED = "use_clipped_model_output"
 OPTIONS = {"DDIM-50": {DERIVED: True}}
 
-# Every class that crates/ddpm-train reads, and what its file says apart from the defaults.
+# Every class that ddpm supports, with the keys that differ from its defaults.
 V = dict(prediction_type="v_prediction")
 CLASSES = [
     (DDPMScheduler, {}),
@@ -264,12 +264,12 @@ CLASSES = [
 
 
 def schedulers():
-    """Every class as LOOPS has them, each in twenty steps; a name is the class and its keys."""
+    """Every class, as in LOOPS, in twenty steps each; a name is the class and its keys."""
     name = lambda scheduler, keys: f"{scheduler.__name__} {json.dumps(keys)}-20"
     return {name(scheduler, keys): scheduler(**keys) for scheduler, keys in CLASSES}
 
 
-# Of a grid of images.
+# The size of a grid of images.
 ROWS, COLUMNS = 4, 5
 
 
@@ -281,7 +281,7 @@ OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
 def save(unet, folder, layout):
-    """Writes a pipeline's folder in one of the layouts that there are."""
+    """Writes a pipeline's folder in one of the existing layouts."""
     if layout in ("nested", "old"):
         pipeline = DDPMPipeline(unet, DDPMScheduler())
         pipeline.save_pretrained(folder)
@@ -319,7 +319,7 @@ def make(folder, config, options, loops=LOOPS):
         t=torch.tensor([3.0, 700.0]),
         target=torch.randn(shape),
         noise=torch.randn(shape),
-        # Of each step of the longest loop.
+        # The noise of each step of the longest loop.
         z=torch.randn([max(map(steps, loops)), *shape]),
     )
     if config.get("num_class_embeds"):
@@ -338,7 +338,7 @@ class Network:
         self.unet = UNet2DModel.from_pretrained(
             weights, torch_dtype=torch.float32, low_cpu_mem_usage=False
         )
-        # Dropout is another matter.
+        # Without dropout.
         self.unet.eval()
         self.inputs = load_file(inputs)
         self.options = {}
@@ -357,9 +357,9 @@ class Network:
 
     @torch.no_grad()
     def sample(self, scheduler, steps, **options):
-        """The images of a loop from the inputs' noise and with theirs, and the evaluations.
+        """The images of a loop with the inputs' noise, and the number of evaluations.
 
-        A draw whose factor is 0 takes none of the noise: it is that which changes nothing.
+        A step that does not change with its noise uses no draw.
         """
         scheduler = deepcopy(scheduler)
         scheduler.set_timesteps(steps)
@@ -379,7 +379,7 @@ class Network:
 
 
 def step(scheduler, z, *inputs, **options):
-    """A step in which all noise is z."""
+    """A step whose noise is z."""
     module = sys.modules[type(scheduler).__module__]
     with patch.object(module, "randn_tensor", lambda *_, **__: z, create=True):
         return scheduler.step(*inputs, **options).prev_sample
@@ -414,7 +414,7 @@ def follow(folder):
 
 
 def report(weights, quantity, expected, found):
-    """One line for all tensors: gradients are compared relative to the largest of all."""
+    """One line for all tensors: differences are relative to the largest value of all tensors."""
     assert expected.keys() == found.keys(), sorted(expected.keys() ^ found.keys())
     absolute = max(float((expected[k] - found[k]).abs().max()) for k in expected)
     largest = max(float(expected[k].abs().max()) for k in expected)
@@ -423,7 +423,7 @@ def report(weights, quantity, expected, found):
 
 
 class Same:
-    """What randn_tensor gives: the inputs' noise first, then that of each step."""
+    """Replaces randn_tensor: returns the inputs' noise first, then that of each step."""
 
     def __init__(self, inputs):
         self.rest = iter([inputs["noise"], *inputs["z"]])
@@ -435,7 +435,7 @@ class Same:
 
 
 def pipelines(folder):
-    """The exported run as both of diffusers' pipelines, by loop."""
+    """Both of diffusers' pipelines with the exported run, by loop."""
     ddpm = DDPMPipeline.from_pretrained(folder / "theirs")
     known = set(inspect.signature(DDIMScheduler).parameters)
     config = {key: value for key, value in ddpm.scheduler.config.items() if key in known}
@@ -453,7 +453,7 @@ def noise(folder):
         z=torch.randn([max(map(steps, loops)), *shape]),
     )
     if unet.num_class_embeds:
-        # One class after the other; the last of eleven is none.
+        # All classes in turn; the last of the eleven is the null class.
         inputs["classes"] = torch.arange(float(shape[0])) % 10
     save_file(inputs, folder / "inputs.safetensors")
     for loop, pipeline in loops.items():
@@ -512,7 +512,7 @@ def fixtures(folder):
 
 
 def fuzz(folder):
-    """What the fuzzer starts from: the files of the smallest network, and some still smaller."""
+    """The fuzzer's first inputs: the files of the smallest network, and some still smaller."""
     corpus = folder / "corpus"
     for name, layout in [("safetensors", "flat"), ("bin", "bin"), ("sharded", "sharded")]:
         torch.manual_seed(0)
@@ -526,7 +526,7 @@ def fuzz(folder):
         (corpus / target).mkdir(parents=True)
         (corpus / target / "whole").write_bytes((folder / "folders" / file).read_bytes())
     for dtype in [torch.float32, torch.float16, torch.bfloat16]:
-        # A matrix, its transpose's memory, and a number; the second not contiguous in pickles.
+        # A matrix, its transpose (a view, not contiguous in pickles), and a number.
         matrix = torch.arange(6.0, dtype=dtype).reshape(2, 3)
         tensors = dict(a=matrix, b=matrix.T, c=torch.nn.Parameter(torch.ones((), dtype=dtype)))
         name = str(dtype).removeprefix("torch.")
@@ -553,7 +553,7 @@ def fuzz(folder):
 if __name__ == "__main__":
     torch.set_num_threads(2)
     logging.set_verbosity_error()
-    # Of values that are to go from diffusers one day.
+    # Warnings about arguments that diffusers will remove.
     warnings.simplefilter("ignore", FutureWarning)
     logging.disable_progress_bar()
     match sys.argv[1:]:

@@ -5,10 +5,10 @@
     speed.py FOLDER NETWORK VARIANT sample BATCH STEPS
     speed.py FOLDER NETWORK VARIANT product N STEPS
 
-FOLDER is what `step FOLDER NETWORK write BATCH` left (benches/examples/step.rs): the weights go into
-diffusers' U-Net, and `check` compares what the two networks make of one batch and counts
-operations. The others print a
-JSON line a step, as `step` does. VARIANT is eager, channels_last, compile or bf16.
+FOLDER is written by `step FOLDER NETWORK write BATCH` (benches/examples/step.rs). Its weights are loaded
+into diffusers' U-Net. `check` compares the results of both networks for one batch and counts
+operations. The others print one JSON line per step, as `step` does. VARIANT is eager, channels_last,
+compile or bf16.
 """
 
 import json
@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 LAYOUTS = {"channels_last": torch.channels_last}
 
-# `UNetConfig` of `Race::new`, in diffusers' words, and the number of parameters.
+# `UNetConfig` of `Race::new`, with diffusers' keys, and the number of parameters.
 COMMON = dict(
     layers_per_block=2,
     attention_head_dim=None,
@@ -93,7 +93,7 @@ class Race:
         return images[:batch].to(memory_format=self.layout)
 
     def loss(self, batch):
-        """A function of nothing: the mean loss of the batch, as `Race::gradients` has it."""
+        """A function without arguments: the mean loss of the batch, as in `Race::gradients`."""
         x0, eps = self.images("x0", batch), self.images("eps", batch)
         t = self.data["t"][:batch].long()
         alpha_bar = alpha_bars()[t].view(-1, 1, 1, 1)
@@ -106,7 +106,7 @@ class Race:
         return loss
 
     def states(self, x):
-        """DDIM-50 from x, as `Race::states`: the states after each step."""
+        """DDIM-50 from x, as in `Race::states`: the states after each step."""
         alpha_bar = alpha_bars()
         times = list(range(999, -1, -20))
         for t, s in zip(times, times[1:] + [None]):
@@ -119,7 +119,7 @@ class Race:
             yield x
 
     def check(self, batch):
-        """Exits with 1 if this network is not the one that wrote the folder."""
+        """Exits with 1 if this network differs from the one that wrote the folder."""
         with torch.inference_mode():
             t = self.data["t"][:batch].long()
             output = self.network(self.images("x_t", batch), t).float()
@@ -127,8 +127,8 @@ class Race:
         loss = self.loss(batch)()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), float("inf"))
-        # Rounding differs from one implementation to the other; loss and norm average it out,
-        # fifty steps of sampling pile it up.
+        # Rounding differs between the implementations. Loss and norm average it out; fifty steps of
+        # sampling accumulate it.
         found = [
             ("output", output, 1e-4),
             ("loss", loss.detach(), 1e-4),
@@ -147,7 +147,7 @@ class Race:
         sys.exit("the two networks differ" if failed else 0)
 
     def count(self):
-        """Billions of operations of the direct algorithms, for one image."""
+        """Prints billions of operations of the direct algorithms, for one image."""
         with FlopCounterMode(display=False) as counter:
             loss = self.loss(1)()
             sample = counter.get_total_flops()
@@ -197,7 +197,7 @@ def report(step, start):
 
 
 def peak_mib():
-    """The most memory this process has held, where the system tells (Linux)."""
+    """The peak resident memory of this process, where the system reports it (Linux)."""
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.exists() else []:
         if line.startswith("VmHWM:"):

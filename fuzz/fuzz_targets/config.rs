@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use ddpm_train::config::Config;
-use ddpm_train::memory;
-use ddpm_train::plan::Plan;
+use ddpm_cli::config::Config;
+use ddpm_cli::memory;
+use ddpm_cli::plan::Plan;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use ddpm_fuzz::data::load;
-use ddpm_train::data::Source;
+use ddpm_data::Source;
 use libfuzzer_sys::fuzz_target;
 
 /// Two images of one pixel.

@@ -5,7 +5,7 @@
 use std::io::Cursor;
 
 use ddpm_fuzz::data::load;
-use ddpm_train::data::{Channels, Source};
+use ddpm_data::{Channels, Source};
 use image::ImageReader;
 use libfuzzer_sys::fuzz_target;
 

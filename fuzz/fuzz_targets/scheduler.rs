@@ -4,7 +4,7 @@
 #![no_main]
 
 use ddpm_schedule::solver::steps;
-use ddpm_train::diffusers::scheduler::Scheduler;
+use ddpm_interop::diffusers::scheduler::Scheduler;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ddpm_train::diffusers::{self, DiffusersError};
+use ddpm_interop::diffusers::{self, DiffusersError};
 
 /// A folder as diffusers wrote it (`benches/peers/interop.py fuzz` makes those of `fuzz/folders`).
 pub struct Folder {
@@ -53,5 +53,5 @@ fn network(folder: &Path) -> Result<(), DiffusersError> {
         assert_eq!(values.len(), count, "{name} {shape:?}");
     }
     let [height, width] = pretrained.sample_size.unwrap_or([4, 4]);
-    pretrained.check(&[pretrained.config.in_channels, height, width])
+    pretrained.check(&[pretrained.channels[0], height, width])
 }

@@ -1,9 +1,9 @@
 //! The backends a command can name, and the cargo feature that compiles each in.
 
-use crate::Refusal;
 use std::ffi::{OsStr, OsString};
+use xtask::Refusal;
 
-/// A backend that `ddpm-train` and `benches` can be compiled with.
+/// A backend that the program `ddpm` and the benchmarks can be compiled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Flex,
@@ -15,7 +15,7 @@ pub(crate) enum Backend {
 impl Backend {
     pub(crate) const ALL: [Self; 4] = [Self::Flex, Self::Ndarray, Self::Cuda, Self::Vulkan];
 
-    /// Its name in `--backend NAME`, which is its cargo feature's name too.
+    /// Its name in `--backend NAME`; its cargo feature has the same name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Flex => "flex",
@@ -25,7 +25,7 @@ impl Backend {
         }
     }
 
-    /// What cargo needs to hear to compile it in: nothing for flex, the default feature.
+    /// Cargo's arguments that compile it in; none for flex, which is a default feature.
     pub(crate) fn cargo_arguments(self) -> Vec<&'static str> {
         match self {
             Self::Flex => Vec::new(),
@@ -47,18 +47,18 @@ impl Backend {
     }
 }
 
-/// Where `--backend` stands among a program's arguments.
+/// The backend among a program's arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) backend: Backend,
-    /// The arguments without the choice.
+    /// The other arguments.
     pub(crate) rest: Vec<OsString>,
 }
 
-/// Reads `--backend NAME` or `--backend=NAME` up to the first `--`. Flex without either.
+/// Reads `--backend NAME` or `--backend=NAME` before the first `--`; the default is flex.
 ///
 /// # Errors
-/// An unknown name, a missing one, or two of them.
+/// The name is unknown or missing, or `--backend` is given twice.
 pub(crate) fn choose(arguments: &[OsString]) -> Result<Choice, Refusal> {
     let mut chosen = None;
     let mut rest = Vec::new();

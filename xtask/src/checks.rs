@@ -1,7 +1,6 @@
 //! `cargo xtask test`: every check a change must pass, as people and CI both run it.
 
-use crate::{Refusal, cargo, root, told_by_cargo};
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow, bail};
 use lexopt::ValueExt as _;
 use std::{
     ffi::OsString,
@@ -9,46 +8,47 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-use xshell::{Shell, cmd};
+use xtask::{Refusal, WORKSPACE, cargo, root};
 
-/// The packages and features of every step that compiles the workspace. It is one set because
-/// cargo unifies features over it: another set would compile Burn once more.
-pub(crate) const WORKSPACE: &str = "--workspace --features ddpm-train/ndarray";
+/// Packages the published crates as they are in the working tree.
+pub(crate) const PACKAGE: &str = "package --workspace --exclude xtask --exclude ddpm-benches \
+     --exclude ddpm-compare --allow-dirty";
 
-/// Packaging, of the crates that are published. Packaging belongs to the working tree as it is.
-pub(crate) const PACKAGE: &str =
-    "package --workspace --exclude xtask --exclude ddpm-benches --allow-dirty";
-
-/// One check: a cargo command.
+/// One check: one or more cargo commands.
 pub(crate) struct Step {
     /// Its name in `--only`.
     pub(crate) name: &'static str,
-    /// Cargo's arguments, none of which holds a space.
-    arguments: String,
-    /// A variable of cargo's environment.
+    /// Cargo's arguments for each command, separated by spaces; no argument contains a space.
+    commands: Vec<String>,
+    /// An environment variable for cargo.
     variable: Option<(&'static str, String)>,
 }
 
-/// Every check, cheapest first. The last two alone generate code for Burn.
-pub(crate) fn steps() -> [Step; 10] {
-    let gpu = |backend| format!("clippy -p ddpm-train --features {backend} -- -D warnings");
+/// Every check, the cheapest first. Only the last two generate machine code for Burn.
+pub(crate) fn steps() -> [Step; 9] {
     [
-        Step::new("fmt", "fmt --all --check"),
-        Step::new("tidy", "xtask tidy"),
+        Step::new("fmt", "fmt --all --check").then("fmt --manifest-path checks/Cargo.toml --check"),
+        // The rules are a workspace of their own.
+        Step::new("tidy", "xtask tidy")
+            .then("clippy --locked --manifest-path checks/Cargo.toml --all-targets -- -Dwarnings")
+            .then("test --locked --manifest-path checks/Cargo.toml"),
         Step::new("package", format!("{PACKAGE} --no-verify")),
         Step::new(
             "clippy",
             format!("clippy {WORKSPACE} --all-targets -- -D warnings"),
         ),
         Step::new("doc", format!("doc {WORKSPACE} --no-deps")).with("RUSTDOCFLAGS", "-D warnings"),
-        Step::new("vulkan", gpu("vulkan")),
-        // A workspace of its own, and the one build without any backend.
+        // A workspace of its own, and the only build without a backend.
         Step::new(
             "fuzz",
             "check --locked --manifest-path fuzz/Cargo.toml --all-targets",
         ),
-        // As docs.rs builds it: the types are checked, and LLVM, a download, is not needed.
-        Step::new("cuda", gpu("cuda")).with("DOCS_RS", "1"),
+        // With DOCS_RS the CUDA feature does not need LLVM, which is a download: nothing is linked.
+        Step::new(
+            "gpu",
+            "clippy -p ddpm-cli --features cuda,vulkan -- -D warnings",
+        )
+        .with("DOCS_RS", "1"),
         Step::new("tests", format!("test {WORKSPACE}")),
         Step::new("mpi", "xtask mpi"),
     ]
@@ -58,12 +58,18 @@ impl Step {
     pub(crate) fn new(name: &'static str, arguments: impl Into<String>) -> Self {
         Self {
             name,
-            arguments: arguments.into(),
+            commands: vec![arguments.into()],
             variable: None,
         }
     }
 
-    /// The same with a variable set for cargo.
+    /// The same step with another command after its own.
+    fn then(mut self, arguments: impl Into<String>) -> Self {
+        self.commands.push(arguments.into());
+        self
+    }
+
+    /// The same step with an environment variable for cargo.
     pub(crate) fn with(self, variable: &'static str, value: impl Into<String>) -> Self {
         Self {
             variable: Some((variable, value.into())),
@@ -71,33 +77,35 @@ impl Step {
         }
     }
 
-    /// The command as a person would type it.
-    fn command_line(&self) -> String {
+    /// A command as a person would type it.
+    fn command_line(&self, arguments: &str) -> String {
         match &self.variable {
-            Some((name, value)) => format!("{name}='{value}' cargo {}", self.arguments),
-            None => format!("cargo {}", self.arguments),
+            Some((name, value)) => format!("{name}='{value}' cargo {arguments}"),
+            None => format!("cargo {arguments}"),
         }
     }
 
-    /// Runs the step below a heading.
+    /// Runs the step's commands, each below a heading.
     ///
     /// # Errors
-    /// The command failed. What went wrong, it has said itself.
+    /// A command failed; it has printed the reason.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        println!("▶ {}: {}", self.name, self.command_line());
-        let shell = Shell::new()?;
-        shell.change_dir(root());
-        let cargo = cargo();
-        let arguments = self.arguments.split_whitespace();
-        let command = cmd!(shell, "{cargo} {arguments...}");
-        let command = told_by_cargo().fold(command, xshell::Cmd::env_remove);
-        let variables = self.variable.iter().map(|(name, value)| (name, value));
-        let outcome = command.envs(variables).quiet().run();
-        outcome.map_err(|_| anyhow!("{} failed, see above", self.name))
+        for arguments in &self.commands {
+            println!("▶ {}: {}", self.name, self.command_line(arguments));
+            let mut command = cargo();
+            command.args(arguments.split_whitespace());
+            command.envs(self.variable.iter().map(|(name, value)| (name, value)));
+            let status = command.current_dir(root()).status();
+            if !status.context("cannot start cargo")?.success() {
+                bail!("{} failed, see above", self.name);
+            }
+        }
+        Ok(())
     }
 }
 
-/// Runs every step, or those of `--only STEP`, up to the first that fails; ends with their times.
+/// Runs all steps, or those of `--only STEP`, up to the first that fails, and prints a table of
+/// the seconds that each took.
 pub(crate) fn test(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let chosen = choose(arguments)?;
     let mut times = Vec::new();
@@ -123,7 +131,7 @@ pub(crate) fn test(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     outcome
 }
 
-/// The instruction sets that `ddpm-kernels` has code for and the tests could not try.
+/// The instruction sets that `ddpm-kernels` has code for and this processor lacks.
 fn missing_instructions() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let sets = [
@@ -146,7 +154,7 @@ fn missing_instructions() -> Vec<&'static str> {
     missing.map(|(name, _)| name).collect()
 }
 
-/// The steps that `--only` names, in the order of [`steps`]; all of them without it.
+/// The steps that `--only` names, in the order of [`steps`]; without `--only` all steps.
 fn choose(arguments: &[OsString]) -> anyhow::Result<Vec<Step>> {
     let mut only = Vec::new();
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -169,7 +177,7 @@ fn choose(arguments: &[OsString]) -> anyhow::Result<Vec<Step>> {
         .collect())
 }
 
-/// The steps that ran and their times, of `planned` that were to run.
+/// A table of the steps that ran and their times; `planned` is the number of chosen steps.
 fn table(times: &[(&str, Duration)], planned: usize) -> String {
     let mut text = String::new();
     let total = times.iter().map(|(_, time)| *time).sum();
@@ -211,10 +219,10 @@ mod tests {
     #[test]
     fn a_step_shows_what_a_person_would_type() {
         let step = Step::new("doc", "doc --no-deps");
-        assert_eq!(step.command_line(), "cargo doc --no-deps");
+        assert_eq!(step.command_line(&step.commands[0]), "cargo doc --no-deps");
         let step = step.with("RUSTDOCFLAGS", "-D warnings");
         let expected = "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps";
-        assert_eq!(step.command_line(), expected);
+        assert_eq!(step.command_line(&step.commands[0]), expected);
     }
 
     #[test]

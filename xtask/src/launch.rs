@@ -1,41 +1,42 @@
-//! Commands that need Burn: cargo compiles the program for the chosen backend, then it runs.
+//! Commands that need Burn: cargo compiles the program for the chosen backend and runs it.
 
-use crate::{Refusal, backend, backend::Backend, cargo_command, llvm};
+use crate::{backend, backend::Backend, llvm};
 use anyhow::Context as _;
 use std::{
     ffi::OsString,
     io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write},
     process::{Command, ExitCode, ExitStatus, Stdio},
 };
+use xtask::{Refusal, cargo};
 
 /// Compiles `ddpm` and runs one of its commands. The arguments are passed on unchanged.
 pub(crate) fn ddpm(command: &str, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let choice = backend::choose(arguments)?;
-    let program = ["--release", "--package", "ddpm-train", "--bin", "ddpm"];
-    let mut build = cargo_command();
+    let program = ["--release", "--package", "ddpm-cli", "--bin", "ddpm"];
+    let mut build = cargo();
     build.arg("build").args(program);
-    let mut run = cargo_command();
+    let mut run = cargo();
     run.args(["run", "--quiet"]).args(program);
     run.args(choice.backend.cargo_arguments());
     run.arg("--").arg(command).args(arguments);
     launch(choice.backend, build, run)
 }
 
-/// Compiles the benchmarks and runs them. The arguments go to Criterion, which would not know
-/// `--backend`: that one only selects the feature.
+/// Compiles the benchmarks and runs them. `--backend` selects the cargo feature; Criterion, which
+/// does not know that option, gets the other arguments.
 pub(crate) fn bench(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let choice = backend::choose(arguments)?;
     let program = ["bench", "--package", "ddpm-benches"];
-    let mut build = cargo_command();
+    let mut build = cargo();
     build.args(program).arg("--no-run");
-    let mut run = cargo_command();
+    let mut run = cargo();
     run.args(program);
     run.args(choice.backend.cargo_arguments());
     run.arg("--").args(choice.rest);
     launch(choice.backend, build, run)
 }
 
-/// Builds, explaining the one failure that needs explaining, then hands over to `run`.
+/// Builds, then hands over to `run`. If the LLVM bundle cannot be downloaded, explains how to get it.
 fn launch(backend: Backend, mut build: Command, run: Command) -> anyhow::Result<ExitCode> {
     build.args(backend.cargo_arguments());
     let obstacle = (backend == Backend::Cuda).then(llvm::Bundle::locate);
@@ -51,15 +52,15 @@ fn launch(backend: Backend, mut build: Command, run: Command) -> anyhow::Result<
     }
 }
 
-/// Runs cargo with its progress shown, except for what follows a line that holds `needle`: that
-/// is returned, for the caller to put in better words.
+/// Runs cargo and shows its progress up to the line that contains `needle`. Returns that line and
+/// the rest, for which the caller has a better message.
 fn forward_build(
     mut build: Command,
     needle: Option<&str>,
 ) -> anyhow::Result<(ExitStatus, Vec<u8>)> {
     let terminal = io::stderr().is_terminal();
     if terminal {
-        // Cargo sees a pipe here; what it writes still reaches a terminal.
+        // Cargo writes to a pipe, but its output reaches a terminal.
         build.env("CARGO_TERM_COLOR", "always");
         build.env("CARGO_TERM_PROGRESS_WHEN", "always");
         build.env("CARGO_TERM_PROGRESS_WIDTH", "80");
@@ -71,13 +72,13 @@ fn forward_build(
         None => Vec::new(),
     };
     if terminal && !held.is_empty() {
-        // What was held back would have erased the progress bar.
+        // The output held back would have erased the progress bar.
         eprint!("\r\u{1b}[K");
     }
     Ok((child.wait()?, held))
 }
 
-/// Copies `from` to `to` up to the line that holds `needle`; returns the rest.
+/// Copies `from` to `to` up to the line that contains `needle`; returns that line and the rest.
 fn forward(
     mut from: impl BufRead,
     mut to: impl Write,
@@ -99,7 +100,8 @@ fn forward(
     }
 }
 
-/// One line with its end: a newline, or the carriage return of a progress bar. Empty at the end.
+/// Reads one line with its end, which is a newline or the carriage return of a progress bar. The
+/// line is empty at the end of the input.
 fn read_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     for byte in from.by_ref().bytes() {
@@ -111,21 +113,21 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Becomes the command, so that its exit code and the signals sent to it need no forwarding:
-/// Ctrl-C reaches a training run that wants to save before it stops.
+/// Replaces this process by the command, so that nothing has to forward its exit code or its
+/// signals: Ctrl-C reaches a training run, which saves before it stops.
 #[cfg(unix)]
-fn hand_over(mut command: Command) -> anyhow::Result<ExitCode> {
+pub(crate) fn hand_over(mut command: Command) -> anyhow::Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
     Err(command.exec()).context("cannot start cargo")
 }
 
-/// Runs the command to its end, whose exit code becomes this program's.
+/// Runs the command to its end and returns its exit code.
 #[cfg(not(unix))]
-fn hand_over(mut command: Command) -> anyhow::Result<ExitCode> {
+pub(crate) fn hand_over(mut command: Command) -> anyhow::Result<ExitCode> {
     Ok(exit_code(command.status().context("cannot start cargo")?))
 }
 
-/// A child's exit code as our own; 1 where it has none that fits, as after a signal.
+/// A child's exit code as our own; 1 if it has none, as after a signal, or if it is over 255.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))

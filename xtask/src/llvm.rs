@@ -1,22 +1,22 @@
-//! The LLVM bundle that Burn's CUDA feature links, and what to say where it cannot be had.
+//! The LLVM bundle that Burn's CUDA feature links, and the message for users who cannot download it.
 //!
-//! `tracel-llvm-bundler`, a crate below `burn/cuda`, installs the bundle from its build script:
-//! it downloads an archive from GitHub, once for every user of a machine. Without the network
-//! the script panics, and its message says nothing to somebody who asked for a trained model.
+//! The build script of `tracel-llvm-bundler`, a crate below `burn/cuda`, downloads the bundle from
+//! GitHub once per user. Without a network the script panics, and its message does not help a user
+//! who wants to train a model.
 
-use crate::root;
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
+use xtask::root;
 
-/// How cargo begins its report when the bundle could not be installed.
+/// The start of cargo's report when the bundle could not be installed.
 pub(crate) const FAILURE: &str = "failed to run custom build command for `tracel-llvm-bundler";
 
-/// The file by which the build script knows an installed bundle.
+/// The build script recognises an installed bundle by this file.
 const SENTINEL: &str = ".tracel-llvm-installed";
 
-/// A version of the bundle and the folder it belongs in.
+/// A version of the bundle and the folder for it.
 pub(crate) struct Bundle {
     version: String,
     folder: Option<PathBuf>,
@@ -34,8 +34,8 @@ impl Bundle {
         }
     }
 
-    /// What to say before a build that will download; nothing where the bundle is installed.
-    /// Behind a silent firewall the download blocks, so this must not wait for the failure.
+    /// A notice for a build that will download the bundle; `None` if it is installed. It must be
+    /// printed before the build, because a download behind a firewall may block without an error.
     pub(crate) fn notice(&self) -> Option<String> {
         let installed = |folder: &PathBuf| folder.join(SENTINEL).exists();
         (!self.folder.as_ref().is_some_and(installed)).then(|| {
@@ -46,7 +46,7 @@ impl Bundle {
         })
     }
 
-    /// What is missing and what to do about it.
+    /// What is missing and how to get it.
     pub(crate) fn explanation(&self) -> String {
         let folder = self
             .folder
@@ -61,7 +61,7 @@ impl Bundle {
              \u{20}   {}\n\
              \u{20}   (with its file {SENTINEL});\n\
              \u{20} - use --backend vulkan on the GPU, or --backend flex on the CPU.\n\
-             Cargo's own report: cargo build --release -p ddpm-train --features cuda",
+             Cargo's own report: cargo build --release -p ddpm-cli --features cuda",
             self.version,
             folder.display(),
         )
@@ -78,7 +78,7 @@ fn locked_version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
         .strip_suffix('"')
 }
 
-/// The user's data folder, by the platforms' conventions that the build script follows.
+/// The user's data folder on this platform, chosen as the build script does.
 fn data_folder() -> Option<PathBuf> {
     let path = |name| env::var_os(name).map(PathBuf::from);
     if cfg!(target_os = "windows") {

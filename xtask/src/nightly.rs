@@ -1,6 +1,5 @@
 //! The checks that need a nightly compiler: Miri and fuzzing.
 
-use crate::{Refusal, commands::no_arguments, root, told_by_cargo};
 use anyhow::{Context as _, bail};
 use lexopt::ValueExt as _;
 use std::{
@@ -9,9 +8,11 @@ use std::{
     num::NonZeroU32,
     process::{Command, ExitCode, Stdio},
 };
+use xtask::{Refusal, command, no_arguments, root};
 
-/// The kernels on shapes that Miri can bear: plain Rust, for Miri knows no vector instructions. Twice,
-/// because outputs are memory that nobody has written only without debug assertions.
+/// Runs the kernels on small shapes under Miri. Miri has no vector instructions, so the kernels are
+/// those in plain Rust. They run with debug assertions and without: with them, outputs are filled
+/// before they are written.
 pub(crate) fn miri(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     no_arguments(arguments)?;
     needs(
@@ -30,8 +31,8 @@ pub(crate) fn miri(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             "it",
             "tiny",
         ]);
-        // Rayon's threads ask for the number of cores and outlive the test; its queues fit the newer
-        // of Miri's two models of borrowing.
+        // Rayon's threads ask for the number of cores and outlive the test. Its queues are sound
+        // only under the newer of Miri's two models of borrowing.
         let flags = "-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows";
         test.env("MIRIFLAGS", flags);
         test.env("CARGO_PROFILE_DEV_DEBUG_ASSERTIONS", debug_assertions);
@@ -40,15 +41,16 @@ pub(crate) fn miri(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The most memory in use.
+/// The most memory that a target may use.
 const RSS_LIMIT_MB: u32 = 3072;
 
-/// The largest block that an input of some kB may ask for: a file costs memory in proportion to its
-/// length, and an image in proportion to its pixels, of which the target lets some MB through.
+/// The largest allocation that an input of some kB may cause. The memory for a file is bounded by a
+/// multiple of its length. The memory for an image is bounded by its pixels, which the target
+/// limits to some MB.
 const MALLOC_LIMIT_MB: u32 = 128;
 
-/// Every target of `fuzz`, or those named, for some minutes each: `fuzz [TARGET]... [--minutes N]`.
-/// They start from `fuzz/corpus`; what they find beyond it goes to `fuzz/target/corpus`.
+/// Runs every fuzz target, or those named, for some minutes each: `fuzz [TARGET]... [--minutes N]`.
+/// They start with the inputs of `fuzz/corpus`; new inputs go to `fuzz/target/corpus`.
 pub(crate) fn fuzz(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let known = targets()?;
     let (mut chosen, mut minutes) = (Vec::new(), NonZeroU32::new(30).unwrap_or(NonZeroU32::MIN));
@@ -70,7 +72,7 @@ pub(crate) fn fuzz(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     needs(&["fuzz", "--version"], "cargo install --locked cargo-fuzz")?;
     let seconds = 60 * u64::from(minutes.get());
     for target in if chosen.is_empty() { known } else { chosen } {
-        // New inputs go to the first folder.
+        // libFuzzer writes new inputs to the first folder.
         let [found, kept] = ["fuzz/target/corpus", "fuzz/corpus"].map(|folder| {
             let folder = root().join(folder).join(&target);
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -102,18 +104,15 @@ fn targets() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Cargo of the nightly toolchain.
+/// Cargo of the nightly toolchain, in the root folder.
 fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new("rustup");
+    let mut command = command("rustup".as_ref());
     command.args(["run", "nightly", "cargo"]).args(arguments);
     command.current_dir(root());
-    for name in told_by_cargo() {
-        command.env_remove(name);
-    }
     command
 }
 
-/// A refusal that names `install` unless the tool answers.
+/// Checks that a tool answers; the refusal says how to install it.
 fn needs(question: &[&str], install: &str) -> Result<(), Refusal> {
     let mut command = cargo(question);
     command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,11 +1,11 @@
-//! Weights with which two networks can be compared.
+//! Random weights for comparing two networks.
 
 use ddpm_model::UNet;
 use ddpm_process::NoiseStream;
 use ddpm_train::params;
 
-/// Every parameter moved by a normal draw times `width`: a network whose last layers are zero, as
-/// they are at first, would agree with any other.
+/// Adds a normal draw times `width` to every parameter. Without it the last layers are zero, and
+/// any two networks would agree.
 pub(crate) fn randomised(model: UNet, width: f64) -> UNet {
     let stream = NoiseStream::new(0, "weights");
     let mut parameter = 0;

@@ -4,19 +4,19 @@ use burn::module::Module;
 use burn::nn::{GroupNorm, Linear};
 use burn::tensor::Tensor;
 
+use crate::config::UNetConfig;
 use crate::init::Init;
 use crate::layer::{group_norm, pixelwise, rescaled};
-use crate::unet::UNetConfig;
 
 /// softmax(QKᵀ/√d)·V over the H·W pixels, after a group norm and inside a residual connection.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// Absent only at the bottom of networks that say so ([`UNetConfig::mid_attention_norm`]).
+    /// Absent only in the mid block of some networks ([`UNetConfig::mid_attention_norm`]).
     group_norm: Option<GroupNorm>,
     to_q: Linear,
     to_k: Linear,
     to_v: Linear,
-    /// One linear layer; a list because PyTorch's layout names it `to_out.0`.
+    /// One linear layer; it is in a list because diffusers names its weights `to_out.0`.
     to_out: Vec<Linear>,
     heads: usize,
     rescale: f64,
@@ -38,7 +38,7 @@ impl Attention {
         }
     }
 
-    /// The bottom's.
+    /// The mid block's attention.
     pub(crate) fn mid(init: &mut Init, config: &UNetConfig, channels: usize) -> Self {
         let level = Self::new(init, config, channels);
         Self {

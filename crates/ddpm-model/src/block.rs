@@ -1,18 +1,19 @@
-//! The U-Net's parts: residual blocks, and the levels made of them.
+//! The parts of the U-Net: residual blocks, and the levels made of them.
 
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear, conv::Conv2d};
 use burn::tensor::Tensor;
 use ddpm_kernels::Images;
 
-use crate::Masks;
 use crate::attention::Attention;
+use crate::config::UNetConfig;
 use crate::init::Init;
 use crate::layer::{Activation, After, conv, normed, rescaled};
+use crate::network::Masks;
 use crate::resample::{Downsample, Upsample};
-use crate::unet::UNetConfig;
 
-/// GroupNorm, activation and convolution, twice, with the time vector in between and a shortcut around.
+/// GroupNorm, activation and convolution, twice. The time vector enters between the two, and a
+/// shortcut adds the input to the output.
 #[derive(Module, Debug)]
 pub struct ResnetBlock {
     norm1: GroupNorm,
@@ -52,7 +53,7 @@ impl ResnetBlock {
         }
     }
 
-    /// A block of the bottom.
+    /// A block of the mid block.
     pub(crate) fn mid(init: &mut Init, config: &UNetConfig, channels: usize) -> Self {
         Self {
             rescale: config.mid_block_scale_factor,
@@ -61,7 +62,7 @@ impl ResnetBlock {
     }
 
     /// * `images`: `[B, H, W, input]`;
-    /// * `temb`: `[B, time_embed_dim]`, activated as every block's;
+    /// * `temb`: `[B, time_embed_dim]`, the activated time vector;
     /// * returns `[B, H, W, output]`.
     ///
     /// # Panics
@@ -102,8 +103,8 @@ impl ResnetBlock {
     }
 }
 
-/// A level on the way down: residual blocks, each followed by attention if the level has it, then
-/// (but on the last level) a halving. What each of them makes is kept for the way up.
+/// A level on the way down: residual blocks, each followed by attention if the level has it. Every
+/// level but the last then halves the image. All outputs are kept for the way up.
 #[derive(Module, Debug)]
 pub struct DownBlock {
     resnets: Vec<ResnetBlock>,
@@ -133,7 +134,8 @@ impl DownBlock {
         }
     }
 
-    /// Runs the level on `x`, pushing every intermediate result onto `skips`.
+    /// Runs the level on `x`, `[B, H, W, C]`, and pushes the output of every block and of the halving
+    /// onto `skips`.
     pub fn forward(
         &self,
         mut x: Tensor<4>,
@@ -156,7 +158,8 @@ impl DownBlock {
     }
 }
 
-/// The bottom: a residual block, attention, a residual block.
+/// The mid block, on the smallest image: a residual block, attention if the network has it here, and
+/// another residual block.
 #[derive(Module, Debug)]
 pub struct MidBlock {
     attentions: Vec<Attention>,
@@ -192,8 +195,8 @@ impl MidBlock {
     }
 }
 
-/// A level on the way up: one residual block more than on the way down, each fed what the way
-/// down kept, then (but on the first level) a doubling.
+/// A level on the way up: one residual block more than on the way down. Each also reads one of the
+/// outputs that the way down kept. Every level but the first then doubles the image.
 #[derive(Module, Debug)]
 pub struct UpBlock {
     resnets: Vec<ResnetBlock>,
@@ -202,7 +205,7 @@ pub struct UpBlock {
 }
 
 impl UpBlock {
-    /// `skips` are the channels of the results the way down kept, last first.
+    /// `skips`: the channels of the outputs that the way down kept, last first.
     pub(crate) fn new(
         init: &mut Init,
         config: &UNetConfig,
@@ -236,11 +239,11 @@ impl UpBlock {
         }
     }
 
-    /// Runs the level on `x`, popping from `skips` one result per residual block.
+    /// Runs the level on `x`, `[B, H, W, C]`, and pops one output per residual block from `skips`.
     ///
     /// # Panics
     ///
-    /// If `skips` holds fewer, or shapes disagree.
+    /// If `skips` has fewer outputs than the level has blocks, or shapes disagree.
     pub fn forward(
         &self,
         mut x: Tensor<4>,
@@ -249,7 +252,7 @@ impl UpBlock {
         masks: &mut Option<&mut Masks>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            let skip = skips.pop().expect("the way down kept one result per block");
+            let skip = skips.pop().expect("the way down kept one output per block");
             let images = Images {
                 x,
                 skip: Some(skip),

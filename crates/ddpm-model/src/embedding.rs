@@ -1,4 +1,4 @@
-//! How the network is told the time.
+//! The time as a vector.
 
 use burn::module::Module;
 use burn::nn::Linear;
@@ -9,8 +9,8 @@ use crate::init::Init;
 /// Sinusoidal features of time (Vaswani et al. 2017, as used by Ho et al. 2020).
 ///
 /// For `dim` = 2h the features of t are sin(t·ω_i) and cos(t·ω_i), ω_i = 10000^(−i/(h − shift)),
-/// i = 0..h; sines first unless `cos_first` (diffusers' `flip_sin_to_cos`). `freq_shift` is 1 in
-/// Ho et al.
+/// i = 0..h. The sines come first, unless `cos_first` (diffusers' `flip_sin_to_cos`). `freq_shift` is
+/// 1 in Ho et al.
 ///
 /// * `t`: `[B]`, any real times;
 /// * returns `[B, dim]`.
@@ -26,7 +26,7 @@ pub fn sinusoidal_embedding(
 ) -> Tensor<2> {
     assert!(
         dim.is_multiple_of(2),
-        "an embedding of {dim} features has no half"
+        "the features are sines and cosines in equal number: {dim} is odd"
     );
     let half = dim / 2;
     let step = -(10_000_f64.ln()) / (half as f64 - freq_shift);
@@ -45,7 +45,7 @@ pub fn sinusoidal_embedding(
     )
 }
 
-/// Two linear layers that turn the sinusoidal features into the vector every block is given.
+/// Two linear layers that make the time vector from the sinusoidal features. Every block reads it.
 #[derive(Module, Debug)]
 pub struct TimeEmbedding {
     linear_1: Linear,

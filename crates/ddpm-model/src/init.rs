@@ -1,5 +1,5 @@
-//! Initial weights: each has its place in one stream of random numbers, in the order the layers are
-//! built, and is drawn on the host when it is first looked at.
+//! Initial weights. They come from one stream of random numbers, in the order in which layers are
+//! built. A weight is drawn on the host when it is first read.
 
 use burn::module::{Param, ParamId};
 use burn::nn::{Embedding, GroupNorm, GroupNormConfig, Linear, PaddingConfig2d, conv::Conv2d};
@@ -11,7 +11,7 @@ use rand_core::{RngCore, SeedableRng};
 /// 2/(fan_in + fan_out), biases zero, and the last layer of every residual branch zero, so that
 /// each branch starts as the identity.
 ///
-/// A network whose weights are loaded thus never draws any, and takes no memory before it does.
+/// So a network whose weights are loaded draws none, and takes no memory before they are loaded.
 pub(crate) struct Init<'a> {
     rng: ChaCha8Rng,
     device: &'a Device,
@@ -42,7 +42,7 @@ impl<'a> Init<'a> {
         }
     }
 
-    /// A `kernel`×`kernel` convolution of stride 1 that keeps the image's size.
+    /// A `kernel`×`kernel` convolution of stride 1 that keeps the size of the image.
     pub(crate) fn conv(&mut self, input: usize, output: usize, kernel: usize) -> Conv2d {
         let area = kernel * kernel;
         let weight = self.uniform([output, input, kernel, kernel], input * area, output * area);
@@ -74,7 +74,7 @@ impl<'a> Init<'a> {
             .init(self.device)
     }
 
-    /// Class vectors whose entries have variance 1, as PyTorch draws them.
+    /// Class vectors whose entries have variance 1, as in PyTorch's embeddings.
     pub(crate) fn embedding(&mut self, rows: usize, dim: usize) -> Embedding {
         Embedding {
             weight: self.uniform([rows, dim], 1, 1),
@@ -85,7 +85,7 @@ impl<'a> Init<'a> {
         self.param(shape, move |device| Tensor::zeros(shape, device))
     }
 
-    /// U(−l, l) with l²/3 = 2/(fan_in + fan_out), one word of the stream a value.
+    /// U(−l, l) with l²/3 = 2/(fan_in + fan_out). Each value takes one word of the stream.
     #[allow(clippy::cast_possible_truncation)]
     fn uniform<const D: usize>(
         &mut self,

@@ -1,18 +1,21 @@
-//! Burn's layers on images `[B, H, W, C]`, by this project's operations.
+//! Burn's layers on images `[B, H, W, C]`, computed by the operations of `ddpm-kernels`.
 
 use burn::module::Param;
 use burn::nn::{GroupNorm, Linear, conv::Conv2d};
 use burn::tensor::{Tensor, activation};
 use ddpm_kernels::{ConvOptions, Images, Input, Norm, NormOptions, Terms};
+use serde::{Deserialize, Serialize};
 
 /// The function between a norm and a convolution (`act_fn`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
-    /// x·σ(x), of every published DDPM; diffusers also calls it swish.
+    /// x·σ(x), the function of every published DDPM; diffusers also calls it swish.
+    #[default]
     Silu,
     /// x·tanh(ln(1 + eˣ)).
     Mish,
-    /// x·Φ(x), Φ the normal distribution's.
+    /// x·Φ(x), where Φ is the distribution function of the standard normal.
     Gelu,
     /// max(x, 0).
     Relu,
@@ -22,7 +25,7 @@ impl Activation {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Silu, Self::Mish, Self::Gelu, Self::Relu];
 
-    /// The function of every element.
+    /// The function of each element.
     pub fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Silu => activation::silu(x),
@@ -33,18 +36,18 @@ impl Activation {
     }
 }
 
-/// What follows a group norm.
+/// The operations after a group norm, in this order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct After {
-    /// `[B, 2·C]`: y·(1 + scale) + shift, an image's scales first.
+    /// `[B, 2·C]`, scales first, then shifts: y·(1 + scale) + shift.
     pub(crate) scale_shift: Option<Tensor<2>>,
-    /// Then this.
+    /// The activation function.
     pub(crate) activation: Option<Activation>,
-    /// `[B, H, W, C]`: then this factor, dropout's.
+    /// `[B, H, W, C]`: a factor for each value, the mask of dropout.
     pub(crate) mask: Option<Tensor<4>>,
 }
 
-/// The norm of images, for a convolution to read, and what follows.
+/// The norm of images and the operations after it, as the input of a convolution.
 pub(crate) fn normed(norm: &GroupNorm, images: impl Into<Images>, after: After) -> Input {
     let After {
         scale_shift,
@@ -52,7 +55,7 @@ pub(crate) fn normed(norm: &GroupNorm, images: impl Into<Images>, after: After) 
         mask,
     } = after;
     let silu = activation == Some(Activation::Silu);
-    // SiLU is part of the norm.
+    // The norm computes SiLU itself.
     let Some(activation) = activation.filter(|_| !silu) else {
         return images.into().normed(norm_of(norm, scale_shift, silu, mask));
     };
@@ -93,13 +96,13 @@ fn norm_of(
     }
 }
 
-/// A residual branch's output, scaled: y/factor.
+/// The output of a residual block, divided by `factor`.
 pub(crate) fn rescaled(y: Tensor<4>, factor: f64) -> Tensor<4> {
-    // Every block but the bottom's has the factor 1, which is not worth a pass over the image.
+    // Only the mid block has another factor than 1. Dividing by 1 would cost a pass over the image.
     if factor == 1.0 { y } else { y / factor }
 }
 
-/// A convolution of images, with what is added to it besides its bias.
+/// A convolution of images. `shift`, `[B, C]`, and `residual` are added to it.
 pub(crate) fn conv(
     conv: &Conv2d,
     input: impl Into<Input>,
@@ -115,7 +118,7 @@ pub(crate) fn conv(
     )
 }
 
-/// As [`conv`], with other options than those that keep the size.
+/// As [`conv`], with options that may change the size of the image.
 pub(crate) fn conv_as(
     conv: &Conv2d,
     input: impl Into<Input>,
@@ -131,7 +134,7 @@ pub(crate) fn conv_as(
     ddpm_kernels::conv(input, conv.weight.val(), terms, options)
 }
 
-/// A linear layer of every pixel's channels: a 1×1 convolution.
+/// A linear layer on the channels of each pixel: a 1×1 convolution.
 pub(crate) fn pixelwise(
     linear: &Linear,
     images: Tensor<4>,

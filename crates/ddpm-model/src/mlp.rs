@@ -1,35 +1,33 @@
-//! A small network for 2-D points, with which training can be tested in seconds.
+//! A small network for points. It trains in seconds, so tests use it.
 
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, activation::silu};
+use serde::{Deserialize, Serialize};
 
+use crate::condition::Condition;
 use crate::embedding::{TimeEmbedding, sinusoidal_embedding};
+use crate::error::{ModelError, count};
 use crate::init::Init;
-use crate::{ModelError, count};
+use crate::network::{Masks, Network};
 
-/// Shape of an [`Mlp`].
-#[derive(Clone, Debug, PartialEq)]
+/// The shape of an [`Mlp`]. The length of its points comes from the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MlpConfig {
-    /// Coordinates of a point.
-    pub features: usize,
-    /// Numbers of the output; those of a point unless the variance is predicted too.
-    pub out_features: usize,
     /// Width of the hidden layers; even.
     pub hidden: usize,
-    /// Number of residual blocks.
+    /// Residual blocks.
     pub layers: usize,
 }
 
 impl MlpConfig {
-    /// Whether a network of this shape can be built.
+    /// Checks that a network of this shape can be built.
     ///
     /// # Errors
     ///
     /// If a count is zero or `hidden` is odd or below 4.
     pub fn check(&self) -> Result<(), ModelError> {
-        count("features", self.features)?;
-        count("out_features", self.out_features)?;
         count("hidden", self.hidden)?;
         count("layers", self.layers)?;
         if !self.hidden.is_multiple_of(2) || self.hidden < 4 {
@@ -44,14 +42,24 @@ impl MlpConfig {
 
     /// Builds the network with weights drawn from `seed`, the same on every device.
     ///
+    /// * `features`: numbers of a point, and of the output. The output has as many as the point, or
+    ///   twice as many if the network predicts the variance too.
+    ///
     /// # Errors
     ///
-    /// As [`check`](Self::check).
-    pub fn init(&self, seed: u64, device: &Device) -> Result<Mlp, ModelError> {
+    /// If a number of features is zero, and as [`check`](Self::check).
+    pub fn init(
+        &self,
+        [input, output]: [usize; 2],
+        seed: u64,
+        device: &Device,
+    ) -> Result<Mlp, ModelError> {
         self.check()?;
+        count("features", input)?;
+        count("out_features", output)?;
         let init = &mut Init::new(seed, device);
         Ok(Mlp {
-            linear_in: init.linear(self.features, self.hidden),
+            linear_in: init.linear(input, self.hidden),
             time_embedding: TimeEmbedding::new(init, self.hidden, self.hidden),
             blocks: (0..self.layers)
                 .map(|_| MlpBlock {
@@ -60,7 +68,7 @@ impl MlpConfig {
                     linear_2: init.zero_linear(self.hidden, self.hidden),
                 })
                 .collect(),
-            linear_out: init.zero_linear(self.hidden, self.out_features),
+            linear_out: init.zero_linear(self.hidden, output),
         })
     }
 }
@@ -82,21 +90,22 @@ struct MlpBlock {
     linear_2: Linear,
 }
 
-impl Mlp {
-    /// * `x`: `[B, features]`;
-    /// * `t`: `[B]`, what published checkpoints call the timestep, 0..T;
-    /// * returns `[B, out_features]`.
-    ///
-    /// # Panics
-    ///
-    /// If shapes disagree.
-    pub fn forward(&self, x: Tensor<2>, t: Tensor<1>) -> Tensor<2> {
+impl Network<2> for Mlp {
+    /// `[B, features]` → `[B, out_features]`, without conditions and without dropout.
+    fn predict(
+        &self,
+        x_t: Tensor<2>,
+        t: Tensor<1>,
+        condition: &Condition,
+        _masks: Option<&mut Masks>,
+    ) -> Tensor<2> {
+        self.takes().assert(condition, x_t.dims()[0]);
         let [_, hidden] = self.linear_in.weight.dims();
         let temb = silu(
             self.time_embedding
                 .forward(sinusoidal_embedding(t, hidden, false, 1.0)),
         );
-        let mut h = self.linear_in.forward(x);
+        let mut h = self.linear_in.forward(x_t);
         for block in &self.blocks {
             let inner = block.linear_1.forward(silu(h.clone()));
             let inner = silu(inner + block.time_emb_proj.forward(temb.clone()));

@@ -16,8 +16,8 @@ pub struct Downsample {
 }
 
 impl Downsample {
-    /// `padding` 1 pads every side by one pixel; 0 pads only right and below, as TensorFlow's
-    /// SAME does and the checkpoints of Ho et al. expect.
+    /// `padding` 1 pads every side by one pixel. 0 pads only right and below, as TensorFlow's SAME
+    /// does; the checkpoints of Ho et al. need it.
     pub(crate) fn new(init: &mut Init, channels: usize, padding: usize) -> Self {
         Self {
             conv: init.conv(channels, channels, 3),
@@ -25,7 +25,7 @@ impl Downsample {
         }
     }
 
-    /// Halves the image.
+    /// Halves the image. `x`: `[B, H, W, C]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let halving = ConvOptions {
             stride: 2,
@@ -49,7 +49,7 @@ impl Upsample {
         }
     }
 
-    /// Doubles the image.
+    /// Doubles the image. `x`: `[B, H, W, C]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let doubling = ConvOptions {
             upsample: 2,

@@ -4,7 +4,6 @@ use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective};
 
 use crate::Clip;
-use crate::oracle::Mixture;
 use crate::output::{denoised, heads, scaled};
 use crate::rows::{assert_fits, assert_like, network_time};
 
@@ -277,5 +276,4 @@ also_by_reference! {
     [N: Fn(Tensor<D>, Tensor<1>) -> Tensor<D>] &Predictor<'_, N>
     [M: Denoiser<D>] &Clipped<M>
     [C: Denoiser<D>, B: Denoiser<D>] &Guided<C, B>
-    [] &Mixture
 }

@@ -317,3 +317,9 @@ impl<const D: usize> Denoiser<D> for Mixture {
         Tensor::from_data(TensorData::new(x0, shape), (&device, dtype)).into()
     }
 }
+
+impl<const D: usize> Denoiser<D> for &Mixture {
+    fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
+        (**self).predict(x_t, at)
+    }
+}

@@ -34,6 +34,18 @@ pub struct Optim {
     pub exp_avg_sq: Named,
 }
 
+/// PyTorch's defaults.
+impl Default for AdamWSettings {
+    fn default() -> Self {
+        Self {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+        }
+    }
+}
+
 impl Optim {
     /// An optimizer that has seen nothing.
     pub fn new(settings: AdamWSettings) -> Self {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 use ddpm_kernels::square_sum;
 
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, RanksError};
 
 /// One vector per parameter, keyed by its path in the network (`down_blocks.0.resnets.1.conv1.weight`).
 pub type Named = BTreeMap<String, Tensor<1>>;
@@ -53,7 +52,7 @@ const BUCKET: usize = 1 << 22;
 /// # Errors
 ///
 /// If a tensor cannot be read from its device.
-pub fn sum_over(ranks: &Ranks, named: &mut Named) -> Result<()> {
+pub fn sum_over(ranks: &Ranks, named: &mut Named) -> Result<(), RanksError> {
     if ranks.size() == 1 {
         return Ok(());
     }
@@ -70,7 +69,7 @@ pub fn sum_over(ranks: &Ranks, named: &mut Named) -> Result<()> {
     sum_bucket(ranks, bucket)
 }
 
-fn sum_bucket(ranks: &Ranks, bucket: Vec<&mut Tensor<1>>) -> Result<()> {
+fn sum_bucket(ranks: &Ranks, bucket: Vec<&mut Tensor<1>>) -> Result<(), RanksError> {
     if bucket.is_empty() {
         return Ok(());
     }

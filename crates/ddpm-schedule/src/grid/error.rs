@@ -79,9 +79,11 @@ pub enum GridError {
     #[error(transparent)]
     Parameter(#[from] ParameterError),
     /// No grid has the name.
-    #[error("there is no grid {name:?}; there are {}", super::Grid::ALL.map(|grid| grid.name()).join(", "))]
+    #[error("there is no grid {name:?}; there are {known}")]
     Name {
         /// The name refused.
         name: String,
+        /// The names of [`Grid::ALL`](super::Grid::ALL), separated by commas.
+        known: String,
     },
 }

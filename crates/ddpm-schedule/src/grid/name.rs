@@ -83,6 +83,9 @@ impl FromStr for Grid {
         let hyphens = name.replace('_', "-");
         let named = |grid: &Self| grid.name() == hyphens || grid.aliases().contains(&&*hyphens);
         let found = Self::ALL.into_iter().find(named);
-        found.ok_or_else(|| GridError::Name { name: name.into() })
+        found.ok_or_else(|| GridError::Name {
+            name: name.into(),
+            known: Self::ALL.map(|grid| grid.name()).join(", "),
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! The range of levels that a grid covers, and the levels of its times and σ.
 
-use super::{Fractional, GridError, GridOptions, even};
+use super::{Fractional, GridError, GridOptions};
 use crate::{NoiseLevel, Process};
 
 /// The process, n and the options of a grid, resolved.
@@ -174,11 +174,26 @@ impl<'a> Span<'a> {
             (Process::Discrete(_), Fractional::Sigma) if time.fract() != 0.0 => {
                 let at = |time| self.process.level(time).map(NoiseLevel::sigma);
                 let sigmas = at(time.floor()).zip(at(time.ceil()));
-                let sigma = sigmas.map(|(low, high)| super::mix(time.fract(), low, high));
+                let sigma = sigmas.map(|(low, high)| mix(time.fract(), low, high));
                 sigma.and_then(|sigma| self.process.at_sigma(sigma))
             }
             _ => exact,
         };
         level.ok_or(GridError::Time { time })
     }
+}
+
+/// Point `i` of `points` equally spaced points from 0 to `span`. It is rounded as in NumPy's
+/// linspace, which decides ties between two timesteps. A single point is `span`, the noisiest.
+pub(super) fn even(i: usize, points: usize, span: f64) -> f64 {
+    if points == 1 {
+        span
+    } else {
+        i as f64 * (span / (points - 1) as f64)
+    }
+}
+
+/// (1−r)·`from` + r·`to`.
+pub(super) fn mix(r: f64, from: f64, to: f64) -> f64 {
+    (1.0 - r) * from + r * to
 }

@@ -3,7 +3,7 @@
 //! In σ the probability flow is d(x/a)/dσ = ε̂. Each step makes one evaluation and reuses earlier
 //! ones for the higher order.
 
-use super::exponential::{nodes, step};
+use super::evaluations::{nodes, step};
 use super::quadrature::weights;
 use super::sigma::{Frame, euler};
 use super::{Position, Row, Solver, Step};

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::exponential::step;
+use super::evaluations::step;
 use super::{Position, Row, Solver, Step};
 use crate::{LearnedVariance, NoiseLevel};
 

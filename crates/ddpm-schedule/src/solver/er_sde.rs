@@ -1,7 +1,7 @@
 //! ER-SDE: solvers of the extended reverse stochastic equation (Cui et al. 2023,
 //! "Elucidating the solution space of extended reverse-time SDE for diffusion models").
 
-use super::exponential::{nodes, step};
+use super::evaluations::{nodes, step};
 use super::sigma::euler;
 use super::{Position, Row, Solver, Step};
 

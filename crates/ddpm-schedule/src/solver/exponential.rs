@@ -12,6 +12,7 @@
 //! interpolated (Lu et al. 2022, "DPM-Solver", prop. 3.1, and "DPM-Solver++", eq. 8 and app. A for
 //! the noise). An integral of τⁱ is i!·H·φ_{i+1}(−H), or i!·h·φ_{i+1}(h).
 
+use super::evaluations::{nodes, step};
 use super::quadrature::{phi, weights};
 use super::{Ddim, Eta, Position, Row, Solver, Step};
 use crate::NoiseLevel;
@@ -157,22 +158,6 @@ pub(super) fn order(most: usize, at: &Position, nodes: &[NoiseLevel], lower_fina
         _ => usize::MAX,
     };
     most.min(known).min(last).max(1)
-}
-
-/// The levels of all evaluations, including that at t, the newest first.
-pub(super) fn nodes(at: &Position) -> Vec<NoiseLevel> {
-    let fresh = (at.past.first() != Some(&at.t)).then_some(at.t);
-    fresh.into_iter().chain(at.past.iter().copied()).collect()
-}
-
-/// A step to `last` that evaluates at t, unless the step before has done so.
-pub(super) fn step(at: &Position, last: Row) -> Step {
-    if at.past.first() == Some(&at.t) {
-        let asks = Vec::new();
-        Step { asks, last }
-    } else {
-        Step::one(at.t, last)
-    }
 }
 
 /// The integral of one step.

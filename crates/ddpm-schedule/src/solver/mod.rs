@@ -2,7 +2,7 @@
 //!
 //! A [`Solver`] contains no tensors. Given the levels of the evaluations so far and the step to
 //! take, it returns a [`Step`]: the levels at which the denoiser is evaluated, and x_s as a linear
-//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run()`] does so
+//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run`] does so
 //! on plain numbers.
 
 mod adams;
@@ -10,6 +10,7 @@ mod adaptive;
 mod ancestral;
 mod consistency;
 mod er_sde;
+mod evaluations;
 mod exponential;
 mod info;
 mod method;
@@ -17,7 +18,7 @@ mod multistep;
 mod plan;
 mod quadrature;
 mod row;
-mod run;
+mod scalar;
 mod sigma;
 mod single;
 mod table;
@@ -33,7 +34,7 @@ pub use method::{Method, MethodError};
 pub use multistep::{Bh, SaSolver, UniPc};
 pub use plan::{SolverError, steps};
 pub use row::{Row, Step, Term};
-pub use run::run;
+pub use scalar::run;
 pub use sigma::{Ancestral, Churn, Dpm2, Euler, Frame, Heun};
 pub use single::{Blocks, DpmFast, SingleStep, Slope, StageNoise};
 

@@ -4,7 +4,8 @@
 //! computes x_s again from x_t with this evaluation included. The next step reuses the evaluation,
 //! so the correction costs nothing. The last step only predicts, which saves one evaluation.
 
-use super::exponential::{Integral, Interpolant, nodes, order};
+use super::evaluations::nodes;
+use super::exponential::{Integral, Interpolant, order};
 use super::{Position, Row, Solver, Step};
 use crate::NoiseLevel;
 

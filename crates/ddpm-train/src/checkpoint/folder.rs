@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CheckpointError, Manifest, io};
-use crate::terminal::say;
+use ddpm_files::{FileError, io};
+
+use super::manifest::Manifest;
 
 /// A directory that should be a checkpoint.
 #[derive(Debug)]
@@ -15,11 +16,11 @@ pub struct Found {
     /// The directory.
     pub path: PathBuf,
     /// Its manifest if it is whole, and otherwise what is wrong.
-    pub manifest: Result<Manifest, CheckpointError>,
+    pub manifest: Result<Manifest, FileError>,
 }
 
 /// The names in a run's `checkpoints`, hidden ones too.
-fn names(run: &Path) -> Result<Vec<(PathBuf, String)>, CheckpointError> {
+fn names(run: &Path) -> Result<Vec<(PathBuf, String)>, FileError> {
     let folder = run.join("checkpoints");
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).map_err(io(&folder))? {
@@ -31,10 +32,10 @@ fn names(run: &Path) -> Result<Vec<(PathBuf, String)>, CheckpointError> {
 }
 
 /// The steps of a run's checkpoints and their directories, whole or not.
-pub(super) fn steps(run: &Path) -> Result<BTreeMap<u64, PathBuf>, CheckpointError> {
+pub(super) fn steps(run: &Path) -> Result<BTreeMap<u64, PathBuf>, FileError> {
     let step = |name: &str| {
         let step = name.strip_prefix("step-")?.parse().ok()?;
-        (name == super::name(step)).then_some(step)
+        (name == self::name(step)).then_some(step)
     };
     let names = names(run)?.into_iter();
     Ok(names
@@ -52,7 +53,7 @@ pub fn exists(run: &Path) -> bool {
 /// # Errors
 ///
 /// If the folder of checkpoints cannot be read.
-pub fn unfinished(run: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+pub fn unfinished(run: &Path) -> Result<Vec<PathBuf>, FileError> {
     let left = |name: &str| {
         let rest = name.strip_prefix(".step-");
         rest.is_some_and(|rest| rest.strip_suffix(".tmp").is_some())
@@ -68,7 +69,7 @@ pub fn unfinished(run: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 /// # Errors
 ///
 /// If the folder of checkpoints cannot be read.
-pub fn survey(run: &Path) -> Result<Vec<Found>, CheckpointError> {
+pub fn survey(run: &Path) -> Result<Vec<Found>, FileError> {
     let steps = steps(run)?.into_iter();
     Ok(steps
         .map(|(step, path)| Found {
@@ -85,9 +86,7 @@ pub fn survey(run: &Path) -> Result<Vec<Found>, CheckpointError> {
 /// # Errors
 ///
 /// If the folder of checkpoints cannot be read, or holds checkpoints and not one is whole.
-pub fn newest_whole(
-    run: &Path,
-) -> Result<(Option<PathBuf>, Vec<CheckpointError>), CheckpointError> {
+pub fn newest_whole(run: &Path) -> Result<(Option<PathBuf>, Vec<FileError>), FileError> {
     let mut skipped = Vec::new();
     for (_, path) in steps(run)?.into_iter().rev() {
         match Manifest::verify(&path) {
@@ -100,24 +99,26 @@ pub fn newest_whole(
     }
     let reasons: Vec<_> = skipped.iter().map(ToString::to_string).collect();
     let reason = format!("holds no whole checkpoint: {}", reasons.join("; "));
-    Err(CheckpointError::content(&run.join("checkpoints"), reason))
+    Err(FileError::content(&run.join("checkpoints"), reason))
 }
 
-/// The newest whole checkpoint of a run, or `run` itself if it is a checkpoint. Newer ones that are
-/// not whole are named on standard error.
+/// The newest whole checkpoint of a run, or `run` itself if it is a checkpoint; and why newer ones
+/// are not whole.
 ///
 /// # Errors
 ///
 /// If there is none.
-pub fn newest(run: &Path) -> Result<PathBuf, CheckpointError> {
+pub fn newest(run: &Path) -> Result<(PathBuf, Vec<FileError>), FileError> {
     if run.join("state.json").is_file() {
         Manifest::verify(run)?;
-        return Ok(run.to_owned());
+        return Ok((run.to_owned(), Vec::new()));
     }
     let (found, skipped) = newest_whole(run)?;
-    for error in &skipped {
-        say(format_args!("skipped: {error}"));
-    }
-    let nothing = || CheckpointError::content(&run.join("checkpoints"), "holds no checkpoint");
-    found.ok_or_else(nothing)
+    let nothing = || FileError::content(&run.join("checkpoints"), "holds no checkpoint");
+    Ok((found.ok_or_else(nothing)?, skipped))
+}
+
+/// The name of a step's directory.
+pub(super) fn name(step: u64) -> String {
+    format!("step-{step:08}")
 }

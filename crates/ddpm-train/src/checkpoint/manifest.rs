@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{ErrorKind, Read, copy};
 use std::path::Path;
 
+use ddpm_files::{FileError, io};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use super::{CheckpointError, io};
 
 /// The version of the layout that this program writes and reads. Checkpoints of the time before
 /// manifests have none: nothing tells a whole one from a damaged one, and they are not read.
@@ -75,8 +74,8 @@ impl Manifest {
         }
     }
 
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, CheckpointError> {
-        serde_json::to_vec_pretty(self).map_err(|e| CheckpointError::content(Path::new(NAME), e))
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, FileError> {
+        serde_json::to_vec_pretty(self).map_err(|e| FileError::content(Path::new(NAME), e))
     }
 
     /// Reads a manifest's bytes: of a known format, and naming exactly the [`PARTS`], so that none
@@ -106,20 +105,20 @@ impl Manifest {
     ///
     /// If it is missing, damaged or of another format, or names the first file that is missing, not
     /// a plain file, of another size or of another hash.
-    pub fn verify(checkpoint: &Path) -> Result<Self, CheckpointError> {
+    pub fn verify(checkpoint: &Path) -> Result<Self, FileError> {
         let path = checkpoint.join(NAME);
         let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && checkpoint.is_dir() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && checkpoint.is_dir() => {
                 let reason = "missing; the checkpoint is damaged, or older than manifests are, \
                               and cannot be verified";
-                return Err(CheckpointError::content(&path, reason));
+                return Err(FileError::content(&path, reason));
             }
             file => file.map_err(io(&path))?,
         };
         let mut bytes = Vec::new();
         let mut file = file.take(MAX_LENGTH);
         file.read_to_end(&mut bytes).map_err(io(&path))?;
-        let manifest = Self::parse(&bytes).map_err(|e| CheckpointError::content(&path, e))?;
+        let manifest = Self::parse(&bytes).map_err(|e| FileError::content(&path, e))?;
         for (name, entry) in &manifest.files {
             entry.verify(&checkpoint.join(name))?;
         }
@@ -150,8 +149,8 @@ impl Manifest {
 impl Entry {
     /// Whether a file is this one. Nothing is read of one whose size is another's, and what is read
     /// is never in memory as a whole.
-    fn verify(&self, path: &Path) -> Result<(), CheckpointError> {
-        let content = |reason: String| Err(CheckpointError::content(path, reason));
+    fn verify(&self, path: &Path) -> Result<(), FileError> {
+        let content = |reason: String| Err(FileError::content(path, reason));
         let metadata = fs::symlink_metadata(path).map_err(io(path))?;
         if !metadata.is_file() {
             return content("is not a plain file".to_owned());
@@ -162,7 +161,7 @@ impl Entry {
         }
         let mut hash = Sha256::new();
         let mut file = File::open(path).map_err(io(path))?;
-        io::copy(&mut file, &mut hash).map_err(io(path))?;
+        copy(&mut file, &mut hash).map_err(io(path))?;
         if format!("{:x}", hash.finalize()) != self.sha256 {
             return content("its SHA-256 is not the manifest's".to_owned());
         }

@@ -5,9 +5,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::files::remove;
+use ddpm_files::{FileError, io, remove_folder};
+
 use super::folder::steps;
-use super::{CheckpointError, Manifest, io};
+use super::manifest::Manifest;
 use crate::metrics::{self, Lines};
 
 /// Which checkpoints outlive the next ones; without any rule, all of them.
@@ -59,7 +60,7 @@ impl Pruner {
     ///
     /// If the system refuses, or the metrics, by which the best are known, cannot be read; nothing is
     /// removed then.
-    pub fn prune(&self, newest: u64) -> Result<(), CheckpointError> {
+    pub fn prune(&self, newest: u64) -> Result<(), FileError> {
         if self.keep.keeps_all() {
             return Ok(());
         }
@@ -97,12 +98,12 @@ impl Pruner {
             kept.extend(found.keys().filter(|step| step.is_multiple_of(every.get())));
         }
         let mut unkept = found.iter().filter(|(step, _)| !kept.contains(step));
-        unkept.try_for_each(|(_, path)| remove(path))
+        unkept.try_for_each(|(_, path)| remove_folder(path))
     }
 
     /// The mean loss over the window of steps up to each of `steps`, from the run's metrics; without
     /// those of which nothing is known.
-    fn mean_losses(&self, steps: &[u64]) -> Result<BTreeMap<u64, f64>, CheckpointError> {
+    fn mean_losses(&self, steps: &[u64]) -> Result<BTreeMap<u64, f64>, FileError> {
         let path = self.run.join(metrics::NAME);
         let mut sums = BTreeMap::<u64, (f64, f64)>::new();
         let bytes = metrics::read(&self.run).map_err(io(&path))?;

@@ -1,46 +1,15 @@
-//! Tensors as safetensors files: networks in PyTorch's layout, moments and losses by name.
+//! Moments and losses as safetensors files, by name.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use burn::module::Module;
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor, TensorData};
+use ddpm_files::FileError;
+use ddpm_model::weights::{Weights, read_tensor, tensor_bytes};
 use ddpm_schedule::LossHistory;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::{CheckpointError, io};
-use crate::diffusers::load_file;
 use crate::optim::Optim;
 use crate::params::Named;
-
-/// Loads weights into a network of the right shape.
-///
-/// # Errors
-///
-/// If the file is missing or damaged, a tensor is missing, unexpected or of the wrong shape, or a
-/// value is not finite.
-pub fn load_module<M: Module>(path: &Path, module: M) -> Result<M, CheckpointError> {
-    load_file(path, module)
-}
-
-/// A network's weights as a safetensors file in PyTorch's layout.
-///
-/// # Errors
-///
-/// If they cannot be read from their device.
-pub fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
-    // One entry of metadata, for PyTorch's readers: more would be written in a random order, and
-    // equal weights should be equal files.
-    let mut store = SafetensorsStore::from_bytes(None)
-        .clear_metadata()
-        .metadata("format", "pt")
-        .with_to_adapter(BurnToPyTorchAdapter)
-        .skip_enum_variants(true);
-    module.save_into(&mut store).map_err(|e| e.to_string())?;
-    store.get_bytes().map_err(|e| e.to_string())
-}
 
 pub(super) fn optim_bytes(optim: &Optim) -> Result<Vec<u8>, String> {
     let moments = [
@@ -76,11 +45,11 @@ pub(super) fn losses_bytes(losses: &[Vec<f64>]) -> Result<Vec<u8>, String> {
     tensor_bytes(std::iter::once(("losses", shape, values.as_slice())))
 }
 
-pub(super) fn load_losses(path: &Path) -> Result<Vec<Vec<f64>>, CheckpointError> {
+pub(super) fn load_losses(path: &Path) -> Result<Vec<Vec<f64>>, FileError> {
     let (shape, values) = read_tensor(path, "losses")?;
     if !matches!(shape[..], [_, LossHistory::LENGTH]) {
         let reason = format!("losses has shape {shape:?}, not [T, 10]");
-        return Err(CheckpointError::content(path, reason));
+        return Err(FileError::content(path, reason));
     }
     let rows = values.chunks_exact(LossHistory::LENGTH);
     let losses = rows.map(|row| {
@@ -90,62 +59,17 @@ pub(super) fn load_losses(path: &Path) -> Result<Vec<Vec<f64>>, CheckpointError>
     Ok(losses.collect())
 }
 
-/// Named f32 tensors as a safetensors file.
-///
-/// # Errors
-///
-/// If a shape does not hold its values.
-pub fn tensor_bytes<'a>(
-    tensors: impl Iterator<Item = (&'a str, Vec<usize>, &'a [f32])>,
-) -> Result<Vec<u8>, String> {
-    let bytes: Vec<_> = tensors
-        .map(|(name, shape, values)| {
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            (name, shape, bytes)
-        })
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, bytes)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (*name, view))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| e.to_string())?;
-    safetensors::serialize(views, None).map_err(|e| e.to_string())
-}
-
-/// The f32 tensor `name` of a safetensors file: shape and values.
-///
-/// # Errors
-///
-/// If the file is damaged, lacks the tensor, or holds it in another type.
-pub fn read_tensor(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f32>), CheckpointError> {
-    let bytes = fs::read(path).map_err(io(path))?;
-    let content = |e: &dyn std::fmt::Display| CheckpointError::content(path, e);
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| content(&e))?;
-    let view = tensors.tensor(name).map_err(|e| content(&e))?;
-    let values = floats(&view).ok_or_else(|| content(&format!("{name} is not f32")))?;
-    Ok((view.shape().to_vec(), values))
-}
-
-fn floats(view: &TensorView) -> Option<Vec<f32>> {
-    let (words, rest) = view.data().as_chunks::<4>();
-    (view.dtype() == Dtype::F32 && rest.is_empty())
-        .then(|| words.iter().map(|word| f32::from_le_bytes(*word)).collect())
-}
-
 pub(super) fn load_optim(
     path: &Path,
     mut optim: Optim,
     updates: u64,
     device: &Device,
-) -> Result<Optim, CheckpointError> {
-    let bytes = fs::read(path).map_err(io(path))?;
-    let content = |e: &dyn std::fmt::Display| CheckpointError::content(path, e);
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| content(&e))?;
+) -> Result<Optim, FileError> {
+    let weights = Weights::read(path)?;
+    let content = |e: &dyn std::fmt::Display| FileError::content(path, e);
     let (mut exp_avg, mut exp_avg_sq) = (Named::new(), Named::new());
-    for (name, view) in tensors.tensors() {
-        let values = floats(&view).ok_or_else(|| content(&format!("{name} is not f32")))?;
+    for (name, _) in weights.shapes() {
+        let values = weights.values(name).unwrap_or_default();
         let count = values.len();
         let tensor = Tensor::from_data(TensorData::new(values, [count]), device).inner();
         // `exp_avg.` is no prefix of `exp_avg_sq.`.
@@ -164,20 +88,4 @@ pub(super) fn load_optim(
     optim.exp_avg = exp_avg;
     optim.exp_avg_sq = exp_avg_sq;
     Ok(optim)
-}
-
-/// The first tensor of a safetensors file that holds a value that is not finite.
-///
-/// # Errors
-///
-/// If the file is damaged, or a tensor is not f32.
-pub(super) fn not_finite(bytes: &[u8]) -> Result<Option<String>, String> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    for (name, view) in tensors.iter() {
-        let values = floats(&view).ok_or_else(|| format!("{name} is not f32"))?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Ok(Some(name.to_owned()));
-        }
-    }
-    Ok(None)
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use super::{CheckpointError, Encoded, Pruner, io};
+use ddpm_files::{FileError, io};
+
+use super::prune::Pruner;
+use super::snapshot::Encoded;
 use crate::metrics;
 
 /// A checkpoint that was written.
@@ -23,7 +26,7 @@ pub struct Written {
 /// A checkpoint being written by a thread of its own.
 pub struct Writing {
     run: PathBuf,
-    thread: JoinHandle<Result<Written, CheckpointError>>,
+    thread: JoinHandle<Result<Written, FileError>>,
 }
 
 impl Writing {
@@ -33,11 +36,7 @@ impl Writing {
     /// # Errors
     ///
     /// If no thread can be started.
-    pub fn begin(
-        run: &Path,
-        pruner: &Arc<Pruner>,
-        checkpoint: Encoded,
-    ) -> Result<Self, CheckpointError> {
+    pub fn begin(run: &Path, pruner: &Arc<Pruner>, checkpoint: Encoded) -> Result<Self, FileError> {
         let run = run.to_owned();
         let (folder, pruner) = (run.clone(), pruner.clone());
         let thread = Builder::new()
@@ -59,13 +58,13 @@ impl Writing {
     /// # Errors
     ///
     /// As [`Encoded::write`] and [`Pruner::prune`].
-    pub fn finish(self) -> Result<Written, CheckpointError> {
-        let panicked = || CheckpointError::content(&self.run, "the writer of checkpoints panicked");
+    pub fn finish(self) -> Result<Written, FileError> {
+        let panicked = || FileError::content(&self.run, "the writer of checkpoints panicked");
         self.thread.join().unwrap_or_else(|_| Err(panicked()))
     }
 }
 
-fn write(run: &Path, pruner: &Pruner, checkpoint: Encoded) -> Result<Written, CheckpointError> {
+fn write(run: &Path, pruner: &Pruner, checkpoint: Encoded) -> Result<Written, FileError> {
     let begun = Instant::now();
     let step = checkpoint.step;
     if let Ok(metrics) = File::open(run.join(metrics::NAME)) {
@@ -76,7 +75,7 @@ fn write(run: &Path, pruner: &Pruner, checkpoint: Encoded) -> Result<Written, Ch
     let (_, bytes) = checkpoint.write(&run.join("checkpoints"))?;
     pruner.prune(step).map_err(|error| {
         let reason = format!("step {step} is written, but older ones are not removed: {error}");
-        CheckpointError::content(&run.join("checkpoints"), reason)
+        FileError::content(&run.join("checkpoints"), reason)
     })?;
     Ok(Written {
         step,

@@ -1,15 +1,18 @@
 //! The ranks as threads of one process, each with a device.
 
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::Result;
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor};
 
+use super::error::RanksError;
 use super::meeting::Meeting;
-use super::{Ranks, RanksError, Team, by_host};
+use super::rank::Ranks;
+use super::team::{Team, by_host};
 use crate::device::has_collectives;
 
 /// Runs `work` as one rank on each of the devices, and returns what the first one came to. A device
@@ -17,8 +20,8 @@ use crate::device::has_collectives;
 ///
 /// Gradients are summed by the devices themselves (NCCL) where they can, and by the host otherwise.
 ///
-/// A rank whose work ends, by an error, by a panic or as it should, is waited for no longer: whoever
-/// would need it gets [`RanksError::Failed`] with the reason.
+/// When the work of a rank ends, by an error, by a panic or as it should, the others no longer wait
+/// for it: whoever would need it gets [`RanksError::Failed`] with the reason.
 ///
 /// # Errors
 ///
@@ -28,22 +31,23 @@ use crate::device::has_collectives;
 /// # Panics
 ///
 /// If there are no devices, and if a rank panics, once all have ended.
-pub fn on_devices<T: Send>(
+pub fn on_devices<T, E>(
     devices: &[Device],
-    work: impl Fn(&Ranks, &Device) -> Result<T> + Sync,
-) -> Result<T> {
+    work: impl Fn(&Ranks, &Device) -> Result<T, E> + Sync,
+) -> Result<T, OfRank<E>>
+where
+    T: Send,
+    E: From<RanksError> + Display + Send,
+{
     if let [device] = devices {
-        return work(&Ranks::default(), device);
+        return work(&Ranks::default(), device).map_err(|error| OfRank { rank: 0, error });
     }
-    let meetings = Arc::new(Meetings {
-        numbers: Meeting::of(devices.len()),
-        gradients: Meeting::of(devices.len()),
-    });
+    let meetings = Arc::new(Meetings::of(devices.len()));
     let run = |rank: usize| {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let team = Member::new(rank, meetings.clone(), devices)?;
             let ranks = Ranks {
-                team: Some(Box::new(team)),
+                team: Some(Arc::new(team)),
             };
             work(&ranks, &devices[rank])
         }));
@@ -57,7 +61,8 @@ pub fn on_devices<T: Send>(
                 let thread = thread::Builder::new().name(format!("rank {rank}"));
                 let started = thread.spawn_scoped(scope, move || run(rank));
                 started.map_err(|error| {
-                    let outcome = Ok(Err(error.into()));
+                    let reason = error.to_string();
+                    let outcome = Ok(Err(RanksError::NotStarted { rank, reason }.into()));
                     meetings.leave(rank, &outcome);
                     outcome
                 })
@@ -70,40 +75,55 @@ pub fn on_devices<T: Send>(
         });
         std::iter::once(first).chain(others).collect()
     });
-    settle(outcomes)
+    settle(outcomes, &meetings)
+}
+
+/// The error of one of the ranks.
+#[derive(Debug)]
+pub struct OfRank<E> {
+    /// The rank.
+    pub rank: usize,
+    /// Its error.
+    pub error: E,
 }
 
 /// What a rank's work came to: an error of `thread::Result` is a panic.
-type Outcome<T> = thread::Result<Result<T>>;
+type Outcome<T, E> = thread::Result<Result<T, E>>;
 
 /// What all ranks together came to.
-fn settle<T>(outcomes: Vec<Outcome<T>>) -> Result<T> {
+fn settle<T, E>(outcomes: Vec<Outcome<T, E>>, meetings: &Meetings) -> Result<T, OfRank<E>> {
     let outcomes = outcomes.into_iter();
-    let mut outcomes: Vec<Result<T>> = outcomes
+    let mut outcomes: Vec<Result<T, E>> = outcomes
         .map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic)))
         .collect();
-    let is_own = |outcome: &Result<T>| {
-        let failed =
-            |error: &anyhow::Error| matches!(error.downcast_ref(), Some(RanksError::Failed { .. }));
-        outcome.as_ref().is_err_and(|error| !failed(error))
+    let mut each = outcomes.iter().enumerate();
+    let is_own = |(rank, outcome): (usize, &Result<T, E>)| {
+        outcome.is_err() && !meetings.failed[rank].load(Ordering::Relaxed)
     };
-    let rank = outcomes.iter().position(is_own).unwrap_or(0);
+    let rank = each.position(is_own).unwrap_or(0);
     let outcome = outcomes.swap_remove(rank);
-    if rank == 0 {
-        return outcome;
-    }
-    outcome.map_err(|error| error.context(format!("rank {rank}")))
+    outcome.map_err(|error| OfRank { rank, error })
 }
 
 /// What the threads share.
 struct Meetings {
     numbers: Meeting<f64>,
     gradients: Meeting<f32>,
+    /// The ranks that were told of another's failure: their errors are not their own.
+    failed: Vec<AtomicBool>,
 }
 
 impl Meetings {
+    fn of(ranks: usize) -> Self {
+        Self {
+            numbers: Meeting::of(ranks),
+            gradients: Meeting::of(ranks),
+            failed: (0..ranks).map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
     /// Tells the others that a rank will not come any more, and why.
-    fn leave<T>(&self, rank: usize, outcome: &Outcome<T>) {
+    fn leave<T, E: Display>(&self, rank: usize, outcome: &Outcome<T, E>) {
         let reason = match outcome {
             Ok(Err(error)) => format!("{error:#}"),
             Ok(Ok(_)) => "it has ended".to_owned(),
@@ -140,6 +160,14 @@ impl Member {
         Ok(member)
     }
 
+    /// What a meeting gave, after noting whether it was another's failure.
+    fn heard<T>(&self, met: Result<T, RanksError>) -> Result<T, RanksError> {
+        if met.is_err() {
+            self.meetings.failed[self.rank].store(true, Ordering::Relaxed);
+        }
+        met
+    }
+
     /// Whether all ranks see the devices' sum of 1, …, n come to n(n + 1)/2. A library that is missing
     /// or does not work is found here, where there is another way, and not in the first step.
     fn proves(&self, devices: &[Device]) -> Result<bool, RanksError> {
@@ -174,12 +202,13 @@ impl Team for Member {
     }
 
     fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError> {
-        let all = self.meetings.numbers.exchange(self.rank, values.to_vec())?;
+        let all = self.meetings.numbers.exchange(self.rank, values.to_vec());
+        let all = self.heard(all)?;
         let values = all.iter().flat_map(|values| values.iter().copied());
         Ok(values.collect())
     }
 
-    fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
+    fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>, RanksError> {
         if let Some(devices) = &self.collective {
             // The devices wait without end for one that does not come; here it is known first.
             self.gather(&[])?;
@@ -187,7 +216,8 @@ impl Team for Member {
             return Ok(sum.resolve());
         }
         by_host(&values, |values| {
-            let all = self.meetings.gradients.exchange(self.rank, values)?;
+            let all = self.meetings.gradients.exchange(self.rank, values);
+            let all = self.heard(all)?;
             // In the order of ranks on every one of them, so that all round alike.
             let mut sums = all[0].to_vec();
             for values in &all[1..] {
@@ -203,8 +233,23 @@ impl Team for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::bail;
     use std::sync::Mutex;
+
+    /// An error of the caller's own.
+    #[derive(Debug)]
+    struct Text(String);
+
+    impl From<RanksError> for Text {
+        fn from(error: RanksError) -> Self {
+            Self(error.to_string())
+        }
+    }
+
+    impl Display for Text {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
 
     /// Three ranks on one device: everyone has all numbers in the order of ranks, and the sums, again
     /// and again.
@@ -220,7 +265,8 @@ mod tests {
                 assert_eq!(all, [0.0, round, 1.0, 1.0 + round, 2.0, 2.0 + round]);
             }
             let own = Tensor::from_data([1.0, ranks.rank() as f32], device);
-            Ok(ranks.sum(own)?.try_to_vec_as::<f32>()?)
+            let sum = ranks.sum(own)?.try_to_vec_as::<f32>();
+            sum.map_err(|error| RanksError::Device(error.to_string()))
         });
         assert_eq!(sum.unwrap(), [3.0, 3.0]);
     }
@@ -229,10 +275,10 @@ mod tests {
     fn a_rank_that_has_something_else_is_named() {
         let devices = vec![Device::flex(); 2];
         let agreed = on_devices(&devices, |ranks, _| {
-            Ok(ranks.agree("text", if ranks.leads() { "a" } else { "b" })?)
+            ranks.agree("text", if ranks.leads() { "a" } else { "b" })
         });
         assert_eq!(
-            agreed.unwrap_err().to_string(),
+            agreed.unwrap_err().error.to_string(),
             "rank 1 has another text than rank 0"
         );
     }
@@ -244,16 +290,16 @@ mod tests {
         let outcome = on_devices(&vec![Device::flex(); 3], |ranks, device| {
             ranks.wait()?;
             let others = match ranks.rank() {
-                0 => ranks.wait().map_err(anyhow::Error::from),
-                1 => (ranks.sum(Tensor::from_data([1.0], device))).map(|_| ()),
-                _ => bail!("no more rows"),
+                0 => ranks.wait(),
+                1 => ranks.sum(Tensor::from_data([1.0], device)).map(|_| ()),
+                _ => return Err(Text("no more rows".to_owned())),
             };
             let error = others.unwrap_err();
             heard.lock().unwrap().push(error.to_string());
-            Err::<(), _>(error)
+            Err::<(), _>(Text::from(error))
         });
         let own = outcome.unwrap_err();
-        assert_eq!(format!("{own:#}"), "rank 2: no more rows");
+        assert_eq!((own.rank, own.error.0.as_str()), (2, "no more rows"));
         let heard = heard.into_inner().unwrap();
         assert_eq!(heard, ["rank 2 failed: no more rows"; 2]);
     }
@@ -267,7 +313,7 @@ mod tests {
                 assert!(ranks.leads(), "rank 1 cannot");
                 let outcome = ranks.wait();
                 *heard.lock().unwrap() = outcome.clone().err();
-                Ok(outcome?)
+                outcome
             })
         }));
         let panic = outcome.unwrap_err();
@@ -281,10 +327,10 @@ mod tests {
     #[test]
     fn a_rank_that_has_ended_is_not_waited_for() {
         let outcome = on_devices(&vec![Device::flex(); 2], |ranks, _| match ranks.rank() {
-            0 => Ok(ranks.wait()?),
+            0 => ranks.wait(),
             _ => Ok(()),
         });
-        let error = outcome.unwrap_err().to_string();
+        let error = outcome.unwrap_err().error.to_string();
         assert_eq!(error, "rank 1 failed: it has ended");
     }
 }

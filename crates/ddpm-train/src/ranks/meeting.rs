@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::RanksError;
+use super::error::RanksError;
 
 /// A place where ranks exchange values of one type, any number of times.
 pub(super) struct Meeting<T> {

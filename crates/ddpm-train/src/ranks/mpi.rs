@@ -6,14 +6,13 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 
-use anyhow::Result;
 use burn::tensor::Tensor;
 
-use super::{RanksError, Team, by_host};
+use super::error::RanksError;
+use super::team::{Team, by_host};
 
 /// All processes that were started together, and MPI as long as it lives.
 pub(super) struct World {
-    all: SimpleCommunicator,
     _universe: Universe,
 }
 
@@ -23,7 +22,6 @@ impl World {
         let begun = mpi::initialize_with_threading(Threading::Funneled);
         let (universe, _) = begun.ok_or(RanksError::NotBegun)?;
         Ok(Self {
-            all: universe.world(),
             _universe: universe,
         })
     }
@@ -31,38 +29,43 @@ impl World {
 
 impl Team for World {
     fn rank(&self) -> usize {
-        number(self.all.rank())
+        number(all().rank())
     }
 
     fn size(&self) -> usize {
-        number(self.all.size())
+        number(all().size())
     }
 
     fn local_rank(&self) -> usize {
-        number(self.all.split_shared(self.all.rank()).rank())
+        number(all().split_shared(all().rank()).rank())
     }
 
     fn local_size(&self) -> usize {
-        number(self.all.split_shared(self.all.rank()).size())
+        number(all().split_shared(all().rank()).size())
     }
 
     fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError> {
         let mut all = vec![0.0; values.len() * self.size()];
-        self.all.all_gather_into(values, &mut all[..]);
+        all().all_gather_into(values, &mut all[..]);
         Ok(all)
     }
 
-    fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>> {
+    fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>, RanksError> {
         by_host(&values, |values| {
             let mut sums = vec![0.0; values.len()];
-            (self.all).all_reduce_into(&values[..], &mut sums[..], SystemOperation::sum());
+            all().all_reduce_into(&values[..], &mut sums[..], SystemOperation::sum());
             Ok(sums)
         })
     }
 
     fn abort(&self, code: i32) {
-        self.all.abort(code);
+        all().abort(code);
     }
+}
+
+/// All processes.
+fn all() -> SimpleCommunicator {
+    SimpleCommunicator::world()
 }
 
 /// MPI counts in `int`, and never below zero.

@@ -1,0 +1,432 @@
+//! What a run is told, as TOML: raw, and exactly as complete as the file.
+//!
+//! Unknown keys are refused. The structs here hold whatever a file can say; [`crate::plan`] turns
+//! them into types that cannot be invalid, naming file, key and reason where that fails.
+
+mod data;
+mod model;
+mod process;
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use ddpm_kernels::{Autocast, Precision, autocast, is_fast};
+use ddpm_process::AfterClip;
+use ddpm_schedule::solver::Parameters;
+use serde::{Deserialize, Serialize};
+
+use ddpm_train::device::DeviceError;
+
+pub use data::{Data, DataKind, ImageSize};
+pub use model::Model;
+pub use process::{Process, ProcessKind};
+
+/// The recipes compiled into the program: name and TOML.
+pub const RECIPES: [(&str, &str); 7] = [
+    ("digits", include_str!("../recipes/digits.toml")),
+    ("digits-edm", include_str!("../recipes/digits-edm.toml")),
+    ("images", include_str!("../recipes/images.toml")),
+    (
+        "fashion-mnist",
+        include_str!("../recipes/fashion-mnist.toml"),
+    ),
+    ("cifar10", include_str!("../recipes/cifar10.toml")),
+    ("swiss-roll", include_str!("../recipes/swiss-roll.toml")),
+    (
+        "swiss-roll-flow",
+        include_str!("../recipes/swiss-roll-flow.toml"),
+    ),
+];
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No recipe has this name.
+    #[error("unknown recipe {0:?}; known are {known}", known = recipe_names())]
+    UnknownRecipe(String),
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is not TOML, or has unknown or mistyped keys; the message shows the line.
+    #[error("{file}: {error}")]
+    Parse {
+        /// The file, or the recipe's name.
+        file: String,
+        /// What the parser said.
+        error: Box<toml::de::Error>,
+    },
+    /// `--data` is given to a configuration whose data is no file.
+    #[error("--data {}: {file} has data.kind = \"{kind}\", which reads no file; {way_out}", path.display())]
+    DataOption {
+        /// What the option says.
+        path: PathBuf,
+        /// The file, or the recipe's name.
+        file: String,
+        /// `data.kind`
+        kind: &'static str,
+        /// What to do.
+        way_out: String,
+    },
+    /// A key's value makes no sense.
+    #[error("{file}: {key}: {reason}")]
+    Invalid {
+        /// The file, or the recipe's name.
+        file: String,
+        /// The key, as `table.key`.
+        key: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+fn recipe_names() -> String {
+    RECIPES.map(|(name, _)| name).join(", ")
+}
+
+/// A recipe's TOML.
+///
+/// # Errors
+///
+/// If there is no such recipe; the message lists those there are.
+pub fn recipe(name: &str) -> Result<&'static str, ConfigError> {
+    RECIPES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
+        .ok_or_else(|| ConfigError::UnknownRecipe(name.to_owned()))
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Names the run's default folder.
+    pub name: String,
+    /// Everything random in the run follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Optimizer steps of the whole run.
+    pub steps: u64,
+    /// Rows of data a step.
+    pub batch_size: usize,
+    /// Parts a step's batch is computed in, one after the other, to save memory.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// What the factors of convolutions are rounded to.
+    #[serde(default)]
+    pub precision: PrecisionKind,
+    /// Where the rows come from.
+    pub data: Data,
+    /// The noise levels.
+    pub process: Process,
+    /// What is regressed.
+    pub objective: Objective,
+    /// The network.
+    pub model: Model,
+    /// Gradient descent.
+    pub optimizer: Optimizer,
+    /// The averaged weights.
+    pub ema: Ema,
+    /// The pictures made on the way, and the sampler `ddpm sample` takes by default.
+    pub sampling: Sampling,
+    /// When to save.
+    pub checkpoint: Checkpoint,
+}
+
+/// `precision`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionKind {
+    /// All of training and sampling in f32.
+    #[default]
+    F32,
+    /// Convolutions multiply bf16 and add in f32. Weights, gradients, averages and all else stay f32.
+    Bf16,
+}
+
+impl PrecisionKind {
+    /// The kernels' guard for this precision.
+    ///
+    /// # Errors
+    ///
+    /// If the device gains nothing from it.
+    pub(crate) fn guard(self, device: &Device) -> Result<Autocast, DeviceError> {
+        let precision = match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        };
+        if !is_fast(precision, device) {
+            return Err(DeviceError::NoBf16);
+        }
+        Ok(autocast(precision))
+    }
+}
+
+/// `[objective]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// What the network predicts.
+    pub parametrization: ParametrizationKind,
+    /// How times are weighted.
+    pub weighting: WeightingKind,
+    /// The standard deviation of the data, of parametrization and weighting `edm`; 0.5 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_data: Option<f64>,
+    /// γ of `min-snr`, `soft-min-snr` and `p2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// k of `p2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k: Option<f64>,
+    /// The bias of `sigmoid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<f64>,
+    /// How levels are drawn.
+    #[serde(default)]
+    pub levels: LevelsKind,
+    /// The mean of `log-normal` and `logit-normal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// The standard deviation of `log-normal` and `logit-normal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<f64>,
+    /// Probability of training a row without its class, for classifier-free guidance.
+    #[serde(default)]
+    pub class_dropout: f64,
+    /// Whether the network chooses the variance of the reverse step, trained by `L_hybrid`.
+    #[serde(default)]
+    pub learned_variance: bool,
+    /// Whether times are drawn by the size of their last losses.
+    #[serde(default)]
+    pub importance_sampling: bool,
+    /// Whether the times of a batch are spread evenly.
+    #[serde(default)]
+    pub stratified: bool,
+}
+
+/// `objective.parametrization`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum ParametrizationKind {
+    Epsilon,
+    X0,
+    V,
+    Flow,
+    Edm,
+}
+
+/// `objective.levels`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LevelsKind {
+    /// Every time alike.
+    #[default]
+    Uniform,
+    /// ln σ is normal (Karras et al. 2022).
+    LogNormal,
+    /// The logit of the time is normal (Esser et al. 2024).
+    LogitNormal,
+    /// Every σ^(1/ρ) alike.
+    UniformSigma,
+}
+
+/// `objective.weighting`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum WeightingKind {
+    Simple,
+    Vlb,
+    MinSnr,
+    SoftMinSnr,
+    P2,
+    Edm,
+    Debiased,
+    Sigmoid,
+}
+
+/// `[optimizer]`: AdamW, with PyTorch's defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Optimizer {
+    pub learning_rate: f64,
+    #[serde(default = "beta_1")]
+    pub beta_1: f64,
+    #[serde(default = "beta_2")]
+    pub beta_2: f64,
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    #[serde(default = "weight_decay")]
+    pub weight_decay: f64,
+    /// Steps of linear warmup.
+    #[serde(default)]
+    pub warmup: u64,
+    /// Whether the rate falls to 0 along half a cosine.
+    #[serde(default)]
+    pub cosine_decay: bool,
+    /// Largest joint norm of the gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+}
+
+/// `[ema]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// Decay of the averaged weights.
+    pub decay: f64,
+}
+
+/// `[sampling]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// The sampler, as `ddpm samplers` names it.
+    pub sampler: String,
+    /// How the steps are laid out.
+    #[serde(default = "trailing")]
+    pub grid: String,
+    /// Steps of the reverse process.
+    pub steps: u32,
+    /// η of samplers that add noise: how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f64>,
+    /// How much noise `heun` adds and takes away again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn: Option<f64>,
+    /// The order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
+    /// ρ of the grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rho: Option<f64>,
+    /// The largest error of a step, of samplers that choose their steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// The ε̂ that goes on once x̂₀ is clipped.
+    #[serde(default)]
+    pub clipped_epsilon: ClippedEpsilon,
+    /// Images in a picture.
+    pub count: usize,
+    /// Training steps between pictures; 0 makes none.
+    pub every: u64,
+}
+
+/// `sampling.clipped_epsilon`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClippedEpsilon {
+    /// What the clipped x̂₀ leaves of x_t (guided-diffusion).
+    #[default]
+    Derived,
+    /// The network's own (DDIM in diffusers).
+    Kept,
+}
+
+impl From<ClippedEpsilon> for AfterClip {
+    fn from(kind: ClippedEpsilon) -> Self {
+        match kind {
+            ClippedEpsilon::Derived => Self::Derived,
+            ClippedEpsilon::Kept => Self::Kept,
+        }
+    }
+}
+
+impl Sampling {
+    /// The numbers that are the sampler's own.
+    pub fn numbers(&self) -> Parameters {
+        Parameters {
+            eta: self.eta,
+            churn: self.churn,
+            order: self.order,
+            tolerance: self.tolerance,
+        }
+    }
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Training steps between checkpoints.
+    pub every: u64,
+    /// How many of the last are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<NonZeroUsize>,
+    /// Of which steps' multiples they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_every: Option<NonZeroU64>,
+    /// How many of the lowest loss are kept: its mean over the `every` steps up to a checkpoint.
+    /// Without any `keep_`, all are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<NonZeroUsize>,
+}
+
+impl Config {
+    /// Reads a configuration's text; `file` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not TOML, or a key is unknown, missing or of the wrong type.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let table: Option<toml::Table> = toml::from_str(text).ok();
+        if table.is_some_and(|table| table.contains_key("schedule")) {
+            let reason = "this table is called [process] now, with the same keys";
+            return Err(ConfigError::Invalid {
+                file: file.to_owned(),
+                key: "[schedule]",
+                reason: reason.to_owned(),
+            });
+        }
+        toml::from_str(text).map_err(|error| ConfigError::Parse {
+            file: file.to_owned(),
+            error: Box::new(error),
+        })
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, and as [`parse`](Self::parse).
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn trailing() -> String {
+    "trailing".to_owned()
+}
+
+fn beta_1() -> f64 {
+    0.9
+}
+
+fn beta_2() -> f64 {
+    0.999
+}
+
+fn epsilon() -> f64 {
+    1e-8
+}
+
+fn weight_decay() -> f64 {
+    0.01
+}
