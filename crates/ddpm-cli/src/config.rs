@@ -4,11 +4,13 @@
 //! them into types that cannot be invalid, naming file, key and reason where that fails.
 
 mod data;
+mod error;
 mod model;
 mod process;
+mod recipes;
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use ddpm_kernels::{Autocast, Precision, autocast, is_fast};
@@ -19,88 +21,10 @@ use serde::{Deserialize, Serialize};
 use ddpm_train::device::DeviceError;
 
 pub use data::{Data, DataKind, ImageSize};
+pub use error::ConfigError;
 pub use model::Model;
 pub use process::{Process, ProcessKind};
-
-/// The recipes compiled into the program: name and TOML.
-pub const RECIPES: [(&str, &str); 7] = [
-    ("digits", include_str!("../recipes/digits.toml")),
-    ("digits-edm", include_str!("../recipes/digits-edm.toml")),
-    ("images", include_str!("../recipes/images.toml")),
-    (
-        "fashion-mnist",
-        include_str!("../recipes/fashion-mnist.toml"),
-    ),
-    ("cifar10", include_str!("../recipes/cifar10.toml")),
-    ("swiss-roll", include_str!("../recipes/swiss-roll.toml")),
-    (
-        "swiss-roll-flow",
-        include_str!("../recipes/swiss-roll-flow.toml"),
-    ),
-];
-
-/// Why a configuration was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// No recipe has this name.
-    #[error("unknown recipe {0:?}; known are {known}", known = recipe_names())]
-    UnknownRecipe(String),
-    /// The file cannot be read.
-    #[error("{}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The file is not TOML, or has unknown or mistyped keys; the message shows the line.
-    #[error("{file}: {error}")]
-    Parse {
-        /// The file, or the recipe's name.
-        file: String,
-        /// What the parser said.
-        error: Box<toml::de::Error>,
-    },
-    /// `--data` is given to a configuration whose data is no file.
-    #[error("--data {}: {file} has data.kind = \"{kind}\", which reads no file; {way_out}", path.display())]
-    DataOption {
-        /// What the option says.
-        path: PathBuf,
-        /// The file, or the recipe's name.
-        file: String,
-        /// `data.kind`
-        kind: &'static str,
-        /// What to do.
-        way_out: String,
-    },
-    /// A key's value makes no sense.
-    #[error("{file}: {key}: {reason}")]
-    Invalid {
-        /// The file, or the recipe's name.
-        file: String,
-        /// The key, as `table.key`.
-        key: &'static str,
-        /// What is wrong with its value.
-        reason: String,
-    },
-}
-
-fn recipe_names() -> String {
-    RECIPES.map(|(name, _)| name).join(", ")
-}
-
-/// A recipe's TOML.
-///
-/// # Errors
-///
-/// If there is no such recipe; the message lists those there are.
-pub fn recipe(name: &str) -> Result<&'static str, ConfigError> {
-    RECIPES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, text)| *text)
-        .ok_or_else(|| ConfigError::UnknownRecipe(name.to_owned()))
-}
+pub use recipes::{RECIPES, recipe};
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -391,6 +315,30 @@ impl Config {
             file: file.to_owned(),
             error: Box::new(error),
         })
+    }
+
+    /// Takes the data of the option `--data`; `file` is what errors call the configuration, and `way_out`
+    /// what they advise.
+    ///
+    /// # Errors
+    ///
+    /// If the kind of data has no use for it.
+    pub fn set_data(
+        &mut self,
+        path: &Path,
+        file: &str,
+        way_out: impl FnOnce() -> String,
+    ) -> Result<(), ConfigError> {
+        if !self.data.kind.has_path() {
+            return Err(ConfigError::DataOption {
+                path: path.to_owned(),
+                file: file.to_owned(),
+                kind: self.data.kind.name(),
+                way_out: way_out(),
+            });
+        }
+        self.data.path = Some(path.to_owned());
+        Ok(())
     }
 
     /// Reads a configuration file.

@@ -3,6 +3,7 @@
 mod keys;
 mod objective;
 mod process;
+mod refusal;
 mod sampling;
 
 use std::sync::Arc;
@@ -16,11 +17,10 @@ use ddpm_train::{Classes, Settings};
 
 use crate::config::{Config, ConfigError, DataKind, ImageSize, Model};
 
+use refusal::Refusal;
+
 pub use process::{beta_ends, process, schedule};
 pub use sampling::{Sampler, SamplingPlan, check_variance, grid};
-
-/// Threads beyond these prepare no batch sooner.
-const MOST_WORKERS: usize = 1024;
 
 /// A checked [`Config`].
 #[derive(Clone, Debug)]
@@ -151,9 +151,6 @@ fn settings(config: &Config, objective: Objective, levels: LevelSampling) -> Set
         ema: config.ema.decay,
     }
 }
-
-/// A key, and what is wrong with its value.
-type Refusal = (&'static str, String);
 
 fn source(config: &Config) -> Result<Source, Refusal> {
     let data = &config.data;

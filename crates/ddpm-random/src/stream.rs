@@ -14,6 +14,13 @@ const WORDS_PER_STEP: u128 = 1 << 36;
 /// and backend therefore cannot change a sample's numbers. The values are computed in f64 with a
 /// portable `libm` and rounded to f32 once, so they are the same on every platform; they are
 /// pinned by a test.
+///
+/// ```
+/// use ddpm_random::Stream;
+///
+/// let stream = Stream::new(7, "time");
+/// assert_eq!(stream.row(4, 0).uniform(), stream.row(4, 0).uniform()); // sample 4, step 0
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
     key: [u8; 32],
@@ -43,6 +50,14 @@ impl Stream {
 }
 
 /// The generator of one sample at one step.
+///
+/// ```
+/// use ddpm_random::Stream;
+///
+/// let mut rng = Stream::new(7, "time").row(4, 0);
+/// assert!((0.0..1.0).contains(&rng.uniform()));
+/// assert!((1..=1000).contains(&rng.one_to(1000)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct RowRng {
     rng: ChaCha8Rng,

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use ddpm_data::{Batch, Dataset, Loader};
 use ddpm_model::Network;
 
-use crate::batch_loss::Rows;
+use crate::batch_loss::BatchLoss;
 use crate::checkpoint::{self, Snapshot};
 use crate::diverged::{Diverged, Row, first_bad};
 use crate::ema::Ema;
@@ -165,6 +165,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     }
 
     /// The network being trained.
+    // It is absent only while a step updates it, when nobody else can call this.
+    #[allow(clippy::missing_panics_doc)]
     pub fn network(&self) -> &M {
         let present = "the weights are absent only within a step";
         self.network.as_ref().expect(present)
@@ -284,8 +286,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
         (0..parts).map(move |i| i * part..(i + 1) * part)
     }
 
-    fn rows<'a>(&'a self, batch: &'a Batch) -> Rows<'a> {
-        Rows {
+    fn rows<'a>(&'a self, batch: &'a Batch) -> BatchLoss<'a> {
+        BatchLoss {
             batch,
             settings: &self.settings,
             data: &*self.data,

@@ -2,8 +2,11 @@
 
 use ddpm_model::UNetConfig;
 
-use super::{MOST_WORKERS, Refusal};
+use super::refusal::Refusal;
 use crate::config::{ClippedEpsilon, Config, DataKind, Model};
+
+/// Threads beyond these prepare no batch sooner.
+const MOST_WORKERS: usize = 1024;
 
 /// The one table of ranges. Comparisons are written so that NaN fails them.
 pub(super) fn check_ranges(config: &Config) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@ use ddpm_process::{AfterClip, Clip};
 use ddpm_schedule::solver::{Adaptive, Method, Parameters, Row, Solver, SolverError, Step, steps};
 use ddpm_schedule::{Grid, Levels, Process};
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::config::Sampling;
 use ddpm_interop::diffusers::scheduler::{Following, Rule};
 

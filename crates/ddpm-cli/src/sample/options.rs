@@ -22,8 +22,8 @@ pub struct SampleOptions {
     pub batch_size: usize,
     /// The sampler, as [`ddpm_schedule::solver::Method`] names it.
     pub sampler: Option<String>,
-    /// Its own numbers.
-    pub numbers: Parameters,
+    /// The sampler's own parameters.
+    pub parameters: Parameters,
     /// How steps are laid out, as [`ddpm_schedule::Grid`] is named.
     pub grid: Option<String>,
     /// ρ of the grid.

@@ -68,7 +68,7 @@ impl Trained {
         let process = self.objective.process();
         let steps = options.steps.unwrap_or(self.steps);
         let adaptive = match &options.sampler {
-            Some(name) => Method::new(name, options.numbers)?.adaptive(),
+            Some(name) => Method::new(name, options.parameters)?.adaptive(),
             None => None,
         };
         if adaptive.is_some() {
@@ -110,7 +110,7 @@ impl Trained {
                 scheduler.levels(steps)?
             }
         };
-        let numbers = options.numbers;
+        let numbers = options.parameters;
         let named = |name: &str, numbers| anyhow::Ok(Sampler::Named(Method::new(name, numbers)?));
         let sampler = match (&options.sampler, &self.how) {
             (Some(name), _) => named(name, numbers)?,

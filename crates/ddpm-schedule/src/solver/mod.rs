@@ -2,7 +2,7 @@
 //!
 //! A [`Solver`] contains no tensors. Given the levels of the evaluations so far and the step to
 //! take, it returns a [`Step`]: the levels at which the denoiser is evaluated, and x_s as a linear
-//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run`] does so
+//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run()`] does so
 //! on plain numbers.
 
 mod adams;
@@ -15,10 +15,10 @@ mod exponential;
 mod info;
 mod method;
 mod multistep;
+mod on_numbers;
 mod plan;
 mod quadrature;
 mod row;
-mod scalar;
 mod sigma;
 mod single;
 mod table;
@@ -32,9 +32,9 @@ pub use exponential::{Exponential, Interpolant, Weights};
 pub use info::{Info, Parameters};
 pub use method::{Method, MethodError};
 pub use multistep::{Bh, SaSolver, UniPc};
+pub use on_numbers::run;
 pub use plan::{SolverError, steps};
 pub use row::{Row, Step, Term};
-pub use scalar::run;
 pub use sigma::{Ancestral, Churn, Dpm2, Euler, Frame, Heun};
 pub use single::{Blocks, DpmFast, SingleStep, Slope, StageNoise};
 

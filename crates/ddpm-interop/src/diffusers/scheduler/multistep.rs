@@ -95,7 +95,7 @@ fn algorithm(
     let of_x0 = [
         ("dpmsolver++", (Interpolant::X0, 0.0)),
         ("sde-dpmsolver++", (Interpolant::X0, 1.0)),
-        // diffusers accepts the name of another solver.
+        // diffusers reads the name of another solver as its own.
         ("deis", (Interpolant::X0, 0.0)),
     ];
     let all = [
