@@ -1,5 +1,5 @@
-//! Denoisers of one's own, DDIM and guidance: what one class of a mixture has and the mixture has not
-//! is amplified.
+//! Your own denoisers with DDIM and guidance, which amplifies the difference between one class and
+//! all data.
 
 use burn::tensor::{Device, Tensor};
 use ddpm_process::{Guided, NoiseStream, Reverse};

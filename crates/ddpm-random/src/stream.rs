@@ -1,4 +1,4 @@
-//! Random numbers that depend on which sample asks, and never on who else is in its batch.
+//! Random numbers that depend on their sample and step, and not on the batch.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -14,13 +14,20 @@ const WORDS_PER_STEP: u128 = 1 << 36;
 /// and backend therefore cannot change a sample's numbers. The values are computed in f64 with a
 /// portable `libm` and rounded to f32 once, so they are the same on every platform; they are
 /// pinned by a test.
+///
+/// ```
+/// use ddpm_random::Stream;
+///
+/// let stream = Stream::new(7, "time");
+/// assert_eq!(stream.row(4, 0).uniform(), stream.row(4, 0).uniform()); // sample 4, step 0
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
     key: [u8; 32],
 }
 
 impl Stream {
-    /// The stream of `seed` for one purpose. Domains with different names share nothing.
+    /// The stream of `seed` for one purpose. Streams of different domains are independent.
     ///
     /// # Panics
     ///
@@ -43,6 +50,14 @@ impl Stream {
 }
 
 /// The generator of one sample at one step.
+///
+/// ```
+/// use ddpm_random::Stream;
+///
+/// let mut rng = Stream::new(7, "time").row(4, 0);
+/// assert!((0.0..1.0).contains(&rng.uniform()));
+/// assert!((1..=1000).contains(&rng.one_to(1000)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct RowRng {
     rng: ChaCha8Rng,
@@ -55,7 +70,7 @@ impl RowRng {
         (self.rng.next_u64() >> 11) as f64 / TWO_53
     }
 
-    /// A uniform draw from 1..=`n`; the bias, below n·2⁻⁵³, is out of reach of any experiment.
+    /// A uniform draw from 1..=`n`, with a bias below n·2⁻⁵³.
     ///
     /// # Panics
     ///
@@ -66,7 +81,7 @@ impl RowRng {
         1 + (self.uniform() * f64::from(n)) as u32
     }
 
-    /// Fills `out` with independent standard normal values, by Box and Muller's transform.
+    /// Fills `out` with independent standard normal values, by the Box–Muller transform.
     #[allow(clippy::cast_possible_truncation)]
     pub fn fill_normal(&mut self, out: &mut [f32]) {
         for pair in out.chunks_mut(2) {

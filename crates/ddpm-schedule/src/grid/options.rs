@@ -1,4 +1,4 @@
-//! Where a grid starts and ends, and what its times mean.
+//! Where a grid starts and ends, and how it treats fractional times.
 
 use crate::NoiseLevel;
 

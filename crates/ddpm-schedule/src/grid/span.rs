@@ -183,8 +183,8 @@ impl<'a> Span<'a> {
     }
 }
 
-/// The place i of `points` from 0 to `span` in equal steps, rounded as NumPy's linspace rounds,
-/// for it decides between two times equally near. Of one point it is the last, the noisiest.
+/// Point `i` of `points` equally spaced points from 0 to `span`. It is rounded as in NumPy's
+/// linspace, which decides ties between two timesteps. A single point is `span`, the noisiest.
 pub(super) fn even(i: usize, points: usize, span: f64) -> f64 {
     if points == 1 {
         span
