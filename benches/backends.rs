@@ -15,7 +15,7 @@ use ddpm_process::{NoiseStream, training_loss};
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
-use ddpm_train::optim::{AdamWSettings, Optim, clip};
+use ddpm_train::optim::{self, AdamW, Step, clip};
 use ddpm_train::params;
 
 /// Images per step.
@@ -196,16 +196,13 @@ fn training_step(bench: &mut Bench, device: &Device) {
         .collect();
     let objective =
         Objective::new(schedule, Parametrization::V, Weighting::Simple).expect("a valid objective");
-    let mut optim = Optim::new(AdamWSettings {
-        beta_1: 0.9,
-        beta_2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.01,
-    });
+    let mut adamw = AdamW::default();
+    let mut number = 0;
     let model = unet(&device);
     // The gradients of inputs and of weights each cost as much as the output.
     let operations = 3.0 * BATCH as f64 * unet_operations(&model);
-    let mut ema = Ema::new(&model, 0.999);
+    let mut averages = [Ema::new(&model, 0.999)];
+    let shapes = params::trained(&model);
     // The step takes the network, to update it in place.
     let mut model = Some(model);
     let (x0, eps) = (images(&device), images(&device));
@@ -214,8 +211,14 @@ fn training_step(bench: &mut Bench, device: &Device) {
         let network = |x, t| unet.predict(x, t, &Condition::none(), None);
         let loss = training_loss(network, &objective, x0.clone(), eps.clone(), &levels).mean();
         let gradients = params::gradients(&unet, &loss.backward());
-        let clip = clip(params::norm(&gradients), Some(1.0));
-        model = Some(optim.step(unet, &mut ema, gradients, clip, 1e-4));
+        number += 1;
+        let step = Step {
+            number,
+            learning_rate: 1e-4,
+            clip: clip(params::norm(&gradients), Some(1.0)),
+        };
+        let unet = optim::step(&mut adamw, unet, &mut averages, gradients, &shapes, &step);
+        model = Some(unet);
         let _ = device.sync();
     });
 }

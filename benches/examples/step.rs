@@ -35,7 +35,7 @@ use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule, Objective, Parametrization,
 use ddpm_train::checkpoint::{self, Snapshot};
 use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
-use ddpm_train::optim::{AdamWSettings, Optim, clip};
+use ddpm_train::optim::{self, AdamW, Step, clip};
 use ddpm_train::params::{self, Named};
 
 use randomised::randomised;
@@ -228,8 +228,8 @@ impl Race {
             data: String::new(),
             class_names: Vec::new(),
             model,
-            ema: plain,
-            optim: optim(),
+            averages: vec![(0.999, plain)],
+            optimizer: Box::new(AdamW::default()),
             losses: Vec::new(),
         };
         checkpoint::save(&self.folder, &snapshot, "")?;
@@ -242,14 +242,19 @@ impl Race {
         let training = self.device.clone().autodiff();
         let mut model = self.load(&training)?;
         let batch = self.batch(size, &training);
-        let (mut ema, mut optim) = (Ema::new(&model, 0.999), optim());
-        for step in 1..=steps {
+        let (mut averages, mut adamw) = ([Ema::new(&model, 0.999)], AdamW::default());
+        let shapes = params::trained(&model);
+        for number in 1..=steps {
             let start = Instant::now();
             let (_, gradients) = self.gradients(&model, &batch);
-            let clip = clip(params::norm(&gradients), Some(1.0));
-            model = optim.step(model, &mut ema, gradients, clip, 2e-4);
+            let step = Step {
+                number,
+                learning_rate: 2e-4,
+                clip: clip(params::norm(&gradients), Some(1.0)),
+            };
+            model = optim::step(&mut adamw, model, &mut averages, gradients, &shapes, &step);
             self.device.sync()?;
-            report(step, start);
+            report(number, start);
         }
         Ok(())
     }
@@ -295,15 +300,6 @@ struct Batch {
     x0: Tensor<4>,
     eps: Tensor<4>,
     levels: Vec<NoiseLevel>,
-}
-
-fn optim() -> Optim {
-    Optim::new(AdamWSettings {
-        beta_1: 0.9,
-        beta_2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.01,
-    })
 }
 
 /// A tensor's name, shape and values for a safetensors file.

@@ -4,10 +4,10 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use ddpm_kernels::cpu::adamw::{AdamW, Parameter, square_sum, update};
+use ddpm_kernels::cpu::adamw::{AdamW, ParameterSlices, square_sum, update};
 use ddpm_kernels::cpu::attention::{self, Attention};
 use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, shift_gradient};
-use ddpm_kernels::cpu::norm::{self, GroupNorm, Images, Moments};
+use ddpm_kernels::cpu::norm::{self, GroupNorm, ImageSlices, Moments};
 use ddpm_kernels::cpu::{Isa, Precision};
 use libfuzzer_sys::fuzz_target;
 
@@ -208,7 +208,7 @@ impl Operands {
 fn group_norm(norm: &GroupNorm, [first, second]: [usize; 2], wanted: [bool; 2]) {
     let pixels = norm.batch * norm.pixels;
     let (x, x2) = (numbers(1, pixels * first), numbers(2, pixels * second));
-    let images = Images {
+    let images = ImageSlices {
         x: &x,
         x2: (second > 0).then_some(&x2[..]),
     };
@@ -220,13 +220,13 @@ fn group_norm(norm: &GroupNorm, [first, second]: [usize; 2], wanted: [bool; 2]) 
         let mut moments = vec![Moments::default(); norm.batch * norm.groups];
         norm::forward(isa, norm, images, &mut y, &mut moments);
         let mut again = poison(dy.len());
-        norm::again(isa, norm, images, &moments, &mut again);
+        norm::forward_again(isa, norm, images, &moments, &mut again);
         assert!(y == again, "to the bit");
         let (mut dx, mut dx2) = (poison(x.len()), poison(x2.len()));
         let (mut dweight, mut dbias) = (poison(channels), poison(channels));
         let mut dpre = wanted[0].then(|| poison(norm.batch * channels));
         let mut dscale_shift = wanted[1].then(|| poison(2 * norm.batch * channels));
-        let gradients = norm::Gradients {
+        let gradients = norm::NormGradients {
             x: &mut dx,
             x2: (second > 0).then_some(&mut dx2[..]),
             weight: &mut dweight,
@@ -277,7 +277,7 @@ fn descend(len: usize, step: u64) {
         };
         let [mut value, mut exp_avg, mut ema] = [2, 3, 4].map(|seed| numbers(seed, len));
         let mut exp_avg_sq: Vec<f32> = numbers(5, len).iter().map(|x| x * x).collect();
-        let parameter = Parameter {
+        let parameter = ParameterSlices {
             value: &mut value,
             gradient: &gradient,
             exp_avg: &mut exp_avg,

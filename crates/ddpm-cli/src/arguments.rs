@@ -173,6 +173,10 @@ pub(crate) struct Sample {
     /// A run's folder, one of its checkpoints, or a folder of diffusers.
     #[arg(long, value_name = "DIR", required_unless_present = "merge")]
     pub(crate) from: Option<PathBuf>,
+    /// The decay of the average to sample from, of a run that keeps several
+    /// [default: the first of its configuration].
+    #[arg(long, value_name = "DECAY")]
+    pub(crate) ema: Option<f64>,
     /// Number of samples.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) num: usize,
@@ -187,7 +191,7 @@ pub(crate) struct Sample {
     pub(crate) shard: Option<Shard>,
     /// Draw nothing: put together the shards in the folder --out.
     #[arg(long, conflicts_with_all = [
-        "from", "num", "batch_size", "shard", "sampler", "grid", "steps", "eta",
+        "from", "ema", "num", "batch_size", "shard", "sampler", "grid", "steps", "eta",
         "churn", "order", "rho", "tolerance", "clipped_epsilon", "class", "guidance",
         "seed", "init_noise", "film", "backend", "precision",
     ])]

@@ -8,7 +8,7 @@ use ddpm_train::checkpoint::{Found, Manifest, survey, unfinished};
 
 /// The checkpoints of a run.
 #[derive(Debug)]
-pub struct Report {
+pub struct RunState {
     run: PathBuf,
     /// All of them, oldest first.
     pub found: Vec<Found>,
@@ -21,15 +21,15 @@ pub struct Report {
 /// # Errors
 ///
 /// If the folder of checkpoints cannot be read.
-pub fn check(run: &Path) -> Result<Report, FileError> {
-    Ok(Report {
+pub fn check(run: &Path) -> Result<RunState, FileError> {
+    Ok(RunState {
         run: run.to_owned(),
         found: survey(run)?,
         unfinished: unfinished(run)?,
     })
 }
 
-impl Report {
+impl RunState {
     /// The step that a resumed run goes on from, and the checkpoint's manifest.
     pub fn newest(&self) -> Option<(u64, &Manifest)> {
         let mut newest_first = self.found.iter().rev();
@@ -42,7 +42,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for found in &self.found {
             let state = match &found.manifest {

@@ -4,103 +4,29 @@
 //! them into types that cannot be invalid, naming file, key and reason where that fails.
 
 mod data;
+mod error;
 mod model;
+mod optimizer;
 mod process;
+mod recipes;
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use ddpm_kernels::{Autocast, Precision, autocast, is_fast};
 use ddpm_process::AfterClip;
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 use serde::{Deserialize, Serialize};
 
 use ddpm_train::device::DeviceError;
 
 pub use data::{Data, DataKind, ImageSize};
+pub use error::ConfigError;
 pub use model::Model;
+pub use optimizer::{DecayKind, Decays, Ema, Optimizer, OptimizerKind};
 pub use process::{Process, ProcessKind};
-
-/// The recipes compiled into the program: name and TOML.
-pub const RECIPES: [(&str, &str); 7] = [
-    ("digits", include_str!("../recipes/digits.toml")),
-    ("digits-edm", include_str!("../recipes/digits-edm.toml")),
-    ("images", include_str!("../recipes/images.toml")),
-    (
-        "fashion-mnist",
-        include_str!("../recipes/fashion-mnist.toml"),
-    ),
-    ("cifar10", include_str!("../recipes/cifar10.toml")),
-    ("swiss-roll", include_str!("../recipes/swiss-roll.toml")),
-    (
-        "swiss-roll-flow",
-        include_str!("../recipes/swiss-roll-flow.toml"),
-    ),
-];
-
-/// Why a configuration was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// No recipe has this name.
-    #[error("unknown recipe {0:?}; known are {known}", known = recipe_names())]
-    UnknownRecipe(String),
-    /// The file cannot be read.
-    #[error("{}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The file is not TOML, or has unknown or mistyped keys; the message shows the line.
-    #[error("{file}: {error}")]
-    Parse {
-        /// The file, or the recipe's name.
-        file: String,
-        /// What the parser said.
-        error: Box<toml::de::Error>,
-    },
-    /// `--data` is given to a configuration whose data is no file.
-    #[error("--data {}: {file} has data.kind = \"{kind}\", which reads no file; {way_out}", path.display())]
-    DataOption {
-        /// What the option says.
-        path: PathBuf,
-        /// The file, or the recipe's name.
-        file: String,
-        /// `data.kind`
-        kind: &'static str,
-        /// What to do.
-        way_out: String,
-    },
-    /// A key's value makes no sense.
-    #[error("{file}: {key}: {reason}")]
-    Invalid {
-        /// The file, or the recipe's name.
-        file: String,
-        /// The key, as `table.key`.
-        key: &'static str,
-        /// What is wrong with its value.
-        reason: String,
-    },
-}
-
-fn recipe_names() -> String {
-    RECIPES.map(|(name, _)| name).join(", ")
-}
-
-/// A recipe's TOML.
-///
-/// # Errors
-///
-/// If there is no such recipe; the message lists those there are.
-pub fn recipe(name: &str) -> Result<&'static str, ConfigError> {
-    RECIPES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, text)| *text)
-        .ok_or_else(|| ConfigError::UnknownRecipe(name.to_owned()))
-}
+pub use recipes::{RECIPES, recipe};
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -253,39 +179,6 @@ pub enum WeightingKind {
     Sigmoid,
 }
 
-/// `[optimizer]`: AdamW, with PyTorch's defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct Optimizer {
-    pub learning_rate: f64,
-    #[serde(default = "beta_1")]
-    pub beta_1: f64,
-    #[serde(default = "beta_2")]
-    pub beta_2: f64,
-    #[serde(default = "epsilon")]
-    pub epsilon: f64,
-    #[serde(default = "weight_decay")]
-    pub weight_decay: f64,
-    /// Steps of linear warmup.
-    #[serde(default)]
-    pub warmup: u64,
-    /// Whether the rate falls to 0 along half a cosine.
-    #[serde(default)]
-    pub cosine_decay: bool,
-    /// Largest joint norm of the gradients.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip: Option<f64>,
-}
-
-/// `[ema]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ema {
-    /// Decay of the averaged weights.
-    pub decay: f64,
-}
-
 /// `[sampling]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -343,8 +236,8 @@ impl From<ClippedEpsilon> for AfterClip {
 
 impl Sampling {
     /// The numbers that are the sampler's own.
-    pub fn numbers(&self) -> Numbers {
-        Numbers {
+    pub fn numbers(&self) -> Parameters {
+        Parameters {
             eta: self.eta,
             churn: self.churn,
             order: self.order,
@@ -378,19 +271,57 @@ impl Config {
     ///
     /// If it is not TOML, or a key is unknown, missing or of the wrong type.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let table: Option<toml::Table> = toml::from_str(text).ok();
-        if table.is_some_and(|table| table.contains_key("schedule")) {
-            let reason = "this table is called [process] now, with the same keys";
-            return Err(ConfigError::Invalid {
-                file: file.to_owned(),
-                key: "[schedule]",
-                reason: reason.to_owned(),
-            });
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let optimizer = table.get("optimizer").and_then(toml::Value::as_table);
+        for (is_there, key, reason) in [
+            (
+                table.contains_key("schedule"),
+                "[schedule]",
+                "this table is called [process] now, with the same keys",
+            ),
+            (
+                optimizer.is_some_and(|table| table.contains_key("cosine_decay")),
+                "optimizer.cosine_decay",
+                "this key is called `decay` now: write decay = \"cosine\" for true, and leave it out \
+                 for false",
+            ),
+        ] {
+            if is_there {
+                return Err(ConfigError::Invalid {
+                    file: file.to_owned(),
+                    key,
+                    reason: reason.to_owned(),
+                });
+            }
         }
         toml::from_str(text).map_err(|error| ConfigError::Parse {
             file: file.to_owned(),
             error: Box::new(error),
         })
+    }
+
+    /// Takes the data of the option `--data`; `file` is what errors call the configuration, and `way_out`
+    /// what they advise.
+    ///
+    /// # Errors
+    ///
+    /// If the kind of data has no use for it.
+    pub fn set_data(
+        &mut self,
+        path: &Path,
+        file: &str,
+        way_out: impl FnOnce() -> String,
+    ) -> Result<(), ConfigError> {
+        if !self.data.kind.has_path() {
+            return Err(ConfigError::DataOption {
+                path: path.to_owned(),
+                file: file.to_owned(),
+                kind: self.data.kind.name(),
+                way_out: way_out(),
+            });
+        }
+        self.data.path = Some(path.to_owned());
+        Ok(())
     }
 
     /// Reads a configuration file.
@@ -413,20 +344,4 @@ fn one() -> usize {
 
 fn trailing() -> String {
     "trailing".to_owned()
-}
-
-fn beta_1() -> f64 {
-    0.9
-}
-
-fn beta_2() -> f64 {
-    0.999
-}
-
-fn epsilon() -> f64 {
-    1e-8
-}
-
-fn weight_decay() -> f64 {
-    0.01
 }

@@ -18,10 +18,10 @@ use ddpm_cli::sample::{self, Existing, SampleOptions};
 use ddpm_cli::terminal::{OutputError, say, show};
 use ddpm_cli::{check, forward, samplers, table};
 use ddpm_data::Source;
-use ddpm_eval::likelihood::{Question, Report};
+use ddpm_eval::likelihood::{Likelihood, Question};
 use ddpm_files::{check_writable, write_file};
 use ddpm_kernels::allocator::{Allocator, keep_memory};
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 use ddpm_train::device::{Backend, DeviceError};
 
 /// It keeps the tens of megabytes of every activation instead of giving them back to the system,
@@ -238,11 +238,12 @@ fn sample(args: Sample) -> Result<()> {
             let device = args.backend.parse::<Backend>()?.device()?;
             let options = SampleOptions {
                 from,
+                ema: args.ema,
                 num: args.num,
                 shard: args.shard,
                 batch_size: args.batch_size,
                 sampler: args.sampler,
-                numbers: Numbers {
+                parameters: Parameters {
                     eta: args.eta,
                     churn: args.churn,
                     order: args.order,
@@ -345,7 +346,7 @@ fn nll(args: Nll) -> Result<()> {
 }
 
 /// Writes a report where asked to, and shows it in any case.
-fn answer(report: &Report, json: Option<&Path>) -> Result<()> {
+fn answer(report: &Likelihood, json: Option<&Path>) -> Result<()> {
     let write = |path: &Path| -> Result<()> {
         let json = serde_json::to_string_pretty(report)? + "\n";
         Ok(write_file(path, json.as_bytes())?)

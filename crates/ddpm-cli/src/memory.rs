@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use ddpm_model::Footprint;
 use indicatif::BinaryBytes;
 
-use crate::config::Model;
+use crate::config::{Model, OptimizerKind};
 use crate::plan::Plan;
 use ddpm_train::device::is_host;
 
@@ -38,12 +38,6 @@ fn gib(bytes: f64) -> f64 {
 
 /// Bytes of an f32.
 const FLOAT: f64 = 4.0;
-
-/// Copies of the weights that every rank has: themselves, their gradients, the two moments, the average.
-const COPIES: f64 = 5.0;
-
-/// Copies that the first rank has while a checkpoint is written: weights, moments and average.
-const WRITTEN: f64 = 4.0;
 
 /// The ranks that train one run, as far as they share memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +111,15 @@ pub fn check_within(
         0.0
     };
     let ranks = processes * threads;
-    let copies = ranks * COPIES + WRITTEN;
+    // The optimizer keeps two moments of every weight, or of most weights one.
+    let moments = match config.optimizer.kind {
+        OptimizerKind::Adamw => 2.0,
+        OptimizerKind::Muon => 1.0,
+    };
+    // Weights, moments and averages: the first rank copies them for a checkpoint. Every rank has them,
+    // and the gradients.
+    let written = 1.0 + moments + config.ema.decay.as_slice().len() as f64;
+    let copies = ranks * (written + 1.0) + written;
     let data = processes * data;
     let activations = ranks * activations;
     Budget {

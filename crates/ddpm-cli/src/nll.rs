@@ -11,7 +11,7 @@ use burn::tensor::Device;
 
 use ddpm_data::{Dataset, classes};
 use ddpm_eval::likelihood::{
-    BATCH, Estimate, Evaluation, LikelihoodError, Measured, Question, Report,
+    BATCH, Estimate, Evaluation, Likelihood, LikelihoodError, Measured, Question,
 };
 use ddpm_files::check_writable;
 use ddpm_model::Network;
@@ -43,8 +43,8 @@ pub struct NllOptions {
 /// # Errors
 ///
 /// If the checkpoint or the data cannot be used, or the question does not fit them; and
-/// [`Interrupted`](crate::interrupt::Interrupted) if it is asked to stop.
-pub fn measure(options: &NllOptions, device: &Device, stop: &Stop) -> Result<Report> {
+/// [`Interrupted`] if it is asked to stop.
+pub fn measure(options: &NllOptions, device: &Device, stop: &Stop) -> Result<Likelihood> {
     let all = 0..options.question.images;
     Ok(some(options, all, device, stop)?.0.report())
 }
@@ -95,7 +95,7 @@ pub fn measure_shard(
 /// # Errors
 ///
 /// If the shards are not all there, whole and of one options.
-pub fn merge(out: &Path) -> Result<Report> {
+pub fn merge(out: &Path) -> Result<Likelihood> {
     let mut parts = Parts::open(out)?;
     let bytes = parts.read(0..parts.set.count)?;
     let Set {
@@ -245,7 +245,7 @@ fn provenance<N: Module>(
 }
 
 /// The report as a table.
-pub fn report(report: &Report) -> String {
+pub fn report(report: &Likelihood) -> String {
     let mut text = format!(
         "{:<32}{:>12}{:>12}\n",
         "bits per dimension", "mean", "std. error"

@@ -53,11 +53,8 @@ pub fn refuse_diffusers(path: &Path) -> Result<(), FileError> {
 ///
 /// As [`diffusers::unet`].
 pub fn unet(path: &Path) -> Result<Pretrained, DiffusersError> {
-    let is_there = |name: &&str| path.join(name).exists();
-    if ["unet/config.json", "config.json"]
-        .iter()
-        .any(|name| is_there(&name))
-    {
+    let mut files = ["unet/config.json", "config.json"].into_iter();
+    if files.any(|name| path.join(name).exists()) {
         return diffusers::unet(path);
     }
     Err(wrong(path).into())

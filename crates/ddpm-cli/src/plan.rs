@@ -3,6 +3,7 @@
 mod keys;
 mod objective;
 mod process;
+mod refusal;
 mod sampling;
 
 use std::sync::Arc;
@@ -11,16 +12,15 @@ use ddpm_data::{Channels, DataError, Dataset, Source};
 use ddpm_schedule::Objective;
 use ddpm_train::checkpoint::Retention;
 use ddpm_train::level_draws::LevelSampling;
-use ddpm_train::optim::{AdamWSettings, LearningRate};
+use ddpm_train::optim::{AdamW, AdamWSettings, LearningRate, Muon, MuonSettings, Optimizer};
 use ddpm_train::{Classes, Settings};
 
-use crate::config::{Config, ConfigError, DataKind, ImageSize, Model};
+use crate::config::{self, Config, ConfigError, DataKind, ImageSize, Model, OptimizerKind};
+
+use refusal::Refusal;
 
 pub use process::{beta_ends, process, schedule};
 pub use sampling::{Sampler, SamplingPlan, check_variance, grid};
-
-/// Threads beyond these prepare no batch sooner.
-const MOST_WORKERS: usize = 1024;
 
 /// A checked [`Config`].
 #[derive(Clone, Debug)]
@@ -136,24 +136,30 @@ fn settings(config: &Config, objective: Objective, levels: LevelSampling) -> Set
         seed: config.seed,
         flip: config.data.flip,
         workers: config.data.workers,
-        optimizer: AdamWSettings {
-            beta_1: optimizer.beta_1,
-            beta_2: optimizer.beta_2,
-            epsilon: optimizer.epsilon,
-            weight_decay: optimizer.weight_decay,
-        },
+        optimizer: self::optimizer(optimizer),
         learning_rate: LearningRate {
             peak: optimizer.learning_rate,
             warmup: optimizer.warmup,
-            cosine: optimizer.cosine_decay,
+            decay: optimizer.decay.into(),
         },
         clip: optimizer.clip,
-        ema: config.ema.decay,
+        ema: config.ema.decay.as_slice().to_vec(),
     }
 }
 
-/// A key, and what is wrong with its value.
-type Refusal = (&'static str, String);
+fn optimizer(config: &config::Optimizer) -> Box<dyn Optimizer> {
+    let adamw = AdamWSettings {
+        beta_1: config.beta_1,
+        beta_2: config.beta_2,
+        epsilon: config.epsilon,
+        weight_decay: config.weight_decay,
+    };
+    let momentum = config.momentum.unwrap_or(MuonSettings::default().momentum);
+    match config.kind {
+        OptimizerKind::Adamw => Box::new(AdamW::new(adamw)),
+        OptimizerKind::Muon => Box::new(Muon::new(MuonSettings { momentum, adamw })),
+    }
+}
 
 fn source(config: &Config) -> Result<Source, Refusal> {
     let data = &config.data;

@@ -57,7 +57,7 @@ pub fn sample(options: &SampleOptions, device: &Device, stop: &Stop) -> Result<u
     let purpose = options.shard.map_or(Purpose::Samples, Purpose::Shard);
     let claim = Claim::new(&options.out, options.existing, purpose)?;
     let _precision = options.precision.guard(device)?;
-    let trained = Trained::load(&options.from, device)?;
+    let trained = Trained::load(options, device)?;
     return_memory();
     match &trained.network {
         AnyNetwork::UNet(network) => {

@@ -36,7 +36,7 @@ pub fn rows() -> Vec<Row> {
         stochastic: info.stochastic,
         steps: info.steps,
         aliases: info.aliases().collect(),
-        numbers: info.numbers,
+        numbers: info.parameters,
         paper: info.paper,
     };
     Info::all().iter().map(row).collect()
@@ -50,7 +50,7 @@ pub fn table() -> String {
     );
     for info in Info::all() {
         let noise = if info.stochastic { "yes" } else { "no" };
-        let options: Vec<_> = info.numbers.iter().map(|n| format!("--{n}")).collect();
+        let options: Vec<_> = info.parameters.iter().map(|n| format!("--{n}")).collect();
         let line = format!(
             "{:<20} {:>5}  {:>11}  {noise:<5}  {:>5}  {}",
             info.name,

@@ -28,12 +28,14 @@ pub(crate) struct SavedRun {
 }
 
 /// Which of a checkpoint's weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum WeightsOf {
     /// Those being trained.
     Training,
-    /// Their average, from which one samples.
+    /// Their average, from which one samples; of several, the first.
     Average,
+    /// The average of this decay, which is not the first.
+    AverageOf(f64),
 }
 
 impl SavedRun {
@@ -81,8 +83,9 @@ impl SavedRun {
         device: &Device,
     ) -> Result<AnyNetwork> {
         let name = match weights {
-            WeightsOf::Training => "model.safetensors",
-            WeightsOf::Average => "ema.safetensors",
+            WeightsOf::Training => "model.safetensors".to_owned(),
+            WeightsOf::Average => "ema.safetensors".to_owned(),
+            WeightsOf::AverageOf(decay) => checkpoint::average_file(decay),
         };
         let file = self.checkpoint.join(name);
         let learned = plan.config.objective.learned_variance;

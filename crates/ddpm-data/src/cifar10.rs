@@ -27,7 +27,7 @@ const NAMES: [&str; 10] = [
 pub(crate) fn load(path: &Path) -> Result<InMemory, DataError> {
     let nested = path.join("cifar-10-batches-bin");
     let folder = if nested.is_dir() { &nested } else { path };
-    let mut rows = Rows::default();
+    let mut rows = Records::default();
     let meta = if path.is_file() {
         rows.read(path)?;
         path.with_file_name("batches.meta.txt")
@@ -52,12 +52,12 @@ pub(crate) fn load(path: &Path) -> Result<InMemory, DataError> {
 
 /// The labels and the values of records.
 #[derive(Default)]
-struct Rows {
+struct Records {
     labels: Vec<usize>,
     values: Vec<u8>,
 }
 
-impl Rows {
+impl Records {
     /// Adds the records of a file.
     fn read(&mut self, file: &Path) -> Result<(), DataError> {
         let bytes = read(file)?;

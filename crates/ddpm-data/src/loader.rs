@@ -109,6 +109,9 @@ fn permutation(stream: Stream, epoch: u64, len: usize) -> Vec<u32> {
     order
 }
 
+/// A batch, or why it could not be made.
+type Prepared = Result<Batch, DataError>;
+
 /// An endless iterator over batches, prepared ahead by worker threads and always in order.
 ///
 /// Worker w of W prepares the steps ≡ w (mod W) and the loader takes from the workers in turn, so
@@ -116,7 +119,7 @@ fn permutation(stream: Stream, epoch: u64, len: usize) -> Vec<u32> {
 /// batch may contain rows of two. Dropping the loader ends its threads.
 pub struct Loader {
     order: RowOrder,
-    workers: Vec<(Receiver<Result<Batch, DataError>>, JoinHandle<()>)>,
+    workers: Vec<(Receiver<Prepared>, JoinHandle<()>)>,
     first_step: u64,
     step: u64,
 }

@@ -29,7 +29,7 @@ pub enum Source {
     /// Images may have any size, 8 or 16 bits, and be gray, RGB, palette or transparent. Each is
     /// rotated by its EXIF orientation, composited on white, and its middle part is resized
     /// (Catmull and Rom's filter, on the values as stored). Rows keep 16 bits if any file has them.
-    /// Other files and hidden ones are passed over and counted in [`InMemory::notes`]. A damaged
+    /// Other files and hidden ones are passed over and counted in [`InMemory`]'s notes. A damaged
     /// file is an error, and so is a broken link.
     Images {
         /// The folder.

@@ -6,7 +6,7 @@ use std::fs;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_data::{Dataset, InMemory, Source};
-use ddpm_eval::likelihood::{Evaluation, Question, Report, nll};
+use ddpm_eval::likelihood::{Evaluation, Likelihood, Question, nll};
 use ddpm_model::{Condition, Masks, Network};
 use ddpm_process::NoiseStream;
 use ddpm_schedule::{
@@ -120,7 +120,7 @@ fn ask(
     data: &InMemory,
     times: Option<u32>,
     flow: Option<u32>,
-) -> Report {
+) -> Likelihood {
     let question = Question {
         images: IMAGES.into(),
         times,

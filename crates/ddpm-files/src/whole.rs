@@ -97,6 +97,10 @@ fn write_all(aside: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), FileError> {
 }
 
 /// Removes a folder, if it exists. At no time is an incomplete folder visible under its name.
+///
+/// # Errors
+///
+/// If the system refuses.
 pub fn remove_folder(folder: &Path) -> Result<(), FileError> {
     if !folder.exists() {
         return Ok(());

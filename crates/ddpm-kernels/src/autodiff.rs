@@ -1,7 +1,7 @@
 //! The operations' gradients, for Burn's autodiff.
 //!
-//! An operation has a fixed number of parents; where an optional input is absent, x stands in its
-//! place and is given no gradient for it. The gradients themselves have no gradients.
+//! An operation has a fixed number of parents: x takes the place of an absent optional input and gets no
+//! gradient for it. The gradients themselves have no gradients.
 
 #![allow(
     clippy::redundant_closure_for_method_calls,
@@ -15,13 +15,13 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 
-use crate::NormOptions;
+use crate::arguments::NormOptions;
 use crate::cpu::conv::{Algorithm, Conv, shift_gradient};
 use crate::cpu::norm::Moments;
 use crate::cpu::scratch::{Scratch, unwritten};
 use crate::cpu::{Isa, attention};
 use crate::host::Host;
-use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source, dims};
+use crate::inputs::{AttentionInputs, ConvInputs, ConvSource, NormInputs, dims};
 use crate::ops::{KernelOps, Present};
 use crate::switches::{self, Switches};
 
@@ -53,7 +53,7 @@ impl<B: Host, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
             present.scale_shift.then_some(scale_shift),
             present.mask.then_some(mask.into_primitive()),
         ];
-        let source = Source::<B>::new([x, norm_weight, norm_bias], optional, norm);
+        let source = ConvSource::<B>::new([x, norm_weight, norm_bias], optional, norm);
         let mut inputs = ConvInputs::new(source, weight, conv, switches.precision);
         let y = inputs.forward(
             present.bias.then_some(bias),
@@ -128,7 +128,7 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let _switches = switches::apart();
+        let _switches = switches::take();
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, present) = ops.state;
         let [
@@ -143,7 +143,7 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
             residual,
         ] = ops.parents.map(|parent| parent.map(|node| node.id));
         let device = dy.device();
-        let slopes = B::floats(&dy);
+        let dy_floats = B::floats(&dy);
         let conv = &inputs.conv;
         let (isa, precision) = (Isa::detect(), inputs.precision);
         #[allow(unsafe_code, reason = "the gradients are written once")]
@@ -154,7 +154,7 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
             let mut dw = unwritten(&inputs.weight);
             let algorithm = Algorithm::Fastest;
             inputs.read(|images| {
-                conv.weight_gradient(isa, precision, algorithm, images, slopes, &mut dw);
+                conv.weight_gradient(isa, precision, algorithm, images, dy_floats, &mut dw);
             });
             let shape = dims::<B, 4>(&inputs.weight);
             grads.register::<B>(weight, B::tensor(dw, &shape, &device));
@@ -164,22 +164,22 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
             conv.pack_transpose(isa, precision, Algorithm::Fastest, weights)
         };
         match &inputs.source {
-            Source::Images { x: image, x2: skip } => {
+            ConvSource::Images { x: image, x2: skip } => {
                 let x2 = x2.filter(|_| present.skip);
                 if x.is_some() || x2.is_some() {
                     let mut dx = x.as_ref().map(|_| unwritten(image));
                     let mut dx2 = x2.as_ref().and(skip.as_ref()).map(unwritten);
                     let wanted = [dx.as_deref_mut(), dx2.as_deref_mut()];
-                    conv.input_gradient(&transposed(), slopes, wanted);
+                    conv.input_gradient(&transposed(), dy_floats, wanted);
                     register::<B>(grads, x, dx, Some(image));
                     register::<B>(grads, x2, dx2, skip.as_ref());
                 }
             }
-            Source::Norm { inputs, moments } => {
+            ConvSource::Norm { inputs, moments } => {
                 let parents = [x, x2, norm_weight, norm_bias, scale_shift];
                 if parents.iter().any(Option::is_some) {
                     let mut dz = Scratch::take(inputs.len());
-                    conv.input_gradient(&transposed(), slopes, [Some(&mut dz), None]);
+                    conv.input_gradient(&transposed(), dy_floats, [Some(&mut dz), None]);
                     inputs.register(grads, parents, moments, &dz);
                 }
             }
@@ -190,7 +190,7 @@ impl<B: Host> Backward<B, 9> for ConvGradient {
             let (batch, channels) = (dims::<B, 4>(&dy)[0], conv.shape().out_channels);
             let mut dshift = vec![0.0; batch * channels];
             let mut dbias = vec![0.0; channels];
-            shift_gradient(isa, slopes, &mut dshift, &mut dbias);
+            shift_gradient(isa, dy_floats, &mut dshift, &mut dbias);
             if let Some(bias) = bias {
                 grads.register::<B>(bias, B::tensor(dbias, &[channels], &device));
             }
@@ -249,7 +249,7 @@ impl<B: Host> Backward<B, 5> for NormGradient {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let _switches = switches::apart();
+        let _switches = switches::take();
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, moments) = ops.state;
         let parents = ops.parents.map(|parent| parent.map(|node| node.id));
@@ -270,7 +270,7 @@ impl<B: Host> Backward<B, 3> for AttentionGradient {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let _switches = switches::apart();
+        let _switches = switches::take();
         let dy = B::contiguous(grads.consume::<B>(&ops.node));
         let (inputs, y, log_sums) = ops.state;
         let shape = dims::<B, 3>(&dy);

@@ -1,13 +1,13 @@
-//! The operations made of Burn's own, for the backends without kernels.
+//! The operations in terms of Burn's, for the backends without kernels.
 
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions as BurnConv, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Tensor, ops::PadMode};
 
-use crate::{ConvOptions, Images, Norm, Terms};
+use crate::arguments::{ConvOptions, Images, Norm, Terms};
 
-/// The two images in one tensor.
+/// Both images in one tensor.
 fn joined(images: Images) -> Tensor<4> {
     match images.skip {
         Some(skip) => Tensor::cat(vec![images.x, skip], 3),

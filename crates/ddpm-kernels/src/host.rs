@@ -1,4 +1,4 @@
-//! Backends whose tensors are f32 in this process's memory, where the kernels can reach them.
+//! Backends whose tensors are f32 in the memory of this process, where the kernels can read them.
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
@@ -6,17 +6,17 @@ use burn::tensor::TensorData;
 
 /// A backend whose tensors the kernels can read.
 pub trait Host: Backend {
-    /// The same tensor with its elements in row-major order, without gaps.
+    /// The same tensor with its elements contiguous in row-major order.
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The elements of a [`contiguous`](Self::contiguous) tensor.
     ///
     /// # Panics
     ///
-    /// If the tensor is not contiguous or not of f32, which the callers rule out.
+    /// If the tensor is not contiguous or not f32; the callers rule this out.
     fn floats(tensor: &FloatTensor<Self>) -> &[f32];
 
-    /// Whether another tensor has the same elements in memory.
+    /// Whether another tensor shares the memory of its elements.
     fn is_shared(tensor: &FloatTensor<Self>) -> bool;
 
     /// A tensor of these elements.

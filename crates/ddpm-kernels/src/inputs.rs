@@ -1,4 +1,4 @@
-//! What the operations read and their gradients need again.
+//! The inputs of the operations, which their gradients need again.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
-use crate::NormOptions;
+use crate::arguments::NormOptions;
 use crate::cpu::attention::{self, Attention};
 use crate::cpu::conv::{Conv, Epilogue};
-use crate::cpu::norm::{self, GroupNorm, Images, Moments};
+use crate::cpu::norm::{self, GroupNorm, ImageSlices, Moments};
 use crate::cpu::scratch::{Scratch, unwritten};
 use crate::cpu::{Isa, Precision};
 use crate::host::Host;
-use crate::kept;
+use crate::packed::packed;
 use crate::switches::Switches;
 
 /// Sizes of a tensor of known rank.
@@ -22,10 +22,13 @@ pub(crate) fn dims<B: Host, const D: usize>(tensor: &FloatTensor<B>) -> [usize; 
     std::array::from_fn(|i| shape[i])
 }
 
-/// Floats of a norm that are written for each thread before they are read: what its caches hold.
-const HELD: usize = 1 << 20;
+/// Floats of a norm per thread that are written before a convolution reads them: its caches hold as
+/// many.
+const NORM_FLOATS: usize = 1 << 20;
+/// Elements of a task that applies a mask.
+const MASK_TASK: usize = 1 << 14;
 
-/// What belongs to some of the images of a batch.
+/// The part of a tensor that belongs to some images of the batch.
 fn part<'a>(x: &'a [f32], batch: usize, images: &Range<usize>) -> &'a [f32] {
     let image = x.len() / batch.max(1);
     &x[images.start * image..images.end * image]
@@ -35,9 +38,9 @@ fn floats<B: Host>(tensor: Option<&FloatTensor<B>>) -> Option<&[f32]> {
     tensor.map(B::floats)
 }
 
-/// What a convolution reads: the images, or the norm of images, which is not kept but made again.
+/// The source of a convolution: images, or the norm of images, which is not kept but computed again.
 #[derive(Clone, Debug)]
-pub(crate) enum Source<B: Host> {
+pub(crate) enum ConvSource<B: Host> {
     Images {
         x: FloatTensor<B>,
         x2: Option<FloatTensor<B>>,
@@ -49,8 +52,8 @@ pub(crate) enum Source<B: Host> {
     },
 }
 
-impl<B: Host> Source<B> {
-    /// Images, or their norm if there are `options` of one; its tensors are read in that case alone.
+impl<B: Host> ConvSource<B> {
+    /// Images, or their norm if `norm` has its options; otherwise the tensors of the norm are ignored.
     pub(crate) fn new(
         required: [FloatTensor<B>; 3],
         optional: [Option<FloatTensor<B>>; 3],
@@ -67,10 +70,10 @@ impl<B: Host> Source<B> {
     }
 }
 
-/// What a convolution reads, and its weights.
+/// A convolution with its source and its weights.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvInputs<B: Host> {
-    pub(crate) source: Source<B>,
+    pub(crate) source: ConvSource<B>,
     pub(crate) weight: FloatTensor<B>,
     pub(crate) conv: Conv,
     pub(crate) precision: Precision,
@@ -78,17 +81,17 @@ pub(crate) struct ConvInputs<B: Host> {
 
 impl<B: Host> ConvInputs<B> {
     pub(crate) fn new(
-        source: Source<B>,
+        source: ConvSource<B>,
         weight: FloatTensor<B>,
         conv: Conv,
         precision: Precision,
     ) -> Self {
         let source = match source {
-            Source::Images { x, x2 } => Source::Images {
+            ConvSource::Images { x, x2 } => ConvSource::Images {
                 x: B::contiguous(x),
                 x2: x2.map(B::contiguous),
             },
-            norm @ Source::Norm { .. } => norm,
+            norm @ ConvSource::Norm { .. } => norm,
         };
         Self {
             source,
@@ -112,8 +115,8 @@ impl<B: Host> ConvInputs<B> {
             residual: floats::<B>(residual.as_ref()),
         };
         let x = match &self.source {
-            Source::Images { x, .. } => x,
-            Source::Norm { inputs, .. } => &inputs.x,
+            ConvSource::Images { x, .. } => x,
+            ConvSource::Norm { inputs, .. } => &inputs.x,
         };
         let (batch, device) = (dims::<B, 4>(x)[0], x.device());
         let [height, width] = self.conv.output_size();
@@ -121,18 +124,19 @@ impl<B: Host> ConvInputs<B> {
         #[allow(unsafe_code, reason = "the output is written once")]
         // SAFETY: a convolution writes all of its output.
         let mut y = unsafe { unwritten(shape.iter().product()) };
-        let weight = kept::packed::<B>(&self.conv, &self.weight, switches);
+        let store = switches.packed.as_deref();
+        let weight = packed::<B>(&self.conv, &self.weight, switches.precision, store);
         match &mut self.source {
-            Source::Images { x, x2 } => {
+            ConvSource::Images { x, x2 } => {
                 let x2 = floats::<B>(x2.as_ref()).unwrap_or(&[]);
                 (self.conv).forward(&weight, [B::floats(x), x2], epilogue, &mut y);
             }
-            Source::Norm { inputs, moments } => {
+            ConvSource::Norm { inputs, moments } => {
                 let image = inputs.len() / batch.max(1);
-                let some = (HELD * rayon::current_num_threads() / image.max(1)).max(1);
-                let mut values = Scratch::take(some.min(batch) * image);
-                for start in (0..batch).step_by(some) {
-                    let images = start..(start + some).min(batch);
+                let count = (NORM_FLOATS * rayon::current_num_threads() / image.max(1)).max(1);
+                let mut values = Scratch::take(count.min(batch) * image);
+                for start in (0..batch).step_by(count) {
+                    let images = start..(start + count).min(batch);
                     let values = &mut values[..images.len() * image];
                     moments.extend(inputs.write(images.clone(), values));
                     let epilogue = Epilogue {
@@ -149,14 +153,14 @@ impl<B: Host> ConvInputs<B> {
         B::tensor(y, &shape, &device)
     }
 
-    /// Gives `read` what the convolution reads.
+    /// Calls `read` with the images that the convolution reads.
     pub(crate) fn read<T>(&self, read: impl FnOnce([&[f32]; 2]) -> T) -> T {
         match &self.source {
-            Source::Images { x, x2 } => {
+            ConvSource::Images { x, x2 } => {
                 let x2 = floats::<B>(x2.as_ref());
                 read([B::floats(x), x2.unwrap_or(&[])])
             }
-            Source::Norm { inputs, moments } => {
+            ConvSource::Norm { inputs, moments } => {
                 let mut values = Scratch::take(inputs.len());
                 inputs.write_again(moments, &mut values);
                 read([&values, &[]])
@@ -165,7 +169,7 @@ impl<B: Host> ConvInputs<B> {
     }
 }
 
-/// What a group norm reads.
+/// The inputs of a group norm.
 #[derive(Clone, Debug)]
 pub(crate) struct NormInputs<B: Host> {
     pub(crate) x: FloatTensor<B>,
@@ -177,8 +181,8 @@ pub(crate) struct NormInputs<B: Host> {
     options: NormOptions,
 }
 
-/// The gradients of what a group norm reads.
-pub(crate) struct NormGradients {
+/// The gradients of the inputs of a group norm.
+pub(crate) struct NormInputGradients {
     pub(crate) x: Vec<f32>,
     pub(crate) x2: Option<Vec<f32>>,
     pub(crate) weight: Vec<f32>,
@@ -187,7 +191,7 @@ pub(crate) struct NormGradients {
 }
 
 impl<B: Host> NormInputs<B> {
-    /// Of x, weight and bias; of x2, scale and shift, and the mask.
+    /// From x, weight and bias, and from the optional x2, scale and shift, and mask.
     pub(crate) fn new(
         [x, weight, bias]: [FloatTensor<B>; 3],
         [x2, scale_shift, mask]: [Option<FloatTensor<B>>; 3],
@@ -220,9 +224,9 @@ impl<B: Host> NormInputs<B> {
         }
     }
 
-    fn images(&self, images: &Range<usize>) -> Images<'_> {
+    fn images(&self, images: &Range<usize>) -> ImageSlices<'_> {
         let batch = self.batch();
-        Images {
+        ImageSlices {
             x: part(B::floats(&self.x), batch, images),
             x2: floats::<B>(self.x2.as_ref()).map(|x| part(x, batch, images)),
         }
@@ -232,40 +236,40 @@ impl<B: Host> NormInputs<B> {
         dims::<B, 4>(&self.x)[0]
     }
 
-    /// `[B, H, W, C]` of both images.
+    /// `[B, H, W, C]` of both images together.
     fn shape(&self) -> [usize; 4] {
         let [batch, height, width, _] = dims::<B, 4>(&self.x);
         [batch, height, width, dims::<B, 1>(&self.weight)[0]]
     }
 
-    /// Floats of the norm of the images.
+    /// The number of floats of the norm.
     pub(crate) fn len(&self) -> usize {
         self.shape().iter().product()
     }
 
-    /// Writes the norm of some of the images to `y`; returns their groups' moments.
+    /// Writes the norm of some images to `y`; returns the moments of their groups.
     fn write(&self, images: Range<usize>, y: &mut [f32]) -> Vec<Moments> {
         let norm = self.norm(&images);
         let mut moments = vec![Moments::default(); norm.batch * norm.groups];
         norm::forward(Isa::detect(), &norm, self.images(&images), y, &mut moments);
-        self.masked(&images, y);
+        self.apply_mask(&images, y);
         moments
     }
 
-    /// Writes the norm of the images, to the bit as before.
+    /// Writes the norm of all images again, with the same bits as before.
     fn write_again(&self, moments: &[Moments], y: &mut [f32]) {
         let all = 0..self.batch();
         let isa = Isa::detect();
-        norm::again(isa, &self.norm(&all), self.images(&all), moments, y);
-        self.masked(&all, y);
+        norm::forward_again(isa, &self.norm(&all), self.images(&all), moments, y);
+        self.apply_mask(&all, y);
     }
 
-    fn masked(&self, images: &Range<usize>, y: &mut [f32]) {
+    /// Multiplies `y` by the mask of some images, if there is one.
+    fn apply_mask(&self, images: &Range<usize>, y: &mut [f32]) {
         if let Some(mask) = floats::<B>(self.mask.as_ref()) {
             let mask = part(mask, self.batch(), images);
             assert_eq!(mask.len(), y.len(), "length of the mask");
-            let some = 1 << 14;
-            let chunks = y.par_chunks_mut(some).zip(mask.par_chunks(some));
+            let chunks = y.par_chunks_mut(MASK_TASK).zip(mask.par_chunks(MASK_TASK));
             chunks.for_each(|(y, mask)| y.iter_mut().zip(mask).for_each(|(y, mask)| *y *= mask));
         }
     }
@@ -278,19 +282,19 @@ impl<B: Host> NormInputs<B> {
         (B::tensor(y, &self.shape(), &self.x.device()), moments)
     }
 
-    /// The gradients, from `dy`, that of the output.
-    pub(crate) fn gradients(&self, moments: &[Moments], dy: &[f32]) -> NormGradients {
+    /// The gradients, from `dy`, the gradient of the output.
+    pub(crate) fn gradients(&self, moments: &[Moments], dy: &[f32]) -> NormInputGradients {
         #[allow(unsafe_code, reason = "the gradients are written once")]
         // SAFETY: a norm's gradients are written whole.
         let unwritten = |t: &FloatTensor<B>| unsafe { unwritten(t.shape().num_elements()) };
-        let mut gradients = NormGradients {
+        let mut gradients = NormInputGradients {
             x: unwritten(&self.x),
             x2: self.x2.as_ref().map(unwritten),
             weight: unwritten(&self.weight),
             bias: unwritten(&self.bias),
             scale_shift: self.scale_shift.as_ref().map(unwritten),
         };
-        let out = norm::Gradients {
+        let out = norm::NormGradients {
             x: &mut gradients.x,
             x2: gradients.x2.as_deref_mut(),
             weight: &mut gradients.weight,
@@ -301,7 +305,7 @@ impl<B: Host> NormInputs<B> {
         let all = 0..self.batch();
         let masked = self.mask.as_ref().map(|_| {
             let mut dy = dy.to_vec();
-            self.masked(&all, &mut dy);
+            self.apply_mask(&all, &mut dy);
             dy
         });
         let dy = masked.as_deref().unwrap_or(dy);
@@ -311,7 +315,7 @@ impl<B: Host> NormInputs<B> {
     }
 }
 
-/// What attention reads.
+/// The inputs of attention.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionInputs<B: Host> {
     qkv: [FloatTensor<B>; 3],
@@ -345,7 +349,7 @@ impl<B: Host> AttentionInputs<B> {
         self.qkv.each_ref().map(B::floats)
     }
 
-    /// The output, and what the gradients need besides it: each row's log-sum-exp.
+    /// The output, and each row's log-sum-exp, which the gradients need.
     pub(crate) fn forward(&self) -> (FloatTensor<B>, Vec<f32>) {
         let Attention {
             batch,

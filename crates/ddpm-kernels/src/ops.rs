@@ -1,5 +1,5 @@
-//! The operations as a Burn backend extension: forward on the host, backward in
-//! `autodiff`.
+//! The operations as a Burn backend extension: the forward pass on the host; `autodiff` has the
+//! backward pass.
 
 #![allow(
     deprecated,
@@ -13,21 +13,21 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
-use crate::NormOptions;
+use crate::arguments::NormOptions;
 use crate::cpu::Isa;
 use crate::cpu::adamw;
 use crate::cpu::conv::Conv;
 use crate::cpu::vector::rounded;
 use crate::host::Host;
-use crate::inputs::{AttentionInputs, ConvInputs, NormInputs, Source};
+use crate::inputs::{AttentionInputs, ConvInputs, ConvSource, NormInputs};
 use crate::switches::Switches;
 
-/// Which of an operation's optional inputs there are.
+/// Which of an operation's optional inputs are present.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(
     missing_docs,
     clippy::struct_excessive_bools,
-    reason = "each says whether the input of its name is there"
+    reason = "each says whether the input of its name is present"
 )]
 pub struct Present {
     pub skip: bool,
@@ -40,9 +40,9 @@ pub struct Present {
 
 /// The U-Net's operations, of images `[batch, height, width, channels]`.
 ///
-/// What each computes stands at the function of the same name in the crate's root, which is how
-/// they are called, and where the operands are checked. A backend extension cannot take an `Option` of a tensor: where an input is
-/// absent, x is given in its place and `present` says so.
+/// The functions of the same names in the crate root document them, check their operands and call
+/// them. A backend extension cannot take an `Option` of a tensor: x takes the place of an absent
+/// input, and `present` says so.
 #[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
 pub trait KernelOps: Backend {
     /// See [`conv`](crate::conv).
@@ -109,7 +109,7 @@ impl<B: Host> KernelOps for B {
             present.scale_shift.then_some(scale_shift),
             present.mask.then_some(mask),
         ];
-        let source = Source::<Self>::new([x, norm_weight, norm_bias], optional, norm);
+        let source = ConvSource::<Self>::new([x, norm_weight, norm_bias], optional, norm);
         ConvInputs::new(source, weight, conv, switches.precision).forward(
             present.bias.then_some(bias),
             present.shift.then_some(shift),

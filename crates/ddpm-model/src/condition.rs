@@ -152,36 +152,60 @@ impl ConditionSpec {
         }
     }
 
-    /// Whether a network that takes this can use `condition` for a batch of `rows`.
+    /// Checks once, before training or sampling, that a network that takes this can use every
+    /// condition that `given` describes.
+    ///
+    /// # Errors
+    ///
+    /// If a condition is missing, is not taken, or has another size, or if there are more classes
+    /// than the network has.
+    pub fn admits(&self, given: &Self) -> Result<(), ConditionError> {
+        for (kind, taken, given) in [
+            ("class", self.classes, given.classes),
+            ("image", self.image_channels, given.image_channels),
+            ("vector", self.vector_len, given.vector_len),
+        ] {
+            match (taken, given) {
+                (None, Some(_)) => return Err(ConditionError::NotTaken { kind }),
+                (Some(_), None) => return Err(ConditionError::Missing { kind }),
+                (Some(taken), Some(given)) if kind == "class" && given > taken => {
+                    return Err(ConditionError::Classes { given, taken });
+                }
+                (Some(taken), Some(given)) if kind != "class" && given != taken => {
+                    return Err(ConditionError::Size { kind, given, taken });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a network that takes this can use `condition` for a batch of `rows`.
     ///
     /// Only shapes are compared. The classes themselves are not read, because that would wait for
     /// the device.
     ///
     /// # Errors
     ///
-    /// If a condition is missing, is not taken, or has another size or number of rows.
+    /// As [`admits`](Self::admits), and if a condition has another number of rows.
     pub fn check(&self, condition: &Condition, rows: usize) -> Result<(), ConditionError> {
         let class = condition.class.as_ref().map(|class| class.dims()[0]);
         let image = condition.image.as_ref().map(Tensor::dims);
         let vector = condition.vector.as_ref().map(Tensor::dims);
-        let (image, vector) = (image.map(|[b, c, ..]| (b, c)), vector.map(|[b, f]| (b, f)));
-        for (kind, taken, given) in [
-            // A class is one number, whatever the number of classes.
-            ("class", self.classes.map(|_| 1), class.map(|b| (b, 1))),
-            ("image", self.image_channels, image),
-            ("vector", self.vector_len, vector),
-        ] {
-            let (taken, (found, got)) = match (taken, given) {
-                (None, None) => continue,
-                (None, Some(_)) => return Err(ConditionError::NotTaken { kind }),
-                (Some(_), None) => return Err(ConditionError::Missing { kind }),
-                (Some(taken), Some(given)) => (taken, given),
-            };
-            if found != rows {
+        self.admits(&Self {
+            // Any number of classes fits.
+            classes: class.map(|_| 0),
+            image_channels: image.map(|[_, channels, ..]| channels),
+            vector_len: vector.map(|[_, len]| len),
+        })?;
+        let counts = [
+            ("class", class),
+            ("image", image.map(|[rows, ..]| rows)),
+            ("vector", vector.map(|[rows, _]| rows)),
+        ];
+        for (kind, found) in counts {
+            if let Some(found) = found.filter(|&found| found != rows) {
                 return Err(ConditionError::Rows { kind, found, rows });
-            }
-            if got != taken {
-                return Err(ConditionError::Size { kind, got, taken });
             }
         }
         Ok(())
@@ -215,6 +239,14 @@ pub enum ConditionError {
         /// Which condition.
         kind: &'static str,
     },
+    /// More classes than the network has.
+    #[error("there are {given} classes, the network takes {taken}")]
+    Classes {
+        /// The number of classes, the null class included.
+        given: usize,
+        /// What the network takes.
+        taken: usize,
+    },
     /// A condition of another batch.
     #[error("the {kind} has {found} rows, the batch {rows}")]
     Rows {
@@ -226,12 +258,12 @@ pub enum ConditionError {
         rows: usize,
     },
     /// An image of other channels, or a vector of another length.
-    #[error("the {kind} has size {got}, the network takes {taken}")]
+    #[error("the {kind} has size {given}, the network takes {taken}")]
     Size {
         /// Which condition.
         kind: &'static str,
         /// Channels of the image, or length of the vector.
-        got: usize,
+        given: usize,
         /// What the network takes.
         taken: usize,
     },

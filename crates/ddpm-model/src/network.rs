@@ -69,7 +69,8 @@ pub type Masks<'a> = dyn FnMut(f64, [usize; 4]) -> Tensor<4> + 'a;
 pub trait Network<const D: usize>: Module + Sync + 'static {
     /// Which conditions [`predict`](Self::predict) takes; none, unless the network says otherwise.
     ///
-    /// Training and sampling can check the conditions they have against it before the first step.
+    /// Training and sampling [compare](ConditionSpec::admits) the conditions they have with it before
+    /// their first step.
     fn takes(&self) -> ConditionSpec {
         ConditionSpec::none()
     }

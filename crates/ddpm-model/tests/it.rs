@@ -299,6 +299,21 @@ fn conditions_are_refused_rather_than_ignored() {
         let error = takes.check(&condition, 2).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
+    for (given, message) in [
+        (
+            ConditionSpec::none(),
+            Some("no class is given, but the network needs one"),
+        ),
+        (ConditionSpec::none().with_classes(3), None),
+        (ConditionSpec::none().with_classes(4), None),
+        (
+            ConditionSpec::none().with_classes(5),
+            Some("there are 5 classes, the network takes 4"),
+        ),
+    ] {
+        let error = conditional.admits(&given).err();
+        assert_eq!(error.map(|error| error.to_string()).as_deref(), message);
+    }
     for (takes, condition) in [
         (plain, Condition::none()),
         (conditional, class()),

@@ -1,4 +1,4 @@
-//! The reverse process with steps that are chosen by their error.
+//! The reverse process with adaptive step sizes.
 
 use burn::tensor::Tensor;
 use ddpm_schedule::NoiseLevel;
@@ -6,20 +6,39 @@ use ddpm_schedule::solver::{Adaptive, SingleStep, SolverError};
 
 use crate::{Denoiser, Reverse, State};
 
-/// Refused steps in a row after which there is none: each is a fraction of the one before.
-const TRIES: usize = 12;
+/// After this many refused attempts a step fails; each attempt is a fraction of the one before.
+const MAX_ATTEMPTS: usize = 12;
 
-/// DPM-Solver-12 or -23 with the steps that [`Adaptive`] chooses, from `start` to `end` and then,
-/// in one step, to clean data. Each item is a step that was accepted.
+/// DPM-Solver-12 or -23 with the step sizes that [`Adaptive`] chooses, from `start` to `end`, then
+/// one step to clean data. Each item is an accepted step.
 ///
-/// The error is that of the whole batch, and so are the steps: what a sample becomes depends, within
-/// the tolerance, on the others of its batch. No noise is added.
+/// The whole batch shares the error estimate and the steps, so a sample depends, within the
+/// tolerance, on the others of its batch. No noise is added.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use ddpm_process::AdaptiveReverse;
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Adaptive, AdaptiveSettings};
+///
+/// // Standard normal data: x̂₀ = x/(1 + σ²).
+/// let denoiser = |x: Tensor<2>, at: NoiseLevel| x / (1.0 + at.sigma().powi(2));
+/// let ends = [10.0, 0.01].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let control = Adaptive::new(3, AdaptiveSettings::default())?;
+/// # let device = Device::flex();
+/// let x = Tensor::<2>::from_floats([[10.0, -5.0]], &device);
+/// let mut reverse = AdaptiveReverse::new(denoiser, control, ends, x)?;
+/// while let Some(state) = reverse.next() {
+///     println!("{} evaluations, σ = {}", reverse.evaluations(), state?.to.sigma());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct AdaptiveReverse<const D: usize, M> {
     reverse: Reverse<D, M, SingleStep, fn(u32) -> Tensor<D>>,
     control: Adaptive,
     t: NoiseLevel,
     end: NoiseLevel,
-    /// The lower-order solution of the last accepted step, which is the scale of the error.
+    /// The lower-order solution of the last accepted step, to which the error is relative.
     previous: Tensor<D>,
 }
 
@@ -28,7 +47,7 @@ impl<const D: usize, M: Denoiser<D>> AdaptiveReverse<D, M> {
     ///
     /// # Errors
     ///
-    /// If a first step cannot be taken, as from a level without signal.
+    /// If the first step cannot be taken, for example from a level without signal.
     ///
     /// # Panics
     ///
@@ -50,12 +69,12 @@ impl<const D: usize, M: Denoiser<D>> AdaptiveReverse<D, M> {
         })
     }
 
-    /// How often the denoiser has been asked, for refused steps too.
+    /// The number of evaluations so far, including those of refused steps.
     pub fn evaluations(&self) -> u32 {
         self.reverse.evaluations()
     }
 
-    /// How much of the way in log-SNR is behind, from 0 to 1.
+    /// The progress from `start` to the end in log-SNR, from 0 to 1.
     pub fn progress(&self, start: NoiseLevel) -> f64 {
         if self.t == NoiseLevel::CLEAN {
             return 1.0;
@@ -64,13 +83,13 @@ impl<const D: usize, M: Denoiser<D>> AdaptiveReverse<D, M> {
         (at - from) / (to - from)
     }
 
-    /// The next step that the tolerance allows, from t to `end` at the farthest.
+    /// Takes the next step that meets the tolerance, from t to at most `end`.
     fn accepted(&mut self, mut s: NoiseLevel) -> Result<State<D>, SolverError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let x = self.reverse.x().clone();
             self.reverse.forget();
             let state = self.reverse.step(self.t, s)?;
-            // The state is put back, for the lower order starts from it too.
+            // Restore the state, because the lower-order solution starts from it too.
             *self.reverse.x() = x.clone();
             let low = self.reverse.value(&self.control.pair(self.t, s).low);
             let error = self.error(&low, &state.x);
@@ -108,7 +127,7 @@ impl<const D: usize, M: Denoiser<D>> Iterator for AdaptiveReverse<D, M> {
             self.reverse.forget();
             self.reverse.step(self.t, NoiseLevel::CLEAN)
         };
-        // After an error there is nothing to go on with.
+        // An error ends the iteration.
         self.t = item.as_ref().map_or(NoiseLevel::CLEAN, |state| state.to);
         Some(item)
     }

@@ -1,11 +1,25 @@
-//! Keeping x̂₀ in the range of the data: by a fixed bound, or by one that each sample sets.
+//! Clipping x̂₀ to the range of the data, by a fixed bound or one per sample.
 
 use std::fmt;
 
 use burn::tensor::Tensor;
 use thiserror::Error;
 
-/// How x̂₀ is kept in the range of the data.
+/// How x̂₀ is clipped to the range of the data.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use ddpm_process::Clip;
+///
+/// # let device = burn::tensor::Device::flex();
+/// let x0 = Tensor::<2>::from_floats([[0.5, -3.0]], &device);
+/// let clipped = Clip::UNIT.apply(x0.clone());
+/// assert_eq!(clipped.into_data().iter::<f32>().collect::<Vec<_>>(), [0.5, -1.0]);
+/// // The largest element of each sample becomes the bound.
+/// let dynamic = Clip::dynamic(1.0, 1e3)?.apply(x0);
+/// assert!((dynamic.max().into_scalar::<f32>() - 0.5 / 3.0).abs() < 1e-6);
+/// # Ok::<(), ddpm_process::ClipError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Clip(Rule);
 
@@ -15,31 +29,37 @@ enum Rule {
     Dynamic { quantile: f64, max: f64 },
 }
 
-/// A clip that makes no sense.
+/// Invalid arguments of a [`Clip`].
+///
+/// ```
+/// use ddpm_process::{Clip, ClipError};
+///
+/// assert_eq!(Clip::to(0.0), Err(ClipError::Bound(0.0)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum ClipError {
-    /// The bound is no size.
+    /// The bound is not positive and finite.
     #[error("the bound of x̂₀ must be in (0, ∞), not {0}")]
     Bound(f64),
-    /// The largest bound of a dynamic clip is below its least, which is 1.
+    /// The largest bound of a dynamic clip is below the smallest, 1, or not finite.
     #[error("the largest bound of x̂₀ must be in [1, ∞), not {0}")]
     Maximum(f64),
-    /// The quantile is no share.
+    /// The quantile is outside [0, 1].
     #[error("the quantile {0} of |x̂₀| is outside [0, 1]")]
     Quantile(f64),
 }
 
 impl Clip {
-    /// To [−1, 1], the range of images (Ho et al. 2020's `clip_denoised`).
+    /// Clips to [−1, 1], the range of images (`clip_denoised` of Ho et al. 2020).
     pub const UNIT: Self = Self(Rule::Fixed { range: 1.0 });
 
-    /// To [−r, r].
+    /// Clips to [−r, r].
     ///
     /// # Errors
     ///
     /// Unless 0 < r < ∞.
     pub fn to(range: f64) -> Result<Self, ClipError> {
-        // NaN is no bound either.
+        // This also refuses NaN.
         if range > 0.0 && range.is_finite() {
             Ok(Self(Rule::Fixed { range }))
         } else {
@@ -48,10 +68,10 @@ impl Clip {
     }
 
     /// Dynamic thresholding (Saharia et al. 2022, §2.3): with s the `quantile` of |x̂₀| over a
-    /// sample's elements, made at least 1 and then at most `max`, x̂₀ is clamped to [−s, s] and
-    /// divided by s. With `max` = 1 it is [`UNIT`](Self::UNIT).
+    /// sample's elements, at least 1 and at most `max`, x̂₀ is clamped to [−s, s] and divided by s.
+    /// With `max` = 1 it is [`UNIT`](Self::UNIT).
     ///
-    /// Between two elements the quantile is interpolated linearly.
+    /// The quantile is interpolated linearly between two elements.
     ///
     /// # Errors
     ///
@@ -66,11 +86,11 @@ impl Clip {
         Ok(Self(Rule::Dynamic { quantile, max }))
     }
 
-    /// `x0: [B, …]`, one sample a row, clipped.
+    /// Clips `x0: [B, …]`, which has one sample per row.
     ///
     /// # Panics
     ///
-    /// By a dynamic clip, if a row has no element.
+    /// If the clip is dynamic and a row has no elements.
     pub fn apply<const D: usize>(self, x0: Tensor<D>) -> Tensor<D> {
         match self.0 {
             Rule::Fixed { range } => x0.clamp(-range, range),
@@ -105,7 +125,7 @@ fn quantile_of_each<const D: usize>(x: Tensor<D>, quantile: f64) -> Tensor<D> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a place in a row is an index and a share of the way to the next"
+        reason = "the whole part is an index, the rest a weight"
     )]
     let low = (place as usize).min(last);
     let share = place - low as f64;

@@ -13,15 +13,22 @@ use crate::rows::per_row;
 /// The weight of L_vlb in L_hybrid (Nichol & Dhariwal 2021, §3.1).
 const LAMBDA: f64 = 0.001;
 
-/// Below this the probability of a bin, a difference in f32, has lost too many of its digits.
-const SMALL: f32 = 1e-5;
+/// Below this, the probability of a bin, a difference in f32, has too few correct digits.
+const SMALL_PROBABILITY: f32 = 1e-5;
 
-/// What the last step's Gaussian gives its data.
+/// The likelihood that the last step assigns to the data.
+///
+/// ```
+/// use ddpm_process::Decoder;
+///
+/// let pixels = Decoder::Bins { max: 255 };
+/// let points = Decoder::Density;
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decoder {
-    /// A density, for data of real numbers.
+    /// The probability density, for real-valued data.
     Density,
-    /// The probability of one of the values 2·k/`max` − 1, k = 0..=`max`: pixels of 8 bits have
+    /// The probability of one of the values 2·k/`max` − 1, k = 0..=`max`. Pixels of 8 bits have
     /// `max` 255 (Ho et al. 2020, eq. 13).
     Bins {
         /// The largest value, above 0.
@@ -31,21 +38,37 @@ pub enum Decoder {
 
 /// L_hybrid = L_simple + 0.001·L_vlb of each row, shape `[B]` (Nichol & Dhariwal 2021, eq. 16).
 ///
-/// L_simple is the [`training_loss`](crate::training_loss) of the output's first half, with
-/// whatever weighting the objective has. L_vlb is T times the term of the bound at t, in nats a
-/// number, and trains the second half alone: x̂₀ is held constant in it. (The authors' code
-/// counts it in bits, which makes its factor 0.00144.)
+/// L_simple is the [`training_loss`](crate::training_loss) of the output's first half, with the
+/// objective's weighting. L_vlb is T times the term of the bound at t, in nats per dimension. It
+/// trains only the second half: x̂₀ is held constant in it. (The authors' code uses bits, so its
+/// factor is 0.00144.)
 ///
 /// * `network`: as in [`training_loss`](crate::training_loss), but its output has twice the
 ///   channels of `x_t` (axis 1); the second half is o of
 ///   [`LearnedVariance`](ddpm_schedule::LearnedVariance);
-/// * `decoder`: what the term of t = 1 measures.
+/// * `decoder`: the likelihood in the term of t = 1.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use ddpm_process::{Decoder, hybrid_loss};
+/// use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+///
+/// let schedule = NoiseSchedule::cosine(1000, 0.008)?;
+/// let t = schedule.timestep(500).unwrap();
+/// let objective = Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple)?;
+/// let network = |x_t: Tensor<2>, _t: Tensor<1>| Tensor::cat(vec![x_t.clone(), x_t], 1);
+/// # let device = burn::tensor::Device::flex();
+/// let (x0, eps) = (Tensor::<2>::zeros([1, 2], &device), Tensor::<2>::ones([1, 2], &device));
+/// let loss = hybrid_loss(network, &objective, Decoder::Density, x0, eps, &[t]);
+/// assert_eq!(loss.dims(), [1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Panics
 ///
-/// If `eps` differs from `x0` in shape or dtype, the output's shape is not that of `x_t` with twice
-/// the channels or its dtype another, there are not B times, the objective's process is not a
-/// discrete schedule, or the largest value of [`Decoder::Bins`] is 0.
+/// If `eps` differs from `x0` in shape or dtype; if the output's shape is not that of `x_t` with
+/// twice the channels, or its dtype differs; if there are not B times; if the objective's process
+/// is not a discrete schedule; or if the largest value of [`Decoder::Bins`] is 0.
 pub fn hybrid_loss<const D: usize>(
     network: impl FnOnce(Tensor<D>, Tensor<1>) -> Tensor<D>,
     objective: &Objective,
@@ -59,7 +82,7 @@ pub fn hybrid_loss<const D: usize>(
     let example = Example::new(objective, x0.clone(), eps, &levels);
     let output = network(example.input.clone(), example.time.clone());
     let (output, share) = heads(output, &example.x_t);
-    let share = share.expect("the network's output has no second half, the variance's");
+    let share = share.expect("the network's output has no second half for the variance");
 
     let x_t = example.x_t.clone();
     let x0_hat = denoised(objective, x_t, output.clone().detach(), &levels);
@@ -68,13 +91,13 @@ pub fn hybrid_loss<const D: usize>(
     example.loss(output) + vlb * (LAMBDA * timesteps)
 }
 
-/// The schedule of an objective whose bound has one term per timestep.
+/// The schedule of the objective, whose timesteps have one term of the bound each.
 fn discrete(objective: &Objective) -> &NoiseSchedule {
     let schedule = objective.process().schedule();
-    schedule.expect("the bound's terms are those of a discrete schedule")
+    schedule.expect("the hybrid loss needs a discrete schedule")
 }
 
-/// L_{t−1} of each row, and L₀ where t = 1: the mean over its numbers, in nats.
+/// L_{t−1} of each row, and L₀ where t = 1, in nats per dimension.
 ///
 /// With r = ln β − ln β̃ the variance is ln σ² = ln β̃ + v·r, and
 /// KL = ½(e^{−vr} − 1 + vr) + ½(SNR_s − SNR_t)·(x₀ − x̂₀)²·e^{−vr}.
@@ -89,8 +112,9 @@ fn bound_terms<const D: usize>(
     let schedule = discrete(objective);
     let is_first = |t: &Timestep| schedule.previous(*t) == NoiseLevel::CLEAN;
     let span = t.iter().map(|&t| schedule.learned_variance(t).span());
-    // The weight at t = 1, where s is clean, would be infinite; its row is replaced below. Its
-    // root multiplies before the square, which alone can be infinite where the weight is small.
+    // At t = 1, where s is clean, the weight would be infinite; that row is replaced below. The
+    // error is multiplied by the root of the weight before it is squared, because the square alone
+    // can be infinite where the weight is small.
     let root = t.iter().map(|t| match schedule.previous(*t) {
         NoiseLevel::CLEAN => 0.0,
         s => bound::snr_weight(schedule.level(*t), s).sqrt(),
@@ -110,8 +134,8 @@ fn bound_terms<const D: usize>(
         .map(|&t| schedule.learned_variance(t).log_beta_tilde);
     let log_variance = growth + per_row(start, &x0);
     let first = || t.iter().map(|t| f64::from(u8::from(is_first(t))));
-    // The other rows get the decoder's Gaussian of variance 1 around x₀, for their own may
-    // overflow, and infinity times 0 would be NaN.
+    // The other rows get a decoder of variance 1 around x₀, because their own may overflow, and ∞·0
+    // would be NaN.
     let of_first: Tensor<D> = per_row(first(), &x0);
     let first: Tensor<1> = per_row(first(), &x0);
     let nll = decoder.nll(x0, error * of_first.clone(), log_variance * of_first);
@@ -122,8 +146,8 @@ fn bound_terms<const D: usize>(
 impl Decoder {
     /// −ln p(x₀ | x₁) of each element, for N(x̂₀, e^`log_variance`) and `error` = x₀ − x̂₀.
     ///
-    /// Where a bin's probability is below 10⁻⁵ it is taken for its width times the density in
-    /// its middle, which has a gradient where the difference of two Φ in f32 has none.
+    /// If a bin's probability is below 10⁻⁵, it is approximated by the width times the density in
+    /// the middle. That has a gradient where the difference of two Φ in f32 has none.
     fn nll<const D: usize>(
         self,
         x0: Tensor<D>,
@@ -139,7 +163,7 @@ impl Decoder {
         assert!(max > 0, "the largest of the values 0..=max must be above 0");
         let half = f64::from(max).recip();
         let reach = precision * half;
-        // Φ at x₀ ± 1/max, which the first and the last value extend to ∓∞.
+        // Φ at x₀ ± 1/max. The first and the last bin extend to ∓∞.
         let phi = |z: Tensor<D>| ((z * SQRT_2.recip()).erf() + 1.0) * 0.5;
         let (first, last) = (
             x0.clone().lower_elem(half - 1.0),
@@ -148,8 +172,8 @@ impl Decoder {
         let below = phi(z.clone() - reach.clone()).mask_fill(first, 0.0);
         let above = phi(z + reach).mask_fill(last, 1.0);
         let probability = above - below;
-        let small = probability.clone().lower_elem(SMALL);
-        let bin = probability.clamp_min(SMALL).log().neg();
+        let small = probability.clone().lower_elem(SMALL_PROBABILITY);
+        let bin = probability.clamp_min(SMALL_PROBABILITY).log().neg();
         bin.mask_where(small, density - (2.0 * half).ln())
     }
 }

@@ -1,8 +1,8 @@
-//! The facts of [`ddpm_schedule`] applied to tensors.
+//! The mathematics of [`ddpm_schedule`] on tensors.
 //!
-//! Everything here works for tensors of any rank `D` whose first axis is the batch (2-D points,
-//! images, …) and on whatever device those tensors live; the crate names no backend. Randomness
-//! always comes in from outside, most conveniently from a [`NoiseStream`].
+//! Everything works on tensors of any rank `D` whose first axis is the batch (2-D points, images,
+//! …), on any device and backend. The caller supplies all randomness, usually from a
+//! [`NoiseStream`].
 //!
 //! | equation | function |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The simple objective: diffuse, predict, compare.
+//! Training examples, and the weighted square loss.
 
 use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective};
@@ -7,8 +7,8 @@ use crate::diffuse;
 use crate::output::scaled;
 use crate::rows::{assert_like, network_time, per_row};
 
-/// What a network is shown, what it is to answer, and how much that counts: one training batch
-/// of an [`Objective`], from which any loss can be made.
+/// One training batch of an [`Objective`]: the network's input, its target and the weight of each
+/// row. Any loss can be computed from it.
 ///
 /// ```
 /// use burn::tensor::Tensor;
@@ -26,10 +26,10 @@ use crate::rows::{assert_like, network_time, per_row};
 pub struct Example<const D: usize> {
     /// x_t = a·x₀ + b·ε, `[B, …]`.
     pub x_t: Tensor<D>,
-    /// What the network is shown: c_in·x_t, which is x_t itself for ε, x₀, v and flow.
+    /// The network's input c_in·x_t, which is x_t itself for ε, x₀, v and flow.
     pub input: Tensor<D>,
-    /// The time that the network is told ([`Process::time`](ddpm_schedule::Process::time)), `[B]`,
-    /// in the dtype of x_t, f32 if that has 16 bits.
+    /// The network time ([`Process::time`](ddpm_schedule::Process::time)), `[B]`, in the dtype of
+    /// x_t, or in f32 if that has 16 bits.
     pub time: Tensor<1>,
     /// p·x₀ + q·ε with (p, q) of the objective's parametrization, `[B, …]`.
     pub target: Tensor<D>,
@@ -38,15 +38,15 @@ pub struct Example<const D: usize> {
 }
 
 impl<const D: usize> Example<D> {
-    /// x₀ noised to the level of each row, and all that belongs to it.
+    /// The example of `x0`, with each row diffused to its own level.
     ///
     /// * `x0`, `eps`: `[B, …]`, `eps` standard normal;
     /// * `levels`: B levels of the objective's process.
     ///
     /// # Panics
     ///
-    /// If `eps` differs from `x0` in shape or dtype, or there are not B levels. If the
-    /// parametrization has no say at one of them ([`Objective::preconditioning`]).
+    /// If `eps` differs from `x0` in shape or dtype, if there are not B levels, or if the network's
+    /// output does not determine x̂₀ at one of them ([`Objective::preconditioning`]).
     pub fn new(
         objective: &Objective,
         x0: Tensor<D>,
@@ -80,12 +80,27 @@ impl<const D: usize> Example<D> {
 /// The loss of each row: w · mean((target − f(x_t, t))²), shape `[B]`.
 ///
 /// With ε-prediction and [`Weighting::Simple`](ddpm_schedule::Weighting::Simple) this is L_simple
-/// (Ho et al. 2020, eq. 14). A pure function: its mean is what gradient descent is run on. The
-/// parts of it are an [`Example`].
+/// (Ho et al. 2020, eq. 14). Gradient descent minimizes its mean. An [`Example`] has its parts.
 ///
 /// * `network`: f(x_t, t) with `x_t: [B, …]`, `t: [B]`; it returns a tensor shaped like `x_t`;
 /// * `x0`, `eps`: `[B, …]`, `eps` standard normal;
 /// * `levels`: B levels of the objective's process.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use ddpm_process::training_loss;
+/// use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+///
+/// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+/// let level = schedule.level(schedule.last());
+/// let objective = Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple)?;
+/// let network = |x_t: Tensor<2>, _t: Tensor<1>| x_t * 0.0; // ε̂ = 0
+/// # let device = burn::tensor::Device::flex();
+/// let (x0, eps) = (Tensor::<2>::zeros([1, 2], &device), Tensor::<2>::ones([1, 2], &device));
+/// let loss = training_loss(network, &objective, x0, eps, &[level]);
+/// assert_eq!(loss.into_scalar::<f32>(), 1.0); // the mean of ε²
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Panics
 ///

@@ -8,13 +8,23 @@ use ddpm_random::Stream;
 ///
 /// The noise of sample k at step n depends only on (seed, domain, k, n). Batch size, number of
 /// machines and backend therefore cannot change it.
+///
+/// ```
+/// use ddpm_process::NoiseStream;
+///
+/// let noise = NoiseStream::new(7, "sample");
+/// # let device = burn::tensor::Device::flex();
+/// let batch = noise.normal(&[4, 5], 0, [2, 3], &device);
+/// let alone = noise.normal(&[5], 0, [1, 3], &device); // the second row again
+/// assert_eq!(batch.narrow(0, 1, 1).into_data(), alone.into_data());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoiseStream {
     stream: Stream,
 }
 
 impl NoiseStream {
-    /// The stream of `seed` for one purpose. Domains with different names share nothing.
+    /// The stream of `seed` for one purpose. Streams of different domains are independent.
     ///
     /// # Panics
     ///
@@ -30,8 +40,8 @@ impl NoiseStream {
         self.stream.row(sample, step)
     }
 
-    /// Standard normal noise of the given shape `[B, …]`, row i for sample `samples[i]` at `step`:
-    /// on a `&device` in its default dtype, or on `(&device, x.dtype())` for an x of another.
+    /// Standard normal noise of the given shape `[B, …]`, with row i for sample `samples[i]` at
+    /// `step`. `options` is a `&device` for its default dtype, or `(&device, dtype)`.
     ///
     /// # Panics
     ///

@@ -1,7 +1,7 @@
-//! A denoiser that is exactly right: E\[x₀ | x_t\] for a mixture of Gaussians.
+//! The exact denoiser E\[x₀ | x_t\] of a mixture of Gaussians.
 //!
-//! What a sampler does with it is the sampler's own doing, for nothing was learned: the tests of
-//! the samplers stand on it, and so can those of anything that takes a [`Denoiser`].
+//! With it, every error of a sample is the sampler's. The tests of the samplers use it, and so can
+//! the tests of anything that takes a [`Denoiser`].
 
 use std::fmt;
 
@@ -11,53 +11,73 @@ use ddpm_schedule::NoiseLevel;
 use crate::{Denoiser, Prediction};
 
 /// One Gaussian of a [`Mixture`].
+///
+/// ```
+/// use ddpm_process::oracle::Component;
+///
+/// // N((1, 0), diag(0.25, 1)), drawn twice as often as a component of weight 1.
+/// let component = Component {
+///     weight: 2.0,
+///     mean: vec![1.0, 0.0],
+///     covariance: vec![0.25, 0.0, 0.0, 1.0],
+/// };
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Component {
-    /// How often it is drawn, relative to the others; above 0.
+    /// The weight relative to the others; above 0.
     pub weight: f64,
     /// μ, d numbers.
     pub mean: Vec<f64>,
-    /// Σ, d rows of d numbers; symmetric, without negative eigenvalues. Zeros are a point.
+    /// Σ, d rows of d numbers; symmetric, without negative eigenvalues. All zeros give a point
+    /// mass.
     pub covariance: Vec<f64>,
 }
 
-/// What is wrong with the components of a mixture, or with one at some level. The index is that of
-/// the component.
+/// Invalid components of a mixture, or a component that is singular at some level. The index is the
+/// component's.
+///
+/// ```
+/// use ddpm_process::oracle::{Mixture, MixtureError};
+///
+/// assert_eq!(Mixture::new(vec![]), Err(MixtureError::Empty));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MixtureError {
-    /// There is none, or it has no coordinates.
+    /// There are no components, or the first has no dimensions.
     Empty,
     /// A weight is not a positive number.
     Weight(usize, f64),
-    /// The mean or covariance has another size than the first mean's demands.
+    /// The size of the mean or the covariance does not fit the first mean.
     Size(usize),
     /// The covariance is not finite, not symmetric, or negative in some direction.
     Covariance(usize),
-    /// The covariance a²Σ + b²I of x is singular: too little noise b for a Σ that is flat in some
-    /// direction.
+    /// The covariance a²Σ + b²I of x is singular: Σ is, and the noise b is too small.
     Singular(usize, f64),
 }
 
 impl fmt::Display for MixtureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(f, "a mixture needs a component with a coordinate"),
+            Self::Empty => write!(
+                f,
+                "a mixture needs at least one component of at least one dimension"
+            ),
             Self::Weight(k, weight) => {
                 write!(f, "component {k}: weight {weight} is not a positive number")
             }
             Self::Size(k) => write!(
                 f,
-                "component {k}: a mean of d numbers and a covariance of d·d are needed, d as in \
+                "component {k}: the mean must have d numbers and the covariance d·d, with d as in \
                  component 0"
             ),
             Self::Covariance(k) => {
-                write!(f, "component {k}: the covariance is that of no Gaussian")
+                write!(f, "component {k}: the covariance is not that of a Gaussian")
             }
             Self::Singular(k, noise) => write!(
                 f,
-                "component {k}: with a noise of {noise:.2e} the covariance of x is singular in double \
-                 precision, for its own is flat in some direction"
+                "component {k}: at noise b = {noise:.2e} the covariance of x is singular in double \
+                 precision, because the component's own covariance is singular"
             ),
         }
     }
@@ -66,6 +86,18 @@ impl fmt::Display for MixtureError {
 impl std::error::Error for MixtureError {}
 
 /// p(x₀) = Σ_k w_k·N(x₀; μ_k, Σ_k).
+///
+/// ```
+/// use ddpm_process::oracle::{Component, Mixture};
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let point = |x: f64| Component { weight: 1.0, mean: vec![x], covariance: vec![0.0] };
+/// let mixture = Mixture::new(vec![point(-1.0), point(1.0)]).unwrap();
+/// let at = NoiseLevel::new(0.6, 0.8)?;
+/// let mean = mixture.posterior_mean(&[0.5], at).unwrap();
+/// assert!((mean[0] - (0.6 * 0.5 / 0.64_f64).tanh()).abs() < 1e-12);
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     components: Vec<Component>,
@@ -81,11 +113,11 @@ struct Noisy<'a> {
 }
 
 impl Mixture {
-    /// The mixture of these components, their weights divided by the sum.
+    /// The mixture of these components. Their weights are divided by the sum.
     ///
     /// # Errors
     ///
-    /// If a component is not a Gaussian with a weight, or they differ in dimension.
+    /// If a component is not a Gaussian with a positive weight, or the dimensions differ.
     pub fn new(mut components: Vec<Component>) -> Result<Self, MixtureError> {
         let d = components.first().map_or(0, |first| first.mean.len());
         if d == 0 {
@@ -114,7 +146,7 @@ impl Mixture {
         &self.components
     }
 
-    /// Coordinates of a row, d.
+    /// d, the dimension of a row.
     pub fn dimension(&self) -> usize {
         self.components[0].mean.len()
     }
@@ -125,12 +157,12 @@ impl Mixture {
     ///
     /// # Errors
     ///
-    /// If a C_k is singular in double precision ([`MixtureError::Singular`]): a Σ_k that is flat
-    /// in some direction, a point for one, needs noise of about 10⁻⁸ of its width.
+    /// If a C_k is singular in double precision ([`MixtureError::Singular`]). If Σ_k is singular,
+    /// as for a point mass, the noise must be at least about 10⁻⁸ of its width.
     ///
     /// # Panics
     ///
-    /// If `x` has not d numbers.
+    /// If `x` does not have d numbers.
     pub fn posterior_mean(&self, x: &[f64], level: NoiseLevel) -> Result<Vec<f64>, MixtureError> {
         let noisy = self.noisy(level)?;
         Ok(posterior_mean(&noisy, x, level.signal()))
@@ -140,11 +172,11 @@ impl Mixture {
     ///
     /// # Errors
     ///
-    /// As of [`posterior_mean`](Self::posterior_mean).
+    /// As [`posterior_mean`](Self::posterior_mean).
     ///
     /// # Panics
     ///
-    /// If `x` has not d numbers.
+    /// If `x` does not have d numbers.
     pub fn log_density(&self, x: &[f64], level: NoiseLevel) -> Result<f64, MixtureError> {
         let noisy = self.noisy(level)?;
         let logs: Vec<f64> = noisy.iter().map(|k| k.log_density(x)).collect();
@@ -234,7 +266,7 @@ fn log_sum(logs: &[f64]) -> f64 {
     most + libm::log(logs.iter().map(|log| libm::exp(log - most)).sum())
 }
 
-/// The lower triangle becomes L of C = L·Lᵀ; false if C is not positive definite.
+/// Replaces the lower triangle with L of C = L·Lᵀ; false if C is not positive definite.
 fn cholesky(c: &mut [f64], d: usize) -> bool {
     for i in 0..d {
         for j in 0..=i {
@@ -246,7 +278,7 @@ fn cholesky(c: &mut [f64], d: usize) -> bool {
                 c[i * d + j] = rest / c[j * d + j];
             }
         }
-        // NaN, the root of a negative number, is not above 0 either.
+        // The root of a negative number is NaN.
         if c[i * d + i].is_nan() || c[i * d + i] <= 0.0 {
             return false;
         }
@@ -254,7 +286,7 @@ fn cholesky(c: &mut [f64], d: usize) -> bool {
     true
 }
 
-/// Whether the matrix is symmetric and, but for rounding, without a negative eigenvalue.
+/// Whether the matrix is symmetric and, up to rounding, without a negative eigenvalue.
 fn is_covariance(c: &[f64], d: usize) -> bool {
     let largest = c.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let symmetric = (0..d).all(|i| (0..i).all(|j| c[i * d + j] == c[j * d + i]));
@@ -265,14 +297,17 @@ fn is_covariance(c: &[f64], d: usize) -> bool {
     symmetric && largest.is_finite() && cholesky(&mut shifted, d)
 }
 
-/// Rows may have any shape of d elements. It computes on the host, in f64, and panics if a row has
-/// another number of them, or where [`posterior_mean`](Mixture::posterior_mean) is an error.
+/// Rows may have any shape with d elements. The computation runs on the host, in f64. It panics if
+/// a row does not have d elements, or if [`posterior_mean`](Mixture::posterior_mean) is an error.
 impl<const D: usize> Denoiser<D> for Mixture {
     fn predict(&self, x_t: Tensor<D>, at: NoiseLevel) -> Prediction<D> {
         let noisy = self.noisy(at).unwrap_or_else(|e| panic!("{e}"));
         let (shape, device, dtype) = (x_t.dims(), x_t.device(), x_t.dtype());
         let (row, d) = (shape[1..].iter().product::<usize>(), self.dimension());
-        assert!(row == d, "a row of x_t has {row} numbers, the mixture {d}");
+        assert!(
+            row == d,
+            "a row of x_t has {row} numbers, but the mixture has {d}"
+        );
         let x: Vec<f64> = x_t.into_data().iter().collect();
         let rows = x.chunks_exact(d);
         let x0: Vec<f64> = rows

@@ -1,11 +1,11 @@
-//! What a network is shown, and what its output means.
+//! The scaling of a network's input, and the meaning of its output.
 
 use burn::tensor::Tensor;
 use ddpm_schedule::{NoiseLevel, Objective};
 
 use crate::rows::{assert_dtype, assert_shape, per_row};
 
-/// c_in·x_t of each row: what the network is shown.
+/// c_in·x_t of each row: the network's input.
 pub(crate) fn scaled<const D: usize>(
     objective: &Objective,
     x_t: Tensor<D>,
@@ -37,8 +37,8 @@ pub(crate) fn denoised<const D: usize>(
 ///
 /// # Panics
 ///
-/// If the output has neither the shape of `x_t` nor that with twice the channels (axis 1), or
-/// another dtype.
+/// If the output's shape is neither that of `x_t` nor that with twice the channels (axis 1), or its
+/// dtype differs.
 pub(crate) fn heads<const D: usize>(
     output: Tensor<D>,
     x_t: &Tensor<D>,

@@ -1,4 +1,4 @@
-//! The reverse process: from noise back to data, by any solver, step by step.
+//! The reverse process, from noise to data, with any solver.
 
 use burn::tensor::Tensor;
 use ddpm_schedule::NoiseLevel;
@@ -7,27 +7,42 @@ use ddpm_schedule::solver::{Position, Row, Solver, SolverError, Step, steps};
 use crate::rows::assert_like;
 use crate::{Denoiser, Prediction};
 
-/// What one reverse step leaves behind.
+/// The result of one reverse step.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use ddpm_process::{Reverse, State};
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Churn, Euler};
+///
+/// let levels = [1.0, 0.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// # let x = Tensor::<2>::ones([1, 2], &burn::tensor::Device::flex());
+/// let denoiser = |x: Tensor<2>, _: NoiseLevel| x * 0.5;
+/// let euler = Euler { churn: Churn::NONE };
+/// let mut reverse = Reverse::new(denoiser, euler, &levels, x, |_| unreachable!()).unwrap();
+/// let State { to, x0, x, .. } = reverse.next().unwrap();
+/// assert_eq!(to, NoiseLevel::CLEAN);
+/// assert_eq!(x.into_data(), x0.into_data()); // the last step returns x̂₀
+/// ```
 #[derive(Clone, Debug)]
 pub struct State<const D: usize> {
     /// The level that the step started from.
     pub from: NoiseLevel,
-    /// The level that it arrived at.
+    /// The level that it led to.
     pub to: NoiseLevel,
-    /// The denoiser's newest answer x̂₀.
+    /// The newest prediction x̂₀.
     pub x0: Tensor<D>,
-    /// The state x_s the step arrived at; after the last step, the sample.
+    /// The new state x_s; after the last step, the sample.
     pub x: Tensor<D>,
 }
 
 /// The reverse process of a batch.
 ///
-/// As an iterator it goes through the levels that it was made with: each item is one step
-/// x_t → x_s, `.last()` is a sample, `.step_by(k)` a film, `.len()` the steps to come. Whoever
-/// chooses the steps as they go calls [`step`](Self::step).
+/// As an iterator it takes one step x_t → x_s per item along the levels given to
+/// [`new`](Self::new): `.last()` is the sample, `.step_by(k)` shows every k-th step, and `.len()`
+/// counts the remaining steps. To choose the steps one by one, call [`step`](Self::step).
 ///
-/// A solver is a table of numbers ([`Solver`]); this loop is the only one that makes tensors of
-/// them.
+/// A [`Solver`] makes tables of numbers; this loop is the only one that applies them to tensors.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -35,7 +50,7 @@ pub struct State<const D: usize> {
 /// use ddpm_schedule::NoiseLevel;
 /// use ddpm_schedule::solver::{Ddim, Eta};
 ///
-/// // The denoiser of data that is 1 and nothing else.
+/// // The exact denoiser of data that is always 1.
 /// let denoiser = |x_t: Tensor<2>, _: NoiseLevel| x_t.ones_like();
 /// let levels = [0.01, 0.5, 0.99].map(|ᾱ| NoiseLevel::variance_preserving(ᾱ).unwrap());
 /// let levels = [&levels[..], &[NoiseLevel::CLEAN]].concat();
@@ -54,7 +69,7 @@ pub struct Reverse<const D: usize, M, S, Z> {
     solver: S,
     steps: std::vec::IntoIter<(NoiseLevel, NoiseLevel, Step)>,
     x: Tensor<D>,
-    /// The newest first, as many as the solver looks back on.
+    /// The newest first, at most [`Solver::memory`].
     past: Vec<Evaluation<D>>,
     /// The levels of all evaluations, the newest first.
     asked: Vec<NoiseLevel>,
@@ -63,9 +78,9 @@ pub struct Reverse<const D: usize, M, S, Z> {
     evaluations: u32,
 }
 
-/// One answer of the denoiser.
+/// One evaluation of the denoiser.
 struct Evaluation<const D: usize> {
-    /// What it was shown; a·x̂₀ + b·ε̂ if it gave an ε̂ of its own.
+    /// The denoiser's input, or a·x̂₀ + b·ε̂ if it predicted its own ε̂.
     x: Tensor<D>,
     x0: Tensor<D>,
     share: Option<Tensor<D>>,
@@ -79,26 +94,25 @@ where
     S: Solver,
     Z: FnMut(u32) -> Tensor<D>,
 {
-    /// Starts at `x` of the prior, `[B, …]`: standard normal noise times the
-    /// [`prior_std`](NoiseLevel::prior_std) of the first of the `levels` (1 for DDPM). The last of
-    /// them is where the process ends.
+    /// Starts from a draw `x: [B, …]` of the prior: standard normal noise times the
+    /// [`prior_std`](NoiseLevel::prior_std) of the first of the `levels` (1 for DDPM). The last
+    /// level is the end.
     ///
-    /// `noise(n)` gives the n-th standard normal noise, n = 1, 2, …, shaped like `x`; it is asked
-    /// only for noise whose factor is not 0. Number 0 is left for `x` itself, so that one
-    /// [`NoiseStream`](crate::NoiseStream) serves both. A solver with one noise in a step uses
+    /// `noise(n)` returns the n-th standard normal noise, n = 1, 2, …, shaped like `x`. It is
+    /// called only for noise whose factor is not 0. Number 0 is reserved for `x` itself, so that
+    /// one [`NoiseStream`](crate::NoiseStream) serves both. A solver with one noise per step uses
     /// number n in step n, unless an earlier step adds none.
     ///
     /// # Errors
     ///
-    /// If the solver cannot take these steps ([`Step::of`]): it adds noise and the levels lead
-    /// from data to noise, or a factor is not finite in single precision.
+    /// If the solver cannot take these steps ([`Step::of`]): for example if it adds noise and the
+    /// levels lead from data to noise, or if a factor is not finite in single precision.
     ///
     /// # Panics
     ///
     /// If `x` is on an autodiff device: sampling there would record a graph of every step. While
-    /// iterating, if the denoiser's answer or the noise differs from `x` in shape or dtype, or if
-    /// the solver needs a variance that the network chooses and the denoiser gives no
-    /// [`share`](Prediction::share).
+    /// iterating, if the prediction or the noise differs from `x` in shape or dtype, or if the
+    /// solver needs a learned variance and the prediction has no [`share`](Prediction::share).
     pub fn new(
         denoiser: M,
         solver: S,
@@ -125,8 +139,8 @@ where
         })
     }
 
-    /// One step from the level `t` of the state to any level `s`, whatever levels the process was
-    /// made with.
+    /// Takes one step from the level `t` of the state to any level `s`, whatever levels
+    /// [`new`](Self::new) was given.
     ///
     /// # Errors
     ///
@@ -146,37 +160,40 @@ where
         Ok(self.take(t, s, &step))
     }
 
-    /// The state, to look at or to change. [`forget`](Self::forget) the evaluations if the change
-    /// makes them those of another x.
+    /// The state, which may be changed. If the earlier evaluations do not belong to the new state,
+    /// call [`forget`](Self::forget).
     pub fn x(&mut self) -> &mut Tensor<D> {
         &mut self.x
     }
 
-    /// Forgets the evaluations so far: the next step of a multistep solver is a first step again.
-    /// The steps that are still to come of the levels that the process was made with are not
-    /// changed, and may look back on evaluations; after this, call [`step`](Self::step).
+    /// Drops the evaluations so far: the next step of a multistep solver is a first step again. The
+    /// remaining steps of the iterator were made with these evaluations, so afterwards call
+    /// [`step`](Self::step).
     pub fn forget(&mut self) {
         self.past.clear();
         self.asked.clear();
     }
 
-    /// What a row comes to with the state and the evaluations as they are; nothing moves.
+    /// The value of a row for the current state and evaluations, which do not change.
     ///
     /// # Panics
     ///
-    /// If the row looks back on evaluations that are not there.
+    /// If the row combines more evaluations than are kept.
     pub fn value(&mut self, row: &Row) -> Tensor<D> {
         let (wanted, known) = (row.past.len(), self.past.len());
-        assert!(wanted <= known, "{wanted} evaluations of {known}");
+        assert!(
+            wanted <= known,
+            "the row combines {wanted} evaluations, but {known} are kept"
+        );
         self.combine(row, &mut Vec::new())
     }
 
-    /// How often the denoiser has been asked.
+    /// The number of evaluations so far.
     pub fn evaluations(&self) -> u32 {
         self.evaluations
     }
 
-    /// Asks as the step says, and moves the state.
+    /// Makes the evaluations of the step, and updates the state.
     fn take(&mut self, t: NoiseLevel, s: NoiseLevel, step: &Step) -> State<D> {
         let mut z = Vec::new();
         for (at, row) in &step.asks {
@@ -198,7 +215,7 @@ where
         }
     }
 
-    /// Keeps what the denoiser says of x, each tensor of it like x.
+    /// Evaluates the denoiser at x and keeps the prediction, whose tensors must be like x.
     fn ask(&mut self, x: Tensor<D>, at: NoiseLevel, is_state: bool) {
         let Prediction { x0, eps, share } = self.denoiser.predict(x.clone(), at);
         self.evaluations += 1;
@@ -260,15 +277,15 @@ where
             .unwrap_or_else(|| self.x.zeros_like())
     }
 
-    /// The share of β that the network chose.
+    /// The newest [`share`](Prediction::share).
     fn share(&self) -> Tensor<D> {
         let newest = self.past.first().and_then(|newest| newest.share.clone());
         newest.expect(
-            "the sampler needs a denoiser that chooses the variance, and this one gives no share",
+            "the sampler needs a denoiser with a learned variance, and this one gives no share",
         )
     }
 
-    /// The next noise.
+    /// Draws the next noise.
     fn draw(&mut self) -> Tensor<D> {
         self.draws += 1;
         let z = (self.noise)(self.draws);

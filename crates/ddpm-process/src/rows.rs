@@ -1,9 +1,9 @@
-//! What every operation on rows needs: its operands alike, and numbers that belong to rows.
+//! Checks of operands, and tensors with one number per row.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use ddpm_schedule::{NoiseLevel, Process};
 
-/// Refuses a tensor that Burn would broadcast against `x`, or read as another type of number.
+/// Refuses a tensor that Burn would broadcast against `x`, or read as another dtype.
 ///
 /// # Panics
 ///
@@ -28,22 +28,25 @@ pub(crate) fn assert_shape<const D: usize>(what: &str, found: &Tensor<D>, shape:
     );
 }
 
-/// Refuses a tensor of another type of number.
+/// Refuses a tensor of another dtype.
 ///
 /// # Panics
 ///
-/// Unless `found` holds numbers of this type.
+/// Unless `found` has this dtype.
 #[track_caller]
 pub(crate) fn assert_dtype<const D: usize>(what: &str, found: &Tensor<D>, dtype: DType) {
     let found = found.dtype();
-    assert!(found == dtype, "{what} is of {found:?}, not of {dtype:?}");
+    assert!(
+        found == dtype,
+        "{what} has the dtype {found:?}, not {dtype:?}"
+    );
 }
 
 /// Refuses a coefficient that would become infinite, or is NaN.
 ///
 /// # Panics
 ///
-/// Unless `value` is finite as a number of `x`.
+/// Unless `value` is finite in the dtype of `x`.
 #[track_caller]
 pub(crate) fn assert_fits<const D: usize>(value: f64, x: &Tensor<D>) {
     let dtype = x.dtype();
@@ -71,8 +74,8 @@ pub(crate) fn per_row<const D: usize, const R: usize>(
     Tensor::from_data(TensorData::new(values, shape), (&x.device(), x.dtype()))
 }
 
-/// The time that a network is told at the level of each row of `x`, shape `[B]`, in x's dtype.
-/// Where that has 16 bits it is f32, for bf16 has not every whole number above 256.
+/// The network time of each row of `x`, shape `[B]`, in x's dtype. If that has 16 bits, it is f32,
+/// because bf16 cannot represent every whole number above 256.
 pub(crate) fn network_time<const D: usize>(
     process: &Process,
     levels: &[NoiseLevel],

@@ -1,10 +1,10 @@
-//! The range of a number that becomes a coefficient of tensors.
+//! The allowed range of tensor coefficients.
 
-/// The largest size of a coefficient. A tensor of f32 reaches 3.4·10³⁸, so that the product with
-/// a number up to a million is still finite.
-const LARGEST: f64 = 1e32;
+/// The largest magnitude of a coefficient. An f32 reaches 3.4·10³⁸, so the product with a value up
+/// to a million is still finite.
+const MAX_COEFFICIENT: f64 = 1e32;
 
-/// Whether tensors can be multiplied by `x`: it is a number, and not above 10³² in size.
+/// Whether `x` is a number and at most 10³² in magnitude.
 pub(crate) fn fits(x: f64) -> bool {
-    x.abs() <= LARGEST
+    x.abs() <= MAX_COEFFICIENT
 }

@@ -1,4 +1,4 @@
-//! The published ways to choose the levels that a reverse process visits.
+//! Grids: the published rules for the levels that a reverse process visits.
 
 mod error;
 mod name;
@@ -12,20 +12,20 @@ use span::{Span, even, mix};
 use crate::parameter::{check, positive};
 use crate::{Levels, NoiseLevel, Process, quantile};
 
-/// The share of σ that [`Grid::LinearQuadratic`] leaves behind in the linear half.
+/// The fraction of σ by which the linear half of [`Grid::LinearQuadratic`] falls.
 const MOCHI_THRESHOLD: f64 = 0.025;
 
-/// How n levels of a process are chosen; clean data comes after the last.
+/// A rule that chooses n levels of a process; clean data follows the last one.
 ///
-/// The first group chooses **times**. On a schedule they are whole, rounded to nearest, ties to
-/// even, as NumPy's ([`Fractional`] keeps them as they are). "t" below counts from 1 to T; a
-/// continuous process has equal steps of its own time, which runs to clean data at 0, and a flow
-/// shifts them afterwards.
+/// The first group chooses **times**. On a schedule they are rounded to the nearest timestep, ties
+/// to even, as in NumPy; [`Fractional`] can keep them fractional. Below, t counts from 1 to T. A
+/// continuous process takes equal steps of its own time, which reaches clean data at 0; a flow then
+/// shifts them.
 ///
-/// The second group chooses **σ** from the noisiest level to the least noisy one. σ is b/a,
-/// which must be finite, but b/(a + b) for [`Process::Flow`], whose users call that σ.
+/// The second group chooses **σ** from the noisiest level to the least noisy one. σ is b/a, which
+/// must be finite; for [`Process::Flow`] it is b/(a + b), as usual there.
 ///
-/// Grids are parsed from their [`name`](Self::name) or that of another library, with the usual
+/// A grid is parsed from its [`name`](Self::name) or its name in another library, with the usual
 /// parameters.
 ///
 /// ```
@@ -45,8 +45,8 @@ pub enum Grid {
     /// t = round(T − i·T/n) for i < n: starts at T (Lin et al. 2023, §3.3).
     #[doc(alias = "sgm_uniform")]
     Trailing,
-    /// t−1 = i·⌊T/n⌋ + offset for i < n: leaves the noisiest times out (Song et al. 2020, DDIM;
-    /// Stable Diffusion has offset 1).
+    /// t−1 = i·⌊T/n⌋ + offset for i < n: omits the noisiest times (Song et al. 2020, DDIM; offset 1
+    /// in Stable Diffusion).
     #[doc(alias = "steps_offset")]
     Leading {
         /// Added to each time.
@@ -55,26 +55,26 @@ pub enum Grid {
     /// t−1 = round(i·(T−1)/(n−1)) for i < n: starts at T and ends at 1; with n = 1 it is T.
     #[doc(alias = "normal")]
     Linspace,
-    /// t−1 = round((T−1)·(i/(n−1))²) for i < n, each made at least one more than the one before:
-    /// dense where the noise is low (Song et al. 2020, app. D.2). It starts at T, as the paper
-    /// has it; the paper's code starts at 0.8·T.
+    /// t−1 = round((T−1)·(i/(n−1))²) for i < n, each at least one more than the one before: dense
+    /// where the noise is low (Song et al. 2020, app. D.2). It starts at T, as in the paper; the
+    /// paper's code starts at 0.8·T.
     Quadratic,
-    /// t−1 = round(q·(T−1)), where q is the quantile of Beta(α, β) at 1 − i/n for i < n (Lee et
-    /// al. 2024; ComfyUI). Times that occur twice are dropped, so that there can be fewer than n.
+    /// t−1 = round(q·(T−1)), where q is the quantile of Beta(α, β) at 1 − i/n for i < n (Lee et al.
+    /// 2024; ComfyUI). Duplicate times are dropped, so there can be fewer than n.
     BetaTime {
         /// α > 0.
         alpha: f64,
         /// β > 0.
         beta: f64,
     },
-    /// n of the `original` times T, T − k, …, k = ⌊T/original⌋, that a consistency model was
-    /// distilled at (Luo et al. 2023, LCM).
+    /// n of the `original` times T, T − k, …, k = ⌊T/original⌋, at which a consistency model was
+    /// distilled (Luo et al. 2023, LCM).
     #[doc(alias = "original_inference_steps")]
     Lcm {
         /// The number of times to choose from, at least n.
         original: u32,
     },
-    /// Times as a network is told them, in falling order.
+    /// Network times, in decreasing order.
     Times(Vec<f64>),
     /// σ^(1/ρ) in equal steps (Karras et al. 2022, eq. 5: ρ = 7).
     #[doc(alias = "use_karras_sigmas")]
@@ -85,13 +85,14 @@ pub enum Grid {
     /// ln σ in equal steps: Karras' rule for ρ → ∞.
     #[doc(alias = "use_exponential_sigmas")]
     Exponential,
-    /// ln σ at (1 − i/(n−1))^ρ of the way from the least to the most noise (Crowson 2022,
+    /// ln σ at the fraction (1 − i/(n−1))^ρ from the least to the most noise (Crowson 2022,
     /// k-diffusion).
     Polyexponential {
         /// ρ > 0; 1 is [`Exponential`](Self::Exponential).
         rho: f64,
     },
-    /// σ at the quantile of Beta(α, β) of the way from the least to the most noise (diffusers).
+    /// σ at the fraction from the least to the most noise that is a quantile of Beta(α, β)
+    /// (diffusers).
     #[doc(alias = "use_beta_sigmas")]
     BetaSigma {
         /// α > 0.
@@ -102,34 +103,34 @@ pub enum Grid {
     /// arctan σ in equal steps, the optimum for Gaussian data of unit variance (Sabour et al. 2024,
     /// "Align Your Steps", §3).
     KlOptimal,
-    /// σ falls by 2.5 % over the first half of the steps linearly, and to 0 over the rest as a
-    /// parabola that continues the line (Mochi, Genmo 2024).
+    /// σ falls linearly by 2.5 % over the first half of the steps, then to 0 along a parabola that
+    /// continues the line (Mochi, Genmo 2024).
     LinearQuadratic,
-    /// λ = ln a²/b² in equal steps (Lu et al. 2022): [`Exponential`](Self::Exponential) but on a
-    /// flow, where it needs a start with some signal.
+    /// λ = ln a²/b² in equal steps (Lu et al. 2022). It equals [`Exponential`](Self::Exponential)
+    /// except on a flow, where its start must have some signal.
     #[doc(alias = "use_lu_lambdas")]
     LogSnr,
-    /// σ as given, in falling order.
+    /// The given σ, in decreasing order.
     Sigmas(Vec<f64>),
 }
 
 impl Grid {
-    /// `n` levels of `process`, and clean data.
+    /// `n` levels of `process`, then clean data.
     ///
     /// # Errors
     ///
-    /// See [`GridError`]: among others for n = 0, for more levels than a schedule has times, and
-    /// for a σ without bound.
+    /// See [`GridError`]: for example if n = 0, if n exceeds the number of timesteps, or if σ is
+    /// infinite.
     pub fn levels(&self, process: &Process, n: usize) -> Result<Levels, GridError> {
         self.levels_with(process, n, GridOptions::default())
     }
 
-    /// `n` levels of `process`, and the end.
+    /// `n` levels of `process`, then the end.
     ///
     /// # Errors
     ///
-    /// As [`levels`](Self::levels), and if the start is not noisier than the end: the way from data
-    /// to noise is [`Levels::inverse`].
+    /// As [`levels`](Self::levels), and if the start is not noisier than the end.
+    /// [`Levels::inverse`] makes levels from data to noise.
     pub fn levels_with(
         &self,
         process: &Process,
@@ -149,7 +150,7 @@ impl Grid {
         Levels::new(levels.into_iter().chain([span.ending]))
     }
 
-    /// Whether the parameters are in range, and a list has `n` entries.
+    /// Checks the ranges of the parameters, and that a list has `n` entries.
     fn check(&self, n: usize) -> Result<(), GridError> {
         match *self {
             Self::Karras { rho } | Self::Polyexponential { rho } => {
@@ -173,7 +174,8 @@ impl Grid {
         Ok(())
     }
 
-    /// The levels before the end: the first group here, the second in [`sigmas`](Self::sigmas).
+    /// The levels before the end: of the first group here, of the second in
+    /// [`sigmas`](Self::sigmas).
     fn points(&self, span: &Span) -> Result<Vec<NoiseLevel>, GridError> {
         let &Span {
             n,
@@ -218,7 +220,7 @@ impl Grid {
         }
     }
 
-    /// The second group, which chooses σ.
+    /// The levels of the second group, which chooses σ.
     fn sigmas(&self, span: &Span) -> Result<Vec<NoiseLevel>, GridError> {
         match *self {
             Self::Karras { rho } => span.sigmas(|r, max, min| {
@@ -253,8 +255,8 @@ impl Grid {
     }
 }
 
-/// The share of σ that is gone before step `i` of `n` (Mochi): 0.025·i/m up to m = ⌊n/2⌋, and
-/// then the parabola that goes on with the same slope and is 1 at n.
+/// The fraction of σ by which it has fallen before step `i` of `n` (Mochi): 0.025·i/m up to m =
+/// ⌊n/2⌋, then the parabola that continues with the same slope and reaches 1 at n.
 fn fallen(i: usize, n: usize) -> f64 {
     let m = n / 2;
     let slope = MOCHI_THRESHOLD / m.max(1) as f64;

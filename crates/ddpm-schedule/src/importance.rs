@@ -1,35 +1,71 @@
-//! Which t a training step visits, and what its loss then counts.
+//! The distribution of the times that training visits, and the weights that correct for it.
 
 use thiserror::Error;
 
 use crate::{NoiseSchedule, Timestep};
 
-/// What every t keeps of a uniform share, so that none is given up for good on the
-/// strength of ten small losses (Nichol & Dhariwal's code; their §3.3 leaves it out).
+/// The part of p_t that is uniform, so that ten small losses do not exclude a t (Nichol &
+/// Dhariwal's code; their §3.3 omits it).
 const UNIFORM_SHARE: f64 = 0.001;
 
-/// p_t for t = 1..=T, and the weights that make up for it.
+/// The probabilities p_t of t = 1..=T, and the weights that correct for them.
+///
+/// ```
+/// use ddpm_schedule::{NoiseSchedule, TimestepDistribution, stratified};
+///
+/// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+/// let times = TimestepDistribution::uniform(&schedule);
+/// let batch: Vec<u32> = stratified(0.5, 4).map(|u| times.quantile(u).get()).collect();
+/// assert_eq!(batch, [126, 376, 626, 876]);
+/// assert!((times.weight(schedule.first()) - 1.0).abs() < 1e-12);
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct TimestepDistribution {
     /// Each t with p_1 + … + p_t.
     cumulative: Vec<(Timestep, f64)>,
 }
 
-/// The last [`LENGTH`](Self::LENGTH) losses of every t, by which t is drawn such that
-/// the bound's Monte Carlo estimate varies least (Nichol & Dhariwal 2021, §3.3).
+/// The last [`LENGTH`](Self::LENGTH) losses of every t. Drawing t by their
+/// [`distribution`](Self::distribution) minimizes the variance of the bound's Monte Carlo estimate
+/// (Nichol & Dhariwal 2021, §3.3).
 ///
-/// It is a plain value: a checkpoint keeps [`losses`](Self::losses) and
-/// [`from_losses`](Self::from_losses) brings them back.
+/// A checkpoint saves [`losses`](Self::losses), and [`from_losses`](Self::from_losses) restores
+/// them.
+///
+/// ```
+/// use ddpm_schedule::{LossHistory, NoiseSchedule};
+///
+/// let schedule = NoiseSchedule::random_walk(2, 1.0)?;
+/// let mut history = LossHistory::new(&schedule);
+/// for t in schedule.iter() {
+///     for _ in 0..LossHistory::LENGTH {
+///         history.record(t, f64::from(t.get()))?;
+///     }
+/// }
+/// // p₂ is about twice p₁.
+/// assert!((history.distribution().probability(schedule.last()) - 2.0 / 3.0).abs() < 1e-3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct LossHistory {
-    /// Of each t its losses, the latest at the end.
+    /// The losses of each t, the latest last.
     losses: Vec<(Timestep, Vec<f64>)>,
 }
 
-/// Losses that make no history.
+/// Invalid losses of a [`LossHistory`].
+///
+/// ```
+/// use ddpm_schedule::{LossHistory, NoiseSchedule};
+///
+/// let schedule = NoiseSchedule::random_walk(2, 1.0)?;
+/// let error = LossHistory::from_losses(&schedule, [vec![0.5, f64::NAN], vec![]]).unwrap_err();
+/// assert_eq!(error.to_string(), "the loss at t = 1 is NaN, not a finite number");
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum LossHistoryError {
-    /// A loss that no mean survives.
+    /// A loss is not finite.
     #[error("the loss at t = {t} is {loss}, not a finite number")]
     Loss {
         /// The time, from 1.
@@ -37,15 +73,15 @@ pub enum LossHistoryError {
         /// The value refused.
         loss: f64,
     },
-    /// A history of another schedule.
-    #[error("the history has {rows} timesteps, but the schedule {timesteps}")]
+    /// The number of rows is not that of the schedule's timesteps.
+    #[error("the history has {rows} timesteps, but the schedule has {timesteps}")]
     Timesteps {
         /// The number of rows given.
         rows: usize,
         /// T.
         timesteps: u32,
     },
-    /// More losses than are kept.
+    /// A timestep has more losses than are kept.
     #[error("the history at t = {t} has {length} losses, more than {max}", max = LossHistory::LENGTH)]
     Length {
         /// The time, from 1.
@@ -59,14 +95,14 @@ impl LossHistory {
     /// How many losses of each t are kept.
     pub const LENGTH: usize = 10;
 
-    /// No losses yet, for any t of `schedule`.
+    /// An empty history for `schedule`.
     pub fn new(schedule: &NoiseSchedule) -> Self {
         Self {
             losses: schedule.iter().map(|t| (t, Vec::new())).collect(),
         }
     }
 
-    /// The history whose [`losses`](Self::losses) of t = 1, 2, …, T are given.
+    /// The history with the given [`losses`](Self::losses) of t = 1, 2, …, T.
     ///
     /// # Errors
     ///
@@ -95,7 +131,7 @@ impl LossHistory {
         Ok(history)
     }
 
-    /// Adds a loss of t, the oldest making room.
+    /// Adds a loss of t, in place of the oldest if there are [`LENGTH`](Self::LENGTH).
     ///
     /// # Errors
     ///
@@ -117,7 +153,7 @@ impl LossHistory {
         Ok(())
     }
 
-    /// The losses kept of t, the latest at the end.
+    /// The losses of t, the latest last.
     ///
     /// # Panics
     ///
@@ -126,11 +162,11 @@ impl LossHistory {
         &self.losses[t.index() - 1].1
     }
 
-    /// p_t ∝ √E(L_t²) over the losses kept, mixed with 0.001 of uniform; uniform alone
-    /// until every t has [`LENGTH`](Self::LENGTH) of them, and where all of them are 0.
+    /// p_t ∝ √E(L_t²) over the losses kept, mixed with 0.001 of the uniform distribution. It is
+    /// uniform until every t has [`LENGTH`](Self::LENGTH) losses, and if all losses are 0.
     pub fn distribution(&self) -> TimestepDistribution {
-        // √E[L²] up to √10, which all t share once they are full. `hypot` squares
-        // without overflow.
+        // √E[L²] up to the factor √10, which is common to all t with full histories. `hypot` avoids
+        // overflow.
         let norm = |losses: &[f64]| losses.iter().copied().fold(0.0, f64::hypot);
         let total: f64 = self.losses.iter().map(|(_, losses)| norm(losses)).sum();
         let full = self.losses.iter().all(|(_, l)| l.len() == Self::LENGTH);
@@ -151,7 +187,7 @@ impl TimestepDistribution {
         Self::proportional(schedule.iter().map(|t| (t, 1.0)))
     }
 
-    /// Of weights > 0 with a finite sum.
+    /// The distribution proportional to weights > 0 with a finite sum.
     fn proportional(weights: impl Iterator<Item = (Timestep, f64)>) -> Self {
         let mut sum = 0.0;
         let mut cumulative: Vec<_> = weights
@@ -160,7 +196,7 @@ impl TimestepDistribution {
                 (t, sum)
             })
             .collect();
-        // Dividing the sums, not the weights, puts t/T of the uniform on its place.
+        // Dividing the sums, not the weights, makes the sums t/T of the uniform distribution exact.
         for (_, share) in &mut cumulative {
             *share /= sum;
         }
@@ -180,8 +216,8 @@ impl TimestepDistribution {
         self.cumulative[t.index() - 1].1 - before
     }
 
-    /// 1/(T·p_t), the weight on L_t with which the mean over draws of t estimates the
-    /// mean over all t without bias; 1 where p is uniform.
+    /// 1/(T·p_t). With this weight on L_t, the mean over draws of t is an unbiased estimate of the
+    /// mean over all t. It is 1 if p is uniform.
     ///
     /// # Panics
     ///
@@ -192,20 +228,20 @@ impl TimestepDistribution {
 
     /// The first t with p_1 + … + p_t > `u`: for u uniform in [0, 1), a draw of t.
     ///
-    /// Where p is uniform it is 1 + ⌊T·u⌋, which for all u but multiples of 1/T
-    /// is ⌈T·u⌉. A `u` below 0 counts as 0, and from 1 on it gives T.
+    /// If p is uniform, it is 1 + ⌊T·u⌋, which is ⌈T·u⌉ unless u is a multiple of 1/T. A `u` below
+    /// 0 counts as 0, and a `u` from 1 on gives T.
     pub fn quantile(&self, u: f64) -> Timestep {
         let index = self.cumulative.partition_point(|&(_, share)| share <= u);
         self.cumulative[index.min(self.cumulative.len() - 1)].0
     }
 }
 
-/// (u + i)/n for i < n: each is uniform in [0, 1) if `u` is, and together they leave no
-/// gap (Kingma et al. 2021, app. I.1).
+/// (u + i)/n for i < n. Each is uniform in [0, 1) if `u` is, and together they cover the interval
+/// evenly (Kingma et al. 2021, app. I.1).
 ///
-/// Their [`quantile`](TimestepDistribution::quantile)s are the stratified times of a
-/// batch of n, t_i = ⌈T·(u + i)/n⌉ where p is uniform, whose mean loss varies less than
-/// that of n independent draws.
+/// Their [`quantile`](TimestepDistribution::quantile)s are the stratified times of a batch of n:
+/// t_i = ⌈T·(u + i)/n⌉ if p is uniform. The mean loss over them varies less than over n independent
+/// draws.
 pub fn stratified(u: f64, n: u32) -> impl ExactSizeIterator<Item = f64> {
     (0..n).map(move |i| (u + f64::from(i)) / f64::from(n))
 }

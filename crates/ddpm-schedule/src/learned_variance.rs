@@ -1,11 +1,23 @@
-//! The variance of the reverse step where the network has a say in it.
+//! The variance of a reverse step that a network predicts.
 
 use crate::{NoiseLevel, NoiseSchedule, Timestep};
 
 /// ln σ² = v·ln β + (1−v)·ln β̃ with v = (output + 1)/2 (Nichol & Dhariwal 2021, eq. 15).
 ///
-/// The fixed variances are its ends: output −1 is β̃, "fixed small", and output 1 is β,
-/// "fixed large". An output beyond them extrapolates, as in the paper.
+/// Output −1 is the fixed variance β̃ ("fixed small"), and output 1 is β ("fixed large"). Outputs
+/// beyond ±1 extrapolate, as in the paper.
+///
+/// ```
+/// use ddpm_schedule::{LearnedVariance, NoiseLevel};
+///
+/// let t = NoiseLevel::variance_preserving(0.5)?;
+/// let s = NoiseLevel::variance_preserving(0.6)?;
+/// let range = LearnedVariance::between(t, s);
+/// assert_eq!(range.log_variance(1.0), t.transition(s).variance.ln()); // β
+/// let small = t.posterior(s).variance.ln(); // β̃
+/// assert!((range.log_variance(-1.0) - small).abs() < 1e-12);
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct LearnedVariance {
     /// ln of the variance of q(x_t | x_s): β_t for one step of DDPM.
@@ -15,8 +27,8 @@ pub struct LearnedVariance {
 }
 
 impl LearnedVariance {
-    /// The choice for the step from `t` to `s`. For clean `s`, β̃ = 0 has no logarithm,
-    /// and the choice is β alone.
+    /// The variances for the step from `t` to `s`. For clean `s`, β̃ = 0 has no logarithm, and both
+    /// ends are β.
     ///
     /// # Panics
     ///
@@ -41,19 +53,18 @@ impl LearnedVariance {
         v * self.log_beta + (1.0 - v) * self.log_beta_tilde
     }
 
-    /// ln β − ln β̃, never negative: how far the network can go.
+    /// ln β − ln β̃, the width of the range; never negative.
     pub fn span(self) -> f64 {
         self.log_beta - self.log_beta_tilde
     }
 }
 
 impl NoiseSchedule {
-    /// The choice at t, for the step to t−1.
+    /// The variances at t, for the step to t−1.
     ///
-    /// At t = 1 it is the decoder's. There β̃₂ stands for β̃₁ = 0, as in the authors' code
-    /// (its "clipped" log variance); with T = 1 there is no β̃₂, and β₁ is the only
-    /// choice. (That code gives β̃₂ to its fixed large variance too, at t = 1; here
-    /// that is output −1.)
+    /// At t = 1 they are the decoder's. There β̃₂ replaces β̃₁ = 0, as in the authors' code (its
+    /// "clipped" log variance); with T = 1 there is no β̃₂, and both ends are β₁. (At t = 1 that
+    /// code uses β̃₂ also as the fixed large variance; here that is output −1.)
     ///
     /// # Panics
     ///

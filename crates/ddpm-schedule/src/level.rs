@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// How much of x = a·x₀ + b·ε is signal and how much is noise, for ε ~ N(0, I).
+/// The coefficients of x = a·x₀ + b·ε with ε ~ N(0, I): signal a and noise b.
 ///
 /// One pair (a, b) describes every Gaussian process:
 ///
@@ -12,18 +12,36 @@ use thiserror::Error;
 /// | variance exploding, random walk | 1 | σ | [`variance_exploding`](Self::variance_exploding) |
 /// | rectified flow | 1−t | t | [`rectified_flow`](Self::rectified_flow) |
 ///
-/// Stored are ln a and ln b, so that neither 1−ᾱ near the data nor ᾱ near the
-/// noise loses digits. In place of a ratio of signal-to-noise ratios the methods
-/// use the log-SNR λ = 2(ln a − ln b): with s the less noisy level of s < t and
-/// Δ = λ_t − λ_s < 0, it is SNR_t/SNR_s = e^Δ, and 1 − SNR_t/SNR_s = −expm1(Δ)
-/// (Kingma et al. 2021, "Variational Diffusion Models").
+/// The type stores ln a and ln b, so that 1−ᾱ near the data and ᾱ near the noise keep their digits.
+/// The methods use the log-SNR λ = 2(ln a − ln b) in place of ratios of signal-to-noise ratios. For
+/// a pair s < t, where s is less noisy, and Δ = λ_t − λ_s < 0: SNR_t/SNR_s = e^Δ and 1 −
+/// SNR_t/SNR_s = −expm1(Δ) (Kingma et al. 2021, "Variational Diffusion Models").
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let t = NoiseLevel::variance_preserving(0.36)?;
+/// assert!((t.signal() - 0.6).abs() < 1e-15);
+/// assert!((t.noise() - 0.8).abs() < 1e-15);
+/// let s = NoiseLevel::variance_preserving(0.9)?;
+/// let posterior = t.posterior(s); // q(x_s | x_t, x₀)
+/// assert!(posterior.variance < t.transition(s).variance);
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct NoiseLevel {
     pub(crate) ln_a: f64,
     pub(crate) ln_b: f64,
 }
 
-/// A noise level that does not exist.
+/// Invalid arguments of a [`NoiseLevel`].
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let error = NoiseLevel::variance_preserving(1.5).unwrap_err();
+/// assert_eq!(error.to_string(), "ᾱ = 1.5 is outside [0, 1]");
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum LevelError {
     /// a or b is negative or not finite, or both are zero.
@@ -34,7 +52,7 @@ pub enum LevelError {
         /// The noise coefficient.
         b: f64,
     },
-    /// ᾱ is not a share of variance.
+    /// ᾱ is outside [0, 1].
     #[error("ᾱ = {0} is outside [0, 1]")]
     AlphaBar(f64),
     /// ln ᾱ is positive or NaN.
@@ -43,12 +61,23 @@ pub enum LevelError {
     /// σ is negative or not finite.
     #[error("σ = {0} is outside [0, ∞)")]
     Sigma(f64),
-    /// The time of a rectified flow does not lie between data and noise.
+    /// The time of a rectified flow is outside [0, 1].
     #[error("the flow time t = {0} is outside [0, 1]")]
     FlowTime(f64),
 }
 
 /// q(x_t | x_s) = N(`signal`·x_s, `variance`·I) for s < t.
+///
+/// ```
+/// use ddpm_schedule::NoiseSchedule;
+///
+/// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+/// let t = schedule.last();
+/// let step = schedule.level(t).transition(schedule.previous(t));
+/// assert!((step.variance - 0.02).abs() < 1e-12); // β_T
+/// assert!((step.signal - (1.0_f64 - 0.02).sqrt()).abs() < 1e-12);
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Transition {
     /// a_t/a_s, the factor of x_s in the mean.
@@ -58,6 +87,15 @@ pub struct Transition {
 }
 
 /// q(x_s | x_t, x₀) = N(`x0`·x₀ + `x_t`·x_t, `variance`·I) for s < t.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let t = NoiseLevel::variance_preserving(0.5)?;
+/// let posterior = t.posterior(NoiseLevel::CLEAN); // x_s is x₀
+/// assert_eq!((posterior.x0, posterior.x_t, posterior.variance), (1.0, 0.0, 0.0));
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Posterior {
     /// −a_s·expm1(Δ), the factor of x₀ in the mean.
@@ -94,8 +132,8 @@ impl NoiseLevel {
 
     /// The variance preserving level a = √ᾱ, b = √(1−ᾱ), from ln ᾱ.
     ///
-    /// This is the exact way in: near the data ᾱ rounds to 1 and takes 1−ᾱ with
-    /// it, while −expm1(ln ᾱ) keeps every digit. ln ᾱ = −∞ is pure noise.
+    /// This constructor is exact near the data, where ᾱ rounds to 1 and 1−ᾱ to 0: −expm1(ln ᾱ)
+    /// keeps every digit. ln ᾱ = −∞ is pure noise.
     ///
     /// # Errors
     ///
@@ -184,9 +222,8 @@ impl NoiseLevel {
         self.log_snr().exp()
     }
 
-    /// √(a² + b²), the standard deviation of x for data of unit variance, and so
-    /// the width of the Gaussian a reverse process starts from: 1 when the process
-    /// preserves variance.
+    /// √(a² + b²), the standard deviation of x for data of unit variance. A reverse process starts
+    /// from a Gaussian of this width. It is 1 if the process preserves variance.
     pub fn prior_std(self) -> f64 {
         self.signal().hypot(self.noise())
     }
@@ -198,7 +235,7 @@ impl NoiseLevel {
 
     /// q(x_t | x_s), where x_t has this level and x_s the level `s`.
     ///
-    /// Finite for every pair, with `s` clean or no signal left at t as well.
+    /// The result is finite for every pair, also if `s` is clean or t has no signal.
     ///
     /// # Panics
     ///
@@ -214,7 +251,7 @@ impl NoiseLevel {
     /// q(x_s | x_t, x₀), where x_t has this level and x_s the level `s`
     /// (Ho et al. 2020, eq. 6 and 7, for any process).
     ///
-    /// Finite for every pair, with `s` clean or no signal left at t as well.
+    /// The result is finite for every pair, also if `s` is clean or t has no signal.
     ///
     /// # Panics
     ///
@@ -228,14 +265,14 @@ impl NoiseLevel {
         }
     }
 
-    /// The level of ½λ = `half_log_snr` on the process that leads from this level to `s`, between
+    /// The level with ½λ = `half_log_snr` on the process that leads from this level to `s`, between
     /// the two or beyond.
     ///
-    /// Where a is the same at both levels it stays so (variance exploding), and where a + b = 1
-    /// at both (rectified flow). In every other process ln √(a² + b²) is linear in λ, so that a
-    /// process that preserves variance still does.
+    /// If a is equal at both levels, it stays constant (variance exploding). If a + b = 1 at both,
+    /// the sum stays 1 (rectified flow). Otherwise ln √(a² + b²) is linear in λ, so a variance
+    /// preserving process stays one.
     ///
-    /// This level has noise.
+    /// This level must have noise.
     pub(crate) fn along(self, s: Self, half_log_snr: f64) -> Self {
         let equal = |x: f64, y: f64| (x - y).abs() < 1e-9;
         let sum = |level: Self| level.signal() + level.noise();
@@ -256,7 +293,7 @@ impl NoiseLevel {
         };
         let [from, to] = [self, s].map(|level| level.prior_std().ln());
         let ln_std = (1.0 - w) * from + w * to;
-        // a²/(a² + b²) = 1/(1 + e^−λ), and b² with e^λ.
+        // a²/(a² + b²) = 1/(1 + e^−λ) and b²/(a² + b²) = 1/(1 + e^λ).
         Self {
             ln_a: ln_std - 0.5 * ln_1p_exp(-2.0 * half_log_snr),
             ln_b: ln_std - 0.5 * ln_1p_exp(2.0 * half_log_snr),

@@ -2,16 +2,28 @@
 
 use crate::{GridError, NoiseLevel, NoiseSchedule};
 
-/// Noise levels in order: those at which a step starts, and the one that the last step leads to.
+/// The noise levels of a run, in order: the start of each step, and the end of the last step.
 ///
 /// The log-SNR rises at every step, from noise to data, or falls at every step
-/// ([`inverse`](Self::inverse)). Each step is made of two levels that are there; nothing ever
-/// computes "the previous timestep".
+/// ([`inverse`](Self::inverse)). A step is a pair of neighbouring levels; no code computes "the
+/// previous timestep".
+///
+/// ```
+/// use ddpm_schedule::{Grid, Levels, NoiseLevel, NoiseSchedule, Process};
+///
+/// let schedule = NoiseSchedule::cosine(1000, 0.008)?;
+/// assert_eq!(Levels::full(&schedule).len(), 1000); // ancestral sampling
+/// let levels = Grid::Trailing.levels(&Process::from(schedule), 20)?;
+/// let (t, s) = levels.pairs().next().unwrap();
+/// assert!(s.log_snr() > t.log_snr());
+/// assert_eq!(levels.end(), NoiseLevel::CLEAN);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Levels(Vec<NoiseLevel>);
 
 impl Levels {
-    /// Any levels in order, the end included.
+    /// The levels of a run in order, including the end.
     ///
     /// # Errors
     ///
@@ -40,13 +52,13 @@ impl Levels {
         Ok(Self(levels))
     }
 
-    /// T, T−1, …, 1 and clean data.
+    /// The levels of t = T, T−1, …, 1, then clean data.
     pub fn full(schedule: &NoiseSchedule) -> Self {
         let levels = schedule.iter().rev().map(|t| schedule.level(t));
         Self(levels.chain([NoiseLevel::CLEAN]).collect())
     }
 
-    /// The same way, as far as `end`: the levels before it, and a last step to it.
+    /// The levels that come before `end`, then `end`.
     ///
     /// # Errors
     ///
@@ -59,13 +71,12 @@ impl Levels {
         Self::new(self.0.iter().take_while(before).copied().chain([end]))
     }
 
-    /// The way back: the same levels in the opposite order (DDIM inversion; Song et al. 2020,
-    /// §4.3).
+    /// The same levels in reverse order (DDIM inversion; Song et al. 2020, §4.3).
     ///
     /// # Errors
     ///
-    /// If these levels end at clean data; [`ending_at`](Self::ending_at) another level they can
-    /// be taken back.
+    /// If these levels end at clean data. [`ending_at`](Self::ending_at) makes them end at a noisy
+    /// level.
     pub fn inverse(&self) -> Result<Self, GridError> {
         Self::new(self.0.iter().rev().copied())
     }
@@ -80,22 +91,22 @@ impl Levels {
         self.0.len() - 1
     }
 
-    /// Never: there is at least one step.
+    /// Always false: there is at least one step.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// All levels, the end included.
+    /// All levels, including the end.
     pub fn as_slice(&self) -> &[NoiseLevel] {
         &self.0
     }
 
-    /// The level of the first step.
+    /// The level at which the first step starts.
     pub fn start(&self) -> NoiseLevel {
         self.0[0]
     }
 
-    /// The level after the last step: [`NoiseLevel::CLEAN`] unless something else was asked for.
+    /// The level after the last step, usually [`NoiseLevel::CLEAN`].
     pub fn end(&self) -> NoiseLevel {
         self.0[self.len()]
     }

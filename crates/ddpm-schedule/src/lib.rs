@@ -1,4 +1,4 @@
-//! Everything true of one scalar Gaussian on its way from data to noise and back.
+//! The scalar mathematics of diffusion models: levels, schedules, objectives, grids and solvers.
 //!
 #![doc = include_str!("../README.md")]
 

@@ -8,15 +8,24 @@ use crate::{
     Preconditioning, Process, Weighting, bound,
 };
 
-/// Levels of a continuous process at which an objective is checked, in equal steps of what
-/// training draws.
+/// An objective of a continuous process is checked at this many equal steps of the unshifted time.
 const PROBES: u32 = 1000;
 
-/// What a network is trained to predict, at which levels and with which weights.
+/// A training objective: a process, a parametrization and a weighting, checked to fit together.
 ///
-/// One exists only if x̂₀ follows from the network's output at every level, and every number
-/// that tensors are multiplied by is finite in single precision, with room for the product:
-/// at most 10³² in size.
+/// At every level the network's output determines x̂₀, and every number by which tensors are
+/// multiplied is at most 10³² in magnitude, so that products are finite in single precision.
+///
+/// ```
+/// use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+///
+/// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+/// let objective = Objective::new(schedule.clone(), Parametrization::Epsilon, Weighting::Simple)?;
+/// let level = schedule.level(schedule.last());
+/// assert_eq!(objective.weight(level), 1.0);
+/// assert_eq!(objective.preconditioning(level).c_skip, 1.0 / level.signal());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Objective {
     process: Process,
@@ -25,47 +34,54 @@ pub struct Objective {
 }
 
 /// A process, a parametrization and a weighting that do not fit together.
+///
+/// ```
+/// use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+///
+/// // At zero SNR x_t is ε, so ε̂ does not determine x̂₀.
+/// let schedule = NoiseSchedule::linear(4, 0.1, 0.5)?.rescale_zero_terminal_snr()?;
+/// let error = Objective::new(schedule, Parametrization::Epsilon, Weighting::Simple).unwrap_err();
+/// let message = "Epsilon does not determine x̂₀ at t = 4, where x_t = 0·x₀ + 1·ε";
+/// assert_eq!(error.to_string(), message);
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[non_exhaustive]
 pub enum ObjectiveError {
     /// The parametrization has no inverse at one of the levels.
     #[error(transparent)]
     Parametrization(#[from] ParametrizationError),
-    /// A number of the weighting that is out of range.
-    #[error("of the weighting, {0}")]
+    /// A parameter of the weighting is out of range.
+    #[error("the weighting's {0}")]
     Weighting(#[from] ParameterError),
-    /// The bound's terms are those of steps, which a continuous process does not have.
-    #[error(
-        "the weights of the bound are those of the timesteps of a schedule, and this process has none"
-    )]
+    /// The weighting is that of the bound, which has one term per timestep, and the process has no
+    /// timesteps.
+    #[error("the weights of the bound need the timesteps of a schedule, and this process has none")]
     NoTimesteps,
-    /// A number that tensors of single precision cannot be multiplied by.
-    #[error(
-        "{name} at t = {t} is {value:.2e}, which single precision has no room for: at most 1e32"
-    )]
+    /// A coefficient is too large for single precision.
+    #[error("{name} at t = {t} is {value:.2e}, but single precision allows at most 1e32")]
     Coefficient {
-        /// What the number is.
+        /// The name of the coefficient.
         name: &'static str,
-        /// The first such time: t = 1..=T of a schedule, and what a network is told of any other
-        /// process.
+        /// The first such time: t = 1..=T of a schedule, the network time of any other process.
         t: f64,
-        /// The number there.
+        /// Its value there.
         value: f64,
     },
 }
 
 impl Objective {
-    /// The three together.
+    /// Checks that the three fit together.
     ///
     /// At zero SNR the weights take their limits: with x₀ and v, min-SNR is 0 there
     /// and the bound's weight is that of SNR_t = 0.
     ///
     /// # Errors
     ///
-    /// If the parametrization does not determine x̂₀ at every level, a number of the weighting is
-    /// out of its range, or it is that of the bound and the process has no timesteps. If at some
-    /// level the signal a, the noise b, the weight or a coefficient of the bound with a learned
-    /// variance is not finite or above 10³².
+    /// If the parametrization does not determine x̂₀ at every level; if a parameter of the
+    /// weighting is out of range; if the weighting is [`Vlb`](Weighting::Vlb) and the process has
+    /// no timesteps; or if at some level the signal a, the noise b, the weight or a coefficient of
+    /// the bound with a learned variance is not finite or above 10³².
     pub fn new(
         process: impl Into<Process>,
         parametrization: Parametrization,
@@ -96,7 +112,7 @@ impl Objective {
         Ok(objective)
     }
 
-    /// The levels to look at, each with its time.
+    /// The levels to check, each with its time.
     fn levels(&self) -> Vec<(f64, NoiseLevel)> {
         match &self.process {
             Process::Discrete(schedule) => {
@@ -105,17 +121,17 @@ impl Objective {
             }
             process => {
                 let ends = process.ends();
-                let [high, low] = [ends.0, ends.1].map(|level| process.clock(level));
+                let [high, low] = [ends.0, ends.1].map(|level| process.unshifted(level));
                 let step = (high - low) / f64::from(PROBES);
-                let clocks = (1..PROBES).map(|i| low + f64::from(i) * step);
-                let between = clocks.filter_map(|clock| process.level(process.shifted(clock)));
+                let times = (1..PROBES).map(|i| low + f64::from(i) * step);
+                let between = times.filter_map(|time| process.level(process.shifted(time)));
                 let levels = [ends.1].into_iter().chain(between).chain([ends.0]);
                 levels.map(|level| (process.time(level), level)).collect()
             }
         }
     }
 
-    /// Whether the bound with a learned variance is finite, where the root of the weight
+    /// Checks that the bound with a learned variance is finite. There the root of the weight
     /// multiplies the error of x̂₀.
     fn check_bound(&self) -> Result<(), ObjectiveError> {
         let Some(schedule) = self.process.schedule() else {
@@ -157,12 +173,12 @@ impl Objective {
     }
 
     /// The coefficients of x̂₀ = c_skip·x_t + c_out·f(c_in·x_t) at a level, each at most 10³² in
-    /// size.
+    /// magnitude.
     ///
     /// # Panics
     ///
-    /// If the network's output does not determine x̂₀ there
-    /// ([`Parametrization::preconditioning`]), which is so at no level of the process.
+    /// If the network's output does not determine x̂₀ at `level`
+    /// ([`Parametrization::preconditioning`]). At the levels of the process it always does.
     pub fn preconditioning(&self, level: NoiseLevel) -> Preconditioning {
         let preconditioning = self.parametrization.preconditioning(level);
         preconditioning.unwrap_or_else(|| {
@@ -186,7 +202,7 @@ impl Objective {
     }
 }
 
-/// Whether tensors can be multiplied by a number of t.
+/// Checks that tensors can be multiplied by `value`, which belongs to t.
 fn check(t: f64, name: &'static str, value: f64) -> Result<(), ObjectiveError> {
     fits(value)
         .then_some(())

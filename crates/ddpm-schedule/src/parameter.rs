@@ -3,10 +3,17 @@
 use thiserror::Error;
 
 /// A parameter that is out of range.
+///
+/// ```
+/// use ddpm_schedule::Process;
+///
+/// let error = Process::edm(0.002, 0.001).unwrap_err();
+/// assert_eq!(error.to_string(), "sigma_max = 0.001 is outside (sigma_min, ∞)");
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[error("{name} = {value} is outside {range}")]
 pub struct ParameterError {
-    /// The parameter's name, as the constructor or field has it.
+    /// The parameter's name in the constructor or field.
     pub name: &'static str,
     /// The value refused.
     pub value: f64,
@@ -14,7 +21,7 @@ pub struct ParameterError {
     pub range: &'static str,
 }
 
-/// `value`, if it `holds` that it is in `range`.
+/// `value` if `holds`, and otherwise an error that names the `range`.
 pub(crate) fn check(
     name: &'static str,
     value: f64,

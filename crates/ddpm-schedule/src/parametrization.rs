@@ -1,11 +1,23 @@
-//! What the network predicts, and how x̂₀ follows from it.
+//! Parametrizations: what a network predicts, and how x̂₀ follows from it.
 
 use thiserror::Error;
 
 use crate::NoiseLevel;
 use crate::coefficient::fits;
 
-/// What the network predicts: a mixture of x₀ and ε.
+/// What a network predicts: a linear combination of x₀ and ε.
+///
+/// ```
+/// use ddpm_schedule::{NoiseLevel, Parametrization};
+///
+/// let level = NoiseLevel::variance_preserving(0.36)?; // a = 0.6, b = 0.8
+/// let target = Parametrization::V.target(level);
+/// let (x0, eps) = (0.5, -1.0);
+/// let (x_t, v) = (0.6 * x0 + 0.8 * eps, target.x0 * x0 + target.eps * eps);
+/// let c = Parametrization::V.preconditioning(level).unwrap();
+/// assert!((c.c_skip * x_t + c.c_out * v - x0).abs() < 1e-12);
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[doc(alias = "prediction_type")]
 pub enum Parametrization {
@@ -15,11 +27,11 @@ pub enum Parametrization {
     X0,
     /// v = a·ε − b·x₀ (Salimans & Ho 2022), defined at zero SNR too.
     V,
-    /// ε − x₀, the velocity of the straight way from data to noise (Liu et al. 2022).
+    /// ε − x₀, the velocity of the straight path from data to noise (Liu et al. 2022).
     ///
-    /// On a rectified flow it is dx_t/dt. At any other level, x_t/(a + b) lies on the straight
-    /// way at the time b/(a + b), and the velocity there is the same ε − x₀: the parametrization
-    /// is defined for every process, and x̂₀ = (x_t − b·output)/(a + b).
+    /// On a rectified flow it is dx_t/dt. At any other level, x_t/(a + b) lies on the straight path
+    /// at the time b/(a + b), where the velocity is the same ε − x₀. So the parametrization is
+    /// defined for every process, and x̂₀ = (x_t − b·output)/(a + b).
     #[doc(alias = "flow_prediction")]
     Flow,
     /// (x₀ − c_skip·x_t)/c_out of Karras et al. 2022, table 1: a target of unit variance for
@@ -27,12 +39,21 @@ pub enum Parametrization {
     ///
     /// The network sees c_in·x_t ([`Parametrization::preconditioning`]).
     Edm {
-        /// σ_data, above 0 and finite; at any other value [`Parametrization::preconditioning`] is `None`.
+        /// σ_data, above 0 and finite; for any other value
+        /// [`Parametrization::preconditioning`] is `None`.
         sigma_data: f64,
     },
 }
 
 /// The prediction target `x0`·x₀ + `eps`·ε.
+///
+/// ```
+/// use ddpm_schedule::{NoiseLevel, Parametrization, Target};
+///
+/// let level = NoiseLevel::variance_preserving(0.5)?;
+/// assert_eq!(Parametrization::Flow.target(level), Target { x0: -1.0, eps: 1.0 }); // ε − x₀
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Target {
     /// p, the factor of x₀.
@@ -51,25 +72,42 @@ pub struct Target {
 /// | [`Flow`](Parametrization::Flow) | 1/(a + b) | −b/(a + b) | 1 |
 /// | [`Edm`](Parametrization::Edm) | a·σ_data²/s² | b·σ_data/s | 1/s |
 ///
-/// s = √(a²·σ_data² + b²) is the standard deviation of x_t. The last row is that of the paper,
-/// which speaks of x = x_t/a and σ = b/a: there c_skip·a = σ_data²/(σ² + σ_data²),
-/// c_out = σ·σ_data/√(σ² + σ_data²) and c_in·a = 1/√(σ² + σ_data²).
+/// s = √(a²·σ_data² + b²) is the standard deviation of x_t. The last row is the paper's, which
+/// writes it for x = x_t/a and σ = b/a: c_skip·a = σ_data²/(σ² + σ_data²), c_out = σ·σ_data/√(σ² +
+/// σ_data²) and c_in·a = 1/√(σ² + σ_data²).
 ///
-/// The networks of the other rows see x_t as it is. A network that was trained on a process that
-/// preserves variance is run on the levels of that process; to run it in terms of σ alone, scale
-/// x by a = 1/√(1 + σ²) before.
+/// The networks of the other rows see x_t unscaled. A network trained on a variance preserving
+/// process is run on the levels of that process; to run it on x₀ + σ·ε, first scale by a = 1/√(1 +
+/// σ²).
+///
+/// ```
+/// use ddpm_schedule::{NoiseLevel, Parametrization, Preconditioning};
+///
+/// let level = NoiseLevel::variance_exploding(2.0)?;
+/// let x0 = Parametrization::X0.preconditioning(level);
+/// assert_eq!(x0, Some(Preconditioning { c_skip: 0.0, c_out: 1.0, c_in: 1.0 }));
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Preconditioning {
     /// The factor of x_t in x̂₀.
     pub c_skip: f64,
     /// The factor of the network's output in x̂₀.
     pub c_out: f64,
-    /// The factor of x_t that the network sees.
+    /// The factor of x_t in the network's input.
     pub c_in: f64,
 }
 
-/// A network of this parametrization says nothing of x₀ at one of the levels, or too little for
-/// single precision.
+/// The network's output does not determine x̂₀ at a level, or not within single precision.
+///
+/// ```
+/// use ddpm_schedule::{NoiseLevel, Parametrization};
+///
+/// let pure_noise = NoiseLevel::variance_preserving(0.0)?;
+/// assert!(Parametrization::Epsilon.check(pure_noise, 1000.0).is_err());
+/// assert!(Parametrization::V.check(pure_noise, 1000.0).is_ok());
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[error(
     "{parametrization:?} does not determine x̂₀ at t = {t}, where x_t = {}·x₀ + {noise}·ε",
@@ -78,8 +116,7 @@ pub struct Preconditioning {
 pub struct ParametrizationError {
     /// The parametrization refused.
     pub parametrization: Parametrization,
-    /// The time without an inverse: t = 1..=T of a schedule, and what a network is told of any
-    /// other process.
+    /// The time of the level: t = 1..=T of a schedule, the network time of any other process.
     pub t: f64,
     /// The signal coefficient a there.
     pub signal: f64,
@@ -119,7 +156,7 @@ impl Parametrization {
     /// x₀, and the factor of x_t that the network sees.
     ///
     /// `None` where the two do not determine x₀ and ε: [`Self::Epsilon`] at zero SNR,
-    /// where both are ε, and [`Self::X0`] at clean data, where both are x₀. `None` also where a
+    /// where both are ε, and [`Self::X0`] at clean data, where both are x₀. Also `None` if a
     /// coefficient is above 10³²: as an f32 it, or its product with x_t, would be infinite.
     pub fn preconditioning(self, level: NoiseLevel) -> Option<Preconditioning> {
         let found = self.inverse(level);
@@ -127,8 +164,8 @@ impl Parametrization {
         all.into_iter().all(fits).then_some(found)
     }
 
-    /// [`preconditioning`](Self::preconditioning) before the check: not finite, or too large, where
-    /// no inverse exists.
+    /// [`preconditioning`](Self::preconditioning) without the check: not finite, or too large,
+    /// where no inverse exists.
     pub(crate) fn inverse(self, level: NoiseLevel) -> Preconditioning {
         let (a, b) = (level.signal(), level.noise());
         let Target { x0: p, eps: q } = self.target(level);
@@ -144,7 +181,7 @@ impl Parametrization {
         }
     }
 
-    /// Whether x̂₀ follows from the network's output at `level`, that of the time `t`.
+    /// Checks that the network's output determines x̂₀ at `level`, whose time is `t`.
     ///
     /// # Errors
     ///
@@ -161,7 +198,7 @@ impl Parametrization {
     }
 }
 
-/// A signal without a row of zeros in front.
+/// `signal`, in scientific notation if it is small.
 fn short(signal: f64) -> String {
     if signal > 0.0 && signal < 1e-5 {
         format!("{signal:.2e}")

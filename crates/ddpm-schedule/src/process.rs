@@ -1,26 +1,26 @@
-//! A process: the noise level at a time, and the time that a network is told at a level.
+//! Processes: the noise level at each time, and the time that a network is given at each level.
 
 use std::f64::consts::FRAC_PI_2;
 
 use crate::parameter::{check, positive};
 use crate::{NoiseLevel, NoiseSchedule, ParameterError};
 
-/// The time of a continuous process is t = 10⁻³ at its least noisy end: the first of a thousand
-/// equal steps, below which networks are rarely trained.
-const LEAST: f64 = 1e-3;
-/// What a network of a variance preserving process is told: 999·t (Song et al. 2021, code).
+/// The time t of the least noisy end of a continuous process: the first of a thousand equal steps.
+/// Networks are rarely trained below it.
+const LEAST_TIME: f64 = 1e-3;
+/// The network time of a variance preserving process is 999·t (Song et al. 2021, code).
 const VP_SCALE: f64 = 999.0;
-/// What a network of a rectified flow is told: 1000·t (Esser et al. 2024, code).
+/// The network time of a rectified flow is 1000·t (Esser et al. 2024, code).
 const FLOW_SCALE: f64 = 1000.0;
 
-/// Noise levels in order, and the number by which a network knows each.
+/// A diffusion process: its noise levels, and the *network time*, which a network is given at each.
 ///
-/// The log-SNR falls strictly as the time rises, so that [`time`](Self::time) is a function of
-/// the level alone.
+/// The log-SNR falls strictly as the time rises, so that [`time`](Self::time) depends on the level
+/// alone.
 ///
-/// | process | time told | at time t |
+/// | process | network time | level at time t |
 /// |---|---|---|
-/// | [`Discrete`](Self::Discrete) | t−1, counted from 0 | the schedule's levels |
+/// | [`Discrete`](Self::Discrete) | t−1 | the schedule's levels |
 /// | [`VpLinear`](Self::VpLinear) | 999·t | −ln a² = β_min·t + ½(β_max − β_min)·t², a² + b² = 1 |
 /// | [`VpCosine`](Self::VpCosine) | 999·t | a = cos((t + s)/(1 + s)·π/2)/cos(s/(1 + s)·π/2), a² + b² = 1 |
 /// | [`Edm`](Self::Edm) | ¼·ln σ | a = 1, b = σ |
@@ -37,8 +37,8 @@ const FLOW_SCALE: f64 = 1000.0;
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Process {
-    /// The levels of t = 1..=T, and between two of them those whose log-SNR is interpolated
-    /// linearly. Where T has no signal, a/√(a² + b²) is interpolated from T−1 to T instead.
+    /// The levels of t = 1..=T. Between two timesteps the log-SNR is interpolated linearly; if T
+    /// has no signal, a/√(a² + b²) is interpolated from T−1 to T instead.
     Discrete(NoiseSchedule),
     /// Variance preserving with β(t) from β_min at t = 0 to β_max at 1 (Song et al. 2021, eq. 32).
     #[non_exhaustive]
@@ -57,15 +57,15 @@ pub enum Process {
     /// Data plus noise of standard deviation σ (Karras et al. 2022).
     #[non_exhaustive]
     Edm {
-        /// The least noise that is visited.
+        /// The smallest σ.
         sigma_min: f64,
-        /// The most.
+        /// The largest σ.
         sigma_max: f64,
     },
-    /// Rectified flow, the straight way from data to noise (Liu et al. 2022).
+    /// Rectified flow: straight paths from data to noise (Liu et al. 2022).
     #[non_exhaustive]
     Flow {
-        /// s in t = s·u/(1 + (s−1)·u): equal steps of u, in grids and in training, become denser
+        /// s in t = s·u/(1 + (s−1)·u). Grids and training take equal steps of u, which are denser
         /// near the noise for s > 1 (Esser et al. 2024, eq. 23).
         shift: f64,
     },
@@ -78,7 +78,7 @@ impl From<NoiseSchedule> for Process {
 }
 
 impl Process {
-    /// [`VpLinear`](Self::VpLinear); Song et al. have β_min = 0.1 and β_max = 20.
+    /// [`VpLinear`](Self::VpLinear); Song et al. use β_min = 0.1 and β_max = 20.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Process {
         Ok(Self::VpLinear { beta_min, beta_max })
     }
 
-    /// [`VpCosine`](Self::VpCosine); Nichol & Dhariwal have s = 0.008.
+    /// [`VpCosine`](Self::VpCosine); Nichol & Dhariwal use s = 0.008.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Process {
         Ok(Self::VpCosine { s })
     }
 
-    /// [`Edm`](Self::Edm); Karras et al. have σ from 0.002 to 80.
+    /// [`Edm`](Self::Edm); Karras et al. use σ from 0.002 to 80.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Process {
         })
     }
 
-    /// [`Flow`](Self::Flow); shift 1 is the flow as it is.
+    /// [`Flow`](Self::Flow); a shift of 1 leaves the flow as it is.
     ///
     /// # Errors
     ///
@@ -133,13 +133,14 @@ impl Process {
         }
     }
 
-    /// The level at a time, as a network is told it.
+    /// The level at a network time.
     ///
-    /// `None` outside 0..=T−1, 0..=999 and 0..=1000, and for a time that is not finite.
+    /// `None` outside 0..=T−1 (discrete), 0..=999 (variance preserving) or 0..=1000 (flow), and for
+    /// a time that is not finite.
     pub fn level(&self, time: f64) -> Option<NoiseLevel> {
         let unit = |t: f64| (0.0..=1.0).contains(&t);
         match *self {
-            Self::Discrete(ref schedule) => between(schedule, time),
+            Self::Discrete(ref schedule) => level_at(schedule, time),
             Self::VpLinear { beta_min, beta_max } => {
                 let t = Some(time / VP_SCALE).filter(|&t| unit(t))?;
                 let integral = beta_min * t + 0.5 * (beta_max - beta_min) * t * t;
@@ -164,26 +165,26 @@ impl Process {
         }
     }
 
-    /// The time that a network is told at a level, which need not be one of this process: the
-    /// log-SNR decides.
+    /// The network time of a level. It depends on the log-SNR alone, so the level need not belong
+    /// to this process.
     ///
-    /// Beyond the ends of a variance preserving process or of a schedule it is the time of the
-    /// end. That of clean data is −∞ for [`Edm`](Self::Edm).
+    /// Beyond the ends of a variance preserving process or of a schedule, it is the time of the
+    /// end. Clean data has the time −∞ in [`Edm`](Self::Edm).
     #[doc(alias = "c_noise")]
     pub fn time(&self, level: NoiseLevel) -> f64 {
         let lambda = level.log_snr();
         match *self {
-            Self::Discrete(ref schedule) => place(schedule, lambda),
+            Self::Discrete(ref schedule) => time_at(schedule, lambda),
             Self::VpLinear { beta_min, beta_max } => {
                 // −ln a² = β_min·t + ½(β_max − β_min)·t², solved for t.
                 let integral = ln_1p_exp(-lambda);
                 let slope = (beta_min.powi(2) + 2.0 * (beta_max - beta_min) * integral).sqrt();
                 let t = 2.0 * integral / (beta_min + slope);
-                // Without signal the integral is ∞ and t is ∞/∞, of which `min` makes 1.
+                // Without signal, t = ∞/∞ is NaN, and `min` returns 1.
                 VP_SCALE * t.min(1.0)
             }
             Self::VpCosine { s } => {
-                let NoiseLevel { ln_a, ln_b } = on(0.0, lambda);
+                let NoiseLevel { ln_a, ln_b } = level_with(0.0, lambda);
                 let (a, b) = (ln_a.exp(), ln_b.exp());
                 // cos θ = a·cos θ₀, and sin² θ = b² + a²·sin² θ₀.
                 let (sin, cos) = (s / (1.0 + s) * FRAC_PI_2).sin_cos();
@@ -195,9 +196,9 @@ impl Process {
         }
     }
 
-    /// The noisiest level and the least noisy one that grids run between, and that training
-    /// draws from. The least noisy of the variance preserving processes and of the flow is that
-    /// of t = 10⁻³, for the flow before its shift.
+    /// The noisiest and the least noisy level. Grids run between them, and training draws from
+    /// them. The least noisy level of a variance preserving process or a flow is that of t = 10⁻³,
+    /// before the flow's shift.
     #[expect(clippy::missing_panics_doc, reason = "both times are in range")]
     pub fn ends(&self) -> (NoiseLevel, NoiseLevel) {
         if let Self::Discrete(schedule) = self {
@@ -211,44 +212,45 @@ impl Process {
                 sigma_min,
                 sigma_max,
             } => (0.25 * sigma_max.ln(), 0.25 * sigma_min.ln()),
-            Self::Flow { .. } => (FLOW_SCALE, FLOW_SCALE * LEAST),
-            _ => (VP_SCALE, VP_SCALE * LEAST),
+            Self::Flow { .. } => (FLOW_SCALE, FLOW_SCALE * LEAST_TIME),
+            _ => (VP_SCALE, VP_SCALE * LEAST_TIME),
         };
-        let level = |clock| {
-            self.level(self.shifted(clock))
+        let level = |unshifted| {
+            self.level(self.shifted(unshifted))
                 .expect("a time of the process")
         };
         (level(noisiest), level(least))
     }
 
-    /// √(a² + b²) of the noisiest level: the width of the Gaussian that a reverse process starts
-    /// from.
+    /// √(a² + b²) of the noisiest level: the standard deviation of the Gaussian from which a
+    /// reverse process starts.
     #[doc(alias = "init_noise_sigma")]
     pub fn prior_std(&self) -> f64 {
         self.ends().0.prior_std()
     }
 
-    /// The level of log-SNR λ.
+    /// The level with log-SNR λ.
     ///
-    /// Between two timesteps of a schedule, with w the share of the way from one to the other,
-    /// √(a² + b²) is interpolated as a power of w: a process that preserves variance still does.
+    /// Between two timesteps of a schedule, ln √(a² + b²) is interpolated linearly in time, so a
+    /// variance preserving process stays one.
     ///
-    /// `None` beyond the levels of a schedule, for NaN, and for ±∞ but pure noise.
+    /// `None` beyond the levels of a schedule, for NaN, for +∞, and for −∞ if σ would be infinite
+    /// in [`Edm`](Self::Edm).
     pub fn at_log_snr(&self, lambda: f64) -> Option<NoiseLevel> {
         match self {
             Self::Discrete(schedule) => {
                 let ends = self.ends();
                 let within = ends.0.log_snr() <= lambda && lambda <= ends.1.log_snr();
-                let near = between(schedule, within.then(|| place(schedule, lambda))?)?;
+                let near = level_at(schedule, within.then(|| time_at(schedule, lambda))?)?;
                 let exact = near.log_snr() == lambda;
                 Some(if exact {
                     near
                 } else {
-                    on(near.ln_std(), lambda)
+                    level_with(near.ln_std(), lambda)
                 })
             }
             _ if lambda.is_nan() || lambda == f64::INFINITY => None,
-            Self::VpLinear { .. } | Self::VpCosine { .. } => Some(on(0.0, lambda)),
+            Self::VpLinear { .. } | Self::VpCosine { .. } => Some(level_with(0.0, lambda)),
             Self::Edm { .. } => (lambda > f64::NEG_INFINITY).then_some(NoiseLevel {
                 ln_a: 0.0,
                 ln_b: -0.5 * lambda,
@@ -260,8 +262,8 @@ impl Process {
         }
     }
 
-    /// The time in which grids and training make equal steps: that told, but before a flow's shift.
-    pub(crate) fn clock(&self, level: NoiseLevel) -> f64 {
+    /// The network time before a flow's shift. Grids and training take equal steps of it.
+    pub(crate) fn unshifted(&self, level: NoiseLevel) -> f64 {
         let time = self.time(level);
         match *self {
             Self::Flow { shift } => shifted(time, shift.recip()),
@@ -269,15 +271,15 @@ impl Process {
         }
     }
 
-    /// The inverse of [`clock`](Self::clock): the time told.
-    pub(crate) fn shifted(&self, clock: f64) -> f64 {
+    /// The network time of an unshifted time: applies the flow's shift.
+    pub(crate) fn shifted(&self, unshifted: f64) -> f64 {
         match *self {
-            Self::Flow { shift } => shifted(clock, shift),
-            _ => clock,
+            Self::Flow { shift } => shifted(unshifted, shift),
+            _ => unshifted,
         }
     }
 
-    /// What the users of the process call σ: b/a, but b/(a + b) for the flow.
+    /// σ in the convention of the process: b/(a + b) for the flow, b/a otherwise.
     pub(crate) fn sigma(&self, level: NoiseLevel) -> f64 {
         match self {
             Self::Flow { .. } => self.time(level) / FLOW_SCALE,
@@ -294,15 +296,15 @@ impl Process {
     }
 }
 
-/// 1000·t for t = s·u/(1 − u + s·u) and u in thousandths, which is exact at both ends. The
-/// inverse is the same with 1/s.
-fn shifted(clock: f64, s: f64) -> f64 {
-    let u = clock / FLOW_SCALE;
+/// 1000·t for t = s·u/(1 − u + s·u) and u = `time`/1000; exact at both ends. The inverse has 1/s in
+/// place of s.
+fn shifted(unshifted: f64, s: f64) -> f64 {
+    let u = unshifted / FLOW_SCALE;
     FLOW_SCALE * (s * u / ((1.0 - u) + s * u))
 }
 
 /// The level at a time 0..=T−1.
-fn between(schedule: &NoiseSchedule, time: f64) -> Option<NoiseLevel> {
+fn level_at(schedule: &NoiseSchedule, time: f64) -> Option<NoiseLevel> {
     let last = f64::from(schedule.timesteps() - 1);
     let low = (0.0..=last).contains(&time).then_some(time.floor())?;
     let level = |index: f64| {
@@ -327,11 +329,14 @@ fn between(schedule: &NoiseSchedule, time: f64) -> Option<NoiseLevel> {
     } else {
         (1.0 - w) * low.log_snr() + w * high.log_snr()
     };
-    Some(on((1.0 - w) * low.ln_std() + w * high.ln_std(), lambda))
+    Some(level_with(
+        (1.0 - w) * low.ln_std() + w * high.ln_std(),
+        lambda,
+    ))
 }
 
-/// The inverse of [`between`] on the log-SNR, 0 and T−1 beyond the ends.
-fn place(schedule: &NoiseSchedule, lambda: f64) -> f64 {
+/// The inverse of [`level_at`] by the log-SNR; 0 or T−1 beyond the ends.
+fn time_at(schedule: &NoiseSchedule, lambda: f64) -> f64 {
     let at = |t| schedule.level(t).log_snr();
     let Some(high) = schedule.first_at_most(lambda) else {
         return f64::from(schedule.timesteps() - 1);
@@ -349,8 +354,9 @@ fn place(schedule: &NoiseSchedule, lambda: f64) -> f64 {
     f64::from(low.get() - 1) + w
 }
 
-/// The level of ln √(a² + b²) and λ: a² = (a² + b²)/(1 + e^−λ), and b² with e^λ.
-fn on(ln_std: f64, lambda: f64) -> NoiseLevel {
+/// The level with the given ln √(a² + b²) and λ: a² = (a² + b²)/(1 + e^−λ), b² = (a² + b²)/(1 +
+/// e^λ).
+fn level_with(ln_std: f64, lambda: f64) -> NoiseLevel {
     NoiseLevel {
         ln_a: ln_std - 0.5 * ln_1p_exp(-lambda),
         ln_b: ln_std - 0.5 * ln_1p_exp(lambda),

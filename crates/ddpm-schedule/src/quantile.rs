@@ -4,8 +4,8 @@ use std::f64::consts::{SQRT_2, TAU};
 
 /// The x with Φ(x) = `p`, for 0 ≤ p ≤ 1.
 ///
-/// Halley's method on Φ(x) − p, from a start that is off by at most 4.5·10⁻⁴ (Abramowitz &
-/// Stegun 1964, eq. 26.2.23). Each iteration triples the digits.
+/// Halley's method on Φ(x) − p, from a start with an error of at most 4.5·10⁻⁴ (Abramowitz & Stegun
+/// 1964, eq. 26.2.23). Each iteration triples the digits.
 pub(crate) fn normal(p: f64) -> f64 {
     if p > 0.5 {
         // The lower tail, where Φ keeps its digits.
@@ -27,7 +27,7 @@ pub(crate) fn normal(p: f64) -> f64 {
 
 /// The x with I_x(a, b) = `p`, for 0 ≤ p ≤ 1, by bisection.
 ///
-/// The median for a = b is ½ without rounding, because grids round to a timestep near it.
+/// For a = b the median is exactly ½, because grids round times near it.
 pub(crate) fn beta(p: f64, a: f64, b: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     if p <= low || p >= high {
@@ -36,7 +36,7 @@ pub(crate) fn beta(p: f64, a: f64, b: f64) -> f64 {
     if p == 0.5 && a == b {
         return 0.5;
     }
-    // As many halvings as there are between 1 and the smallest normal number, at most.
+    // At most the number of halvings from 1 to the smallest normal number.
     for _ in 0..1100 {
         let x = 0.5 * (low + high);
         if x <= low || x >= high {
@@ -61,7 +61,7 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     }
     let ln_beta = libm::lgamma(a) + libm::lgamma(b) - libm::lgamma(a + b);
     let front = (a * x.ln() + b * (-x).ln_1p() - ln_beta).exp() / a;
-    // From the innermost term outwards: 200 of them are more than any a, b ≤ 10⁴ need.
+    // From the innermost term outwards; 200 terms suffice for all a, b ≤ 10⁴.
     let fraction = (1..=200).rev().fold(1.0, |fraction, n| {
         let m = f64::from(n / 2);
         let d = if n % 2 == 0 {

@@ -11,11 +11,21 @@ use crate::{LevelError, NoiseLevel};
 /// (Nichol & Dhariwal 2021, §3.2).
 const MAX_BETA: f64 = 0.999;
 
-/// How far a² + b² may lie from 1 in a schedule taken for variance preserving.
+/// The largest |a² + b² − 1| at which a schedule counts as variance preserving.
 const VARIANCE_TOLERANCE: f64 = 1e-9;
 
-/// A time 1..=T of a [`NoiseSchedule`], which alone makes them; t = 0 is the data
-/// and has no `Timestep`.
+/// A time t in 1..=T of a [`NoiseSchedule`]. Only schedules create timesteps. t = 0 is the data and
+/// has none.
+///
+/// ```
+/// use ddpm_schedule::NoiseSchedule;
+///
+/// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+/// let t = schedule.timestep(500).unwrap();
+/// assert_eq!((t.get(), t.network_input()), (500, 499.0));
+/// assert_eq!(schedule.timestep(1001), None);
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Timestep(NonZeroU32);
 
@@ -25,7 +35,7 @@ impl Timestep {
         self.0.get()
     }
 
-    /// t−1, the number that the network of every published checkpoint is fed.
+    /// t−1, the time that the network of every published checkpoint is given.
     pub fn network_input(self) -> f32 {
         (self.get() - 1) as f32
     }
@@ -35,8 +45,20 @@ impl Timestep {
     }
 }
 
-/// The noise levels of t = 1..=T, each strictly noisier than the one before it and
-/// than clean data.
+/// The noise levels of t = 1..=T, each strictly noisier than the previous one and than clean data.
+///
+/// ```
+/// use ddpm_schedule::NoiseSchedule;
+///
+/// let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02)?;
+/// assert_eq!(schedule.timesteps(), 1000);
+/// assert!((schedule.beta(schedule.first()) - 1e-4).abs() < 1e-15);
+/// assert!(schedule.level(schedule.last()).alpha_bar() < 1e-4);
+///
+/// let zero_snr = schedule.rescale_zero_terminal_snr()?;
+/// assert_eq!(zero_snr.level(zero_snr.last()).alpha_bar(), 0.0);
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct NoiseSchedule {
     /// Indexed by t, with `CLEAN` at 0.
@@ -44,13 +66,20 @@ pub struct NoiseSchedule {
     last: Timestep,
 }
 
-/// A schedule that does not exist.
+/// Invalid arguments of a [`NoiseSchedule`].
+///
+/// ```
+/// use ddpm_schedule::NoiseSchedule;
+///
+/// let error = NoiseSchedule::from_betas([0.1, 1.5]).unwrap_err();
+/// assert_eq!(error.to_string(), "β₂ = 1.5 is outside (0, 1)");
+/// ```
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum ScheduleError {
-    /// No timestep at all, or more than `u32` counts.
+    /// T is 0 or above `u32::MAX`.
     #[error("a schedule has 1 to {max} timesteps, not {0}", max = u32::MAX)]
     Length(usize),
-    /// A β that is no variance of a variance preserving step.
+    /// A β outside (0, 1).
     #[error("β{} = {beta} is outside (0, 1)", subscript(*t))]
     Beta {
         /// The time, from 1.
@@ -58,7 +87,7 @@ pub enum ScheduleError {
         /// The value refused.
         beta: f64,
     },
-    /// A level that is not noisier than the one before it; that of t = 0 is clean.
+    /// A level that is not noisier than that of t−1, where t = 0 is clean data.
     #[error(
         "the log-SNR must fall at every step, but at t = {t} it goes from {previous} to {log_snr}"
     )]
@@ -80,10 +109,10 @@ pub enum ScheduleError {
         /// The values that are allowed.
         range: &'static str,
     },
-    /// A level no process has.
+    /// An invalid level.
     #[error(transparent)]
     Level(#[from] LevelError),
-    /// Zero terminal SNR was asked of another process.
+    /// Zero terminal SNR requires a variance preserving schedule.
     #[error(
         "only a variance preserving schedule can be rescaled, and at t = {t} a² + b² = {variance}"
     )]
@@ -93,13 +122,13 @@ pub enum ScheduleError {
         /// a² + b² there.
         variance: f64,
     },
-    /// Zero terminal SNR was asked of a schedule whose ᾱ₁ is also its ᾱ_T.
-    #[error("rescaling keeps ᾱ₁ and makes ᾱ_T zero, which takes T ≥ 2 timesteps, not 1")]
+    /// Zero terminal SNR requires T ≥ 2: it keeps ᾱ₁ and sets ᾱ_T to zero.
+    #[error("rescaling keeps ᾱ₁ and sets ᾱ_T to zero, which requires T ≥ 2 timesteps, not 1")]
     NothingToRescale,
 }
 
 impl NoiseSchedule {
-    /// Any process, by its levels of t = 1, 2, …, T.
+    /// The schedule with the given levels of t = 1, 2, …, T.
     ///
     /// # Errors
     ///
@@ -125,8 +154,8 @@ impl NoiseSchedule {
         Ok(Self { levels, last })
     }
 
-    /// The variance preserving process x_t = √(1−β_t)·x_{t−1} + √β_t·ε
-    /// (Ho et al. 2020, eq. 2), by its β of t = 1, 2, …, T.
+    /// The variance preserving process x_t = √(1−β_t)·x_{t−1} + √β_t·ε (Ho et al. 2020, eq. 2) with
+    /// the given β of t = 1, 2, …, T.
     ///
     /// # Errors
     ///
@@ -199,8 +228,8 @@ impl NoiseSchedule {
     ///
     /// # Errors
     ///
-    /// Unless T ≥ 1, `start` < `end` are finite and τ > 0; and where τ is so small
-    /// that ᾱ makes a jump f64 cannot express.
+    /// Unless T ≥ 1, `start` < `end` are finite and τ > 0. Also if τ is so small that a jump of ᾱ
+    /// exceeds the precision of f64.
     pub fn sigmoid(timesteps: u32, start: f64, end: f64, tau: f64) -> Result<Self, ScheduleError> {
         check("start", start, "(−∞, ∞)", start.is_finite())?;
         check("end", end, "(start, ∞)", end > start && end.is_finite())?;
@@ -301,7 +330,7 @@ impl NoiseSchedule {
     ///
     /// If `t` was made by a longer schedule.
     pub fn previous(&self, t: Timestep) -> NoiseLevel {
-        // Cutting at t first refuses T+1, whose t−1 is in the table.
+        // The slice up to t rejects T+1, although its t−1 is in the table.
         self.levels[..=t.index()][t.index() - 1]
     }
 
@@ -312,8 +341,8 @@ impl NoiseSchedule {
         self.iter().nth(below)
     }
 
-    /// The level of the last timestep that is less noisy than `level`, which need not be one of the
-    /// schedule: that of t−1 for the level of t.
+    /// The level of the last timestep that is less noisy than `level`, or clean data: that of t−1
+    /// for the level of t. `level` need not belong to the schedule.
     pub fn before(&self, level: NoiseLevel) -> NoiseLevel {
         let lambda = level.log_snr();
         // Level 0 is clean.
@@ -381,8 +410,7 @@ fn check(
         .ok_or(ScheduleError::Parameter { name, value, range })
 }
 
-/// `n` values in equal steps from `start` to `end`, both hit exactly; one value is
-/// `start`.
+/// `n` values in equal steps from `start` to `end`, both exact. If n = 1, it is `start`.
 fn linspace(n: u32, start: f64, end: f64) -> impl Iterator<Item = f64> {
     (0..n).map(move |i| {
         let share = f64::from(i) / f64::from((n - 1).max(1));

@@ -1,19 +1,28 @@
-//! Which level a training step visits, as a quantile function.
+//! The distribution of the levels that training visits, as a quantile function.
 
 use crate::parameter::{check, positive};
 use crate::{NoiseLevel, ParameterError, Process, quantile};
 
-/// A law of the levels that a network is trained at.
+/// The law by which training draws noise levels.
 ///
-/// With [`on`](Self::on) it becomes the [`LevelDistribution`] of a process. Times that are drawn
-/// by their loss are [`LossHistory`](crate::LossHistory)'s.
+/// [`on`](Self::on) makes it the [`LevelDistribution`] of a process.
+/// [`LossHistory`](crate::LossHistory) draws times by their loss instead.
+///
+/// ```
+/// use ddpm_schedule::{NoiseSchedule, Process, TrainingLevels};
+///
+/// let process = Process::from(NoiseSchedule::linear(1000, 1e-4, 0.02)?);
+/// let levels = TrainingLevels::Uniform.on(&process)?;
+/// assert_eq!(process.time(levels.quantile(0.25)), 250.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum TrainingLevels {
-    /// The time told is uniform between the ends, before a flow's shift: every timestep of a
+    /// The network time before a flow's shift is uniform between the ends: every timestep of a
     /// schedule is equally likely (Ho et al. 2020), and so is every ln σ of EDM.
     Uniform,
-    /// σ^(1/ρ) is uniform between the ends, where σ is b/a, but b/(a + b) for a flow. ρ = 1 is
+    /// σ^(1/ρ) is uniform between the ends, where σ is b/a, or b/(a + b) for a flow. ρ = 1 is
     /// uniform in σ, and ρ = 7 has the density of EDM's sampling levels.
     UniformSigma {
         /// ρ > 0.
@@ -28,8 +37,8 @@ pub enum TrainingLevels {
         /// Its standard deviation, above 0.
         std: f64,
     },
-    /// ln(t/(1−t)) ~ N(mean, std²), where t is the share of the time told, before a flow's shift
-    /// (Esser et al. 2024, eq. 19: mean 0, std 1).
+    /// ln(t/(1−t)) ~ N(mean, std²), where t ∈ (0, 1) is the relative network time before a flow's
+    /// shift (Esser et al. 2024, eq. 19: mean 0, std 1).
     #[doc(alias = "logit_mean")]
     #[doc(alias = "logit_std")]
     LogitNormalTime {
@@ -40,7 +49,7 @@ pub enum TrainingLevels {
     },
 }
 
-/// The distribution of the levels of a process that a network is trained at.
+/// The distribution of the levels of a process in training.
 ///
 /// ```
 /// use ddpm_schedule::{Process, TrainingLevels, stratified};
@@ -61,11 +70,11 @@ pub struct LevelDistribution {
 }
 
 impl TrainingLevels {
-    /// The law on the levels of `process`.
+    /// The distribution of this law on the levels of `process`.
     ///
     /// # Errors
     ///
-    /// If a parameter is out of its range, or [`UniformSigma`](Self::UniformSigma) is asked for a
+    /// If a parameter is out of its range, or if [`UniformSigma`](Self::UniformSigma) is used on a
     /// process whose noisiest σ is infinite.
     pub fn on(self, process: &Process) -> Result<LevelDistribution, ParameterError> {
         match self {
@@ -87,19 +96,19 @@ impl TrainingLevels {
 }
 
 impl LevelDistribution {
-    /// The level that a share `u` of all draws is less noisy than. For u uniform in [0, 1) it is
-    /// a draw.
+    /// The `u`-quantile: a fraction `u` of all draws is less noisy. For u uniform in [0, 1) it is a
+    /// draw.
     ///
-    /// A level beyond the ends of the process becomes the end, and one between two timesteps of a
-    /// schedule the nearer one.
+    /// A level beyond an end of the process becomes that end. A level between two timesteps of a
+    /// schedule becomes the nearer one.
     pub fn quantile(&self, u: f64) -> NoiseLevel {
         let u = u.clamp(0.0, 1.0);
         let (noisiest, least) = self.process.ends();
-        let time = |level| self.process.clock(level);
+        let time = |level| self.process.unshifted(level);
         match self.law {
             TrainingLevels::Uniform => match self.process {
                 Process::Discrete(_) => self.at_share(u),
-                _ => self.at_clock((1.0 - u) * time(least) + u * time(noisiest)),
+                _ => self.at_unshifted((1.0 - u) * time(least) + u * time(noisiest)),
             },
             TrainingLevels::UniformSigma { rho } => {
                 let root = |level| self.process.sigma(level).powf(rho.recip());
@@ -118,30 +127,30 @@ impl LevelDistribution {
         }
     }
 
-    /// The level at a share of the time: t = 1 + ⌊T·share⌋ of a schedule.
+    /// The level at a relative time: t = 1 + ⌊T·share⌋ of a schedule.
     fn at_share(&self, share: f64) -> NoiseLevel {
         let (noisiest, least) = self.process.ends();
-        let [low, high] = [least, noisiest].map(|level| self.process.clock(level));
-        self.at_clock(match self.process {
+        let [low, high] = [least, noisiest].map(|level| self.process.unshifted(level));
+        self.at_unshifted(match self.process {
             Process::Discrete(_) => ((high + 1.0) * share).floor(),
             Process::Edm { .. } => (1.0 - share) * low + share * high,
             _ => high * share,
         })
     }
 
-    /// The level at a time before the shift, or the end that it lies beyond.
-    fn at_clock(&self, clock: f64) -> NoiseLevel {
+    /// The level at an unshifted time, or the end if it lies beyond one.
+    fn at_unshifted(&self, time: f64) -> NoiseLevel {
         let (noisiest, least) = self.process.ends();
-        if clock <= self.process.clock(least) {
+        if time <= self.process.unshifted(least) {
             return least;
         }
-        let level = self.process.level(self.process.shifted(clock));
+        let level = self.process.level(self.process.shifted(time));
         level
-            .filter(|_| clock < self.process.clock(noisiest))
+            .filter(|_| time < self.process.unshifted(noisiest))
             .unwrap_or(noisiest)
     }
 
-    /// The level of log-SNR λ, of a schedule the nearest timestep's.
+    /// The level of log-SNR λ; on a schedule, that of the nearest timestep.
     fn at_log_snr(&self, lambda: f64) -> NoiseLevel {
         let (noisiest, least) = self.process.ends();
         let level = if lambda <= noisiest.log_snr() {
@@ -151,7 +160,7 @@ impl LevelDistribution {
             level.unwrap_or(least)
         };
         match self.process {
-            Process::Discrete(_) => self.at_clock(self.process.time(level).round_ties_even()),
+            Process::Discrete(_) => self.at_unshifted(self.process.time(level).round_ties_even()),
             _ => level,
         }
     }

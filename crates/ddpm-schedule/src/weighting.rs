@@ -1,30 +1,43 @@
-//! How much the loss of each noise level counts.
+//! The weights of noise levels in the training loss.
 
 use crate::parameter::{check, positive};
 use crate::{NoiseLevel, ParameterError, Parametrization, bound};
 
 /// The weight of a level in the training loss.
 ///
-/// A loss is weighted on the network's output, ‖output − target‖², while the theory
-/// speaks of ‖x₀ − x̂₀‖². As x̂₀ is affine in the output, a weight w on the second is
-/// the weight w·(b/(aq − bp))² on the first, for every target p·x₀ + q·ε.
+/// The training loss is ‖output − target‖², while the theory is about ‖x₀ − x̂₀‖². Because x̂₀ is
+/// affine in the output, a weight w on ‖x₀ − x̂₀‖² is the weight w·(b/(aq − bp))² on ‖output −
+/// target‖², for every target p·x₀ + q·ε. Below, "on x̂₀" and "on ε̂" name the error that a weight
+/// multiplies.
+///
+/// ```
+/// use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
+///
+/// let schedule = NoiseSchedule::cosine(1000, 0.008)?;
+/// let min_snr = Weighting::MinSnr { gamma: 5.0 };
+/// let objective = Objective::new(schedule.clone(), Parametrization::Epsilon, min_snr)?;
+/// let level = schedule.level(schedule.first());
+/// let snr = level.snr(); // min(SNR, γ) on x̂₀ is min(SNR, γ)/SNR on ε̂
+/// assert!((objective.weight(level) * snr - 5.0).abs() < 1e-9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Weighting {
     /// 1 on the output (Ho et al. 2020, eq. 14, L_simple).
     Simple,
     /// ½(SNR_s − SNR_t) on x̂₀, s = t−1: one KL term of the variational bound, in nats
-    /// (Kingma et al. 2021; [`bound::snr_weight`]). That of t = 1 would be infinite, s being clean;
-    /// its place takes the decoder N(x̂₀, b₁²·I), whose weight is ½/b₁².
+    /// (Kingma et al. 2021; [`bound::snr_weight`]). At t = 1 it would be infinite, because s is
+    /// clean; the decoder N(x̂₀, b₁²·I) takes its place, whose weight is ½/b₁².
     Vlb,
     /// min(SNR, γ) on x̂₀ (Hang et al. 2023: γ = 5).
     MinSnr {
-        /// γ > 0, the largest weight; ∞ leaves the SNR as it is.
+        /// γ > 0, the largest weight; ∞ gives the weight SNR.
         gamma: f64,
     },
-    /// SNR·γ/(SNR + γ) on x̂₀, the minimum of min-SNR made smooth (Crowson et al. 2024, "Hourglass
-    /// Diffusion Transformers"; γ = 4 is the weight of k-diffusion with σ_data = ½).
+    /// SNR·γ/(SNR + γ) on x̂₀, a smooth min-SNR (Crowson et al. 2024, "Hourglass Diffusion
+    /// Transformers"; γ = 4 is the weight of k-diffusion with σ_data = ½).
     SoftMinSnr {
-        /// γ > 0; ∞ leaves the SNR as it is.
+        /// γ > 0; ∞ gives the weight SNR.
         gamma: f64,
     },
     /// SNR/(k + SNR)^γ on x̂₀, which is 1/(k + SNR)^γ on ε̂ (Choi et al. 2022, "Perception
@@ -35,9 +48,8 @@ pub enum Weighting {
         /// γ ≥ 0; 0 is [`Simple`](Self::Simple) for ε.
         gamma: f64,
     },
-    /// λ(σ) = (σ² + σ_data²)/(σ·σ_data)² = SNR + 1/σ_data² on x̂₀, with which the output of
-    /// [`Parametrization::Edm`](crate::Parametrization::Edm) weighs 1 (Karras et al. 2022,
-    /// table 1).
+    /// λ(σ) = (σ² + σ_data²)/(σ·σ_data)² = SNR + 1/σ_data² on x̂₀, which is 1 on the output of
+    /// [`Parametrization::Edm`] (Karras et al. 2022, table 1).
     Edm {
         /// σ_data > 0.
         sigma_data: f64,
@@ -56,7 +68,7 @@ pub enum Weighting {
 }
 
 impl Weighting {
-    /// Whether the parameters are in range, that of [`Self::MinSnr`] excepted.
+    /// Checks that the parameters are in range.
     pub(crate) fn check(self) -> Result<(), ParameterError> {
         match self {
             Self::Simple | Self::Vlb | Self::Debiased => {}
@@ -77,7 +89,8 @@ impl Weighting {
         Ok(())
     }
 
-    /// The weight on ‖output − target‖² of a parametrization at the level `t`, which follows `s`.
+    /// The weight on ‖output − target‖² of a parametrization at the level `t`, where `s` is the
+    /// next less noisy level.
     pub(crate) fn on_output(self, of: Parametrization, t: NoiseLevel, s: NoiseLevel) -> f64 {
         let snr = t.snr();
         let on_x0 = match self {

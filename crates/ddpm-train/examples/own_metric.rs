@@ -12,7 +12,7 @@ use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::{Settings, Trainer};
 
 /// The places of the data.
-const PLACES: [[f32; 2]; 4] = [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]];
+const PLACES: [[f32; 2]; 2] = [[1.5, 0.5], [0.5, 1.5]];
 
 /// The mean distance of samples from the nearest place of the data.
 fn distance(
@@ -43,11 +43,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = InMemory::floats(&[2], PLACES.concat())?;
     let schedule = NoiseSchedule::cosine(100, 0.008)?;
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple)?;
-    let settings = Settings {
+    let mut settings = Settings {
         batch_size: 64,
         steps: 300,
         ..Settings::new(objective)?
     };
+    settings.learning_rate.peak = 2e-3;
     let network = MlpConfig {
         hidden: 64,
         layers: 2,

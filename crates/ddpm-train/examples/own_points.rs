@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Settings::new(objective)?
     };
     let mut trainer = Trainer::new(Points::new(64, &device), data, settings, &device)?;
-    while let Some(metrics) = trainer.next() {
+    for metrics in &mut trainer {
         let metrics = metrics?;
         if metrics.step % 100 == 0 {
             println!("step {} loss {:.3}", metrics.step, metrics.loss);

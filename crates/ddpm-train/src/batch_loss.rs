@@ -11,14 +11,14 @@ use crate::level_draws::Drawn;
 use crate::settings::Settings;
 
 /// The rows of a batch, and what their losses depend on.
-pub(crate) struct Rows<'a> {
+pub(crate) struct BatchLoss<'a> {
     pub(crate) batch: &'a Batch,
     pub(crate) settings: &'a Settings,
     pub(crate) data: &'a dyn Dataset,
     pub(crate) device: &'a Device,
 }
 
-impl Rows<'_> {
+impl BatchLoss<'_> {
     /// The losses of some rows of the batch; everything random is keyed by the rows' positions.
     pub(crate) fn losses<const D: usize>(
         &self,
@@ -116,7 +116,7 @@ mod tests {
         batch: &Batch,
         rows: Range<usize>,
     ) -> Vec<usize> {
-        let all = Rows {
+        let all = BatchLoss {
             batch,
             settings,
             data: &**data,

@@ -1,11 +1,15 @@
 //! The exponential moving average of the weights, which is what one samples from.
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 
 use crate::params::{self, Named};
 
-/// Weights that follow a network's: ē ← d·ē + (1 − d)·e, which
-/// [`Optim::step`](crate::optim::Optim::step) does.
+/// Weights that follow a network's, by [`optim::step`](crate::optim::step):
+///
+/// ```text
+/// ē ← d·ē + (1 − d)·e
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ema {
     /// The average of each parameter.
@@ -28,6 +32,12 @@ impl Ema {
     pub fn decay_at(&self, n: u64) -> f64 {
         let n = n as f64;
         self.decay.min((1.0 + n) / (10.0 + n))
+    }
+
+    /// Takes the average of a parameter, or its value if it has none yet.
+    pub(crate) fn take(&mut self, name: &str, value: &Tensor<1>) -> Tensor<1> {
+        let average = self.values.remove(name);
+        average.unwrap_or_else(|| value.clone())
     }
 
     /// The averaged network, outside autodiff; `module` is the one it follows.

@@ -27,19 +27,6 @@ pub enum TrainError {
         /// The classes of the data.
         found: Option<usize>,
     },
-    /// The network takes conditions that it is not told, or does not take those that it is.
-    #[error(transparent)]
-    Condition(#[from] ConditionError),
-    /// The settings have classes that the network does not.
-    #[error(
-        "classes: the network takes {taken}, and is told of {told}, the one that means none included"
-    )]
-    TooManyClasses {
-        /// The classes of the network.
-        taken: usize,
-        /// The classes that it is told of.
-        told: usize,
-    },
     /// Rows have another rank than the network's input.
     #[error("the network takes rows of {expected} axes, the data has rows of shape {found:?}")]
     Rank {
@@ -48,9 +35,18 @@ pub enum TrainError {
         /// The shape of the data's rows.
         found: Vec<usize>,
     },
+    /// The network takes other conditions than the settings give.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
+    /// No parameter of the network requires gradients.
+    #[error("the network has no parameter that is trained: all are frozen")]
+    AllFrozen,
     /// The variance is learned by timesteps.
     #[error("learned_variance: the process has no timesteps")]
     NoTimesteps,
+    /// The state of the optimizer cannot be read from its device.
+    #[error("the state of the optimizer: {0}")]
+    Optimizer(String),
     /// Another rank failed, or has another run.
     #[error(transparent)]
     Ranks(#[from] RanksError),

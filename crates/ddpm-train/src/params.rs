@@ -11,6 +11,9 @@ use crate::ranks::{Ranks, RanksError};
 /// One vector per parameter, keyed by its path in the network (`down_blocks.0.resnets.1.conv1.weight`).
 pub type Named = BTreeMap<String, Tensor<1>>;
 
+/// Shapes of parameters, by the same paths.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// The values of all parameters, outside any autodiff graph.
 pub fn values<M: Module>(module: &M) -> Named {
     collect(module, None)
@@ -19,6 +22,27 @@ pub fn values<M: Module>(module: &M) -> Named {
 /// The gradients of all parameters that have one.
 pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Named {
     collect(module, Some(gradients))
+}
+
+/// The shapes of the parameters that are trained: those of a module on an autodiff device that require
+/// gradients.
+pub fn trained<M: Module>(module: &M) -> Shapes {
+    shapes(module, true)
+}
+
+/// The shapes of the parameters that are not trained.
+pub fn frozen<M: Module>(module: &M) -> Shapes {
+    shapes(module, false)
+}
+
+fn shapes<M: Module>(module: &M, trained: bool) -> Shapes {
+    let mut collect = CollectShapes {
+        path: Vec::new(),
+        trained,
+        shapes: Shapes::new(),
+    };
+    module.visit(&mut collect);
+    collect.shapes
 }
 
 /// Replaces every parameter by `update(path, value)`, both flat and outside any graph; whether it
@@ -131,6 +155,31 @@ impl ModuleVisitor for Collect<'_> {
         };
         if let Some(value) = value {
             self.named.insert(self.path.join("."), flat(value));
+        }
+    }
+}
+
+/// Gathers the shapes of the parameters that are trained, or of the others.
+struct CollectShapes {
+    path: Vec<String>,
+    trained: bool,
+    shapes: Shapes,
+}
+
+impl ModuleVisitor for CollectShapes {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        if value.is_require_grad() == self.trained {
+            self.shapes
+                .insert(self.path.join("."), value.dims().to_vec());
         }
     }
 }

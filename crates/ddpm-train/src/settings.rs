@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ddpm_model::ConditionSpec;
 use ddpm_schedule::{Objective, ParameterError, TrainingLevels};
 use sha2::{Digest, Sha256};
 
 use crate::level_draws::LevelSampling;
-use crate::optim::{AdamWSettings, LearningRate};
+use crate::optim::{AdamW, Decay, LearningRate, Optimizer};
 
 /// Threads beyond these prepare no batch sooner.
 const MOST_WORKERS: usize = 1024;
@@ -52,14 +53,17 @@ pub struct Settings {
     pub flip: bool,
     /// Threads that prepare batches.
     pub workers: usize,
-    /// AdamW's numbers.
-    pub optimizer: AdamWSettings,
+    /// The optimizer before its first step, AdamW by default.
+    pub optimizer: Box<dyn Optimizer>,
     /// The learning rate over the run; constant at 1e-3 by default.
     pub learning_rate: LearningRate,
     /// Largest joint norm of the gradients.
     pub clip: Option<f64>,
-    /// Decay of the averaged weights in [0, 1), 0.999 by default.
-    pub ema: f64,
+    /// Decays of the averages of the weights, each in [0, 1) and no two alike; 0.999 alone by default.
+    ///
+    /// The first is the average that [`Trainer::average`](crate::Trainer::average) gives. There must be
+    /// one: a decay of 0 gives the weights themselves.
+    pub ema: Vec<f64>,
 }
 
 /// What a network is told about classes.
@@ -95,14 +99,14 @@ impl Settings {
             seed: 0,
             flip: false,
             workers: 1,
-            optimizer: AdamWSettings::default(),
+            optimizer: Box::new(AdamW::default()),
             learning_rate: LearningRate {
                 peak: 1e-3,
                 warmup: 0,
-                cosine: false,
+                decay: Decay::Constant,
             },
             clip: None,
-            ema: 0.999,
+            ema: vec![0.999],
         })
     }
 }
@@ -119,7 +123,33 @@ pub struct SettingsError {
     pub range: &'static str,
 }
 
+impl SettingsError {
+    /// The first of (name, whether it is valid, value, range) that is not valid.
+    ///
+    /// # Errors
+    ///
+    /// If there is one.
+    pub fn first<const N: usize>(
+        checks: [(&'static str, bool, String, &'static str); N],
+    ) -> Result<(), Self> {
+        let mut checks = checks.into_iter();
+        match checks.find(|(_, valid, _, _)| !valid) {
+            None => Ok(()),
+            Some((name, _, value, range)) => Err(Self { name, value, range }),
+        }
+    }
+}
+
 impl Settings {
+    /// The conditions that a network is given in training.
+    pub fn gives(&self) -> ConditionSpec {
+        let Some(Classes { count, dropout }) = self.classes else {
+            return ConditionSpec::none();
+        };
+        let null = dropout.map_or(0, |(null, _)| null.saturating_add(1));
+        ConditionSpec::none().with_classes(count.max(null))
+    }
+
     /// Checks that every number is in its range.
     ///
     /// # Errors
@@ -128,18 +158,14 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let unit = |x: f64| (0.0..1.0).contains(&x);
         let positive = |x: f64| x > 0.0 && x.is_finite();
-        let AdamWSettings {
-            beta_1,
-            beta_2,
-            epsilon,
-            weight_decay,
-        } = self.optimizer;
         let peak = self.learning_rate.peak;
         let parts = self.accumulate;
         let dropout = self.classes.and_then(|classes| classes.dropout);
         let dropout = dropout.map_or(0.0, |(_, p)| p);
+        let mut decays = self.ema.iter().enumerate();
+        let distinct = decays.all(|(i, decay)| !self.ema[..i].contains(decay));
         // Comparisons are written so that NaN fails them.
-        let checks = [
+        SettingsError::first([
             (
                 "steps",
                 self.steps >= 1,
@@ -171,48 +197,25 @@ impl Settings {
                 "in (0, 1]",
             ),
             (
-                "optimizer.beta_1",
-                unit(beta_1),
-                beta_1.to_string(),
-                "in [0, 1)",
-            ),
-            (
-                "optimizer.beta_2",
-                unit(beta_2),
-                beta_2.to_string(),
-                "in [0, 1)",
-            ),
-            (
-                "optimizer.epsilon",
-                positive(epsilon),
-                epsilon.to_string(),
-                "positive",
-            ),
-            (
-                "optimizer.weight_decay",
-                weight_decay >= 0.0 && weight_decay.is_finite(),
-                weight_decay.to_string(),
-                "not negative",
-            ),
-            (
                 "clip",
                 self.clip.is_none_or(positive),
                 format!("{:?}", self.clip),
                 "positive",
             ),
-            ("ema", unit(self.ema), self.ema.to_string(), "in [0, 1)"),
+            (
+                "ema",
+                !self.ema.is_empty() && self.ema.iter().all(|&decay| unit(decay)) && distinct,
+                format!("{:?}", self.ema),
+                "one decay or several, each in [0, 1) and no two alike",
+            ),
             (
                 "classes.dropout",
                 unit(dropout),
                 dropout.to_string(),
                 "in [0, 1)",
             ),
-        ];
-        let mut checks = checks.into_iter();
-        match checks.find(|(_, valid, _, _)| !valid) {
-            None => Ok(()),
-            Some((name, _, value, range)) => Err(SettingsError { name, value, range }),
-        }
+        ])?;
+        self.optimizer.check()
     }
 
     /// The settings that make the run what it is, as text: a resumed run must have the same. The end
@@ -221,6 +224,7 @@ impl Settings {
         let process = Sha256::digest(format!("{:?}", self.objective.process()));
         let levels = Sha256::digest(format!("{:?}", self.levels.distribution));
         let rate = self.learning_rate;
+        let ema: Vec<_> = self.ema.iter().map(f64::to_string).collect();
         let entries = [
             ("objective.process", format!("{process:x}")),
             (
@@ -240,10 +244,10 @@ impl Settings {
             ("accumulate", self.accumulate.to_string()),
             ("seed", self.seed.to_string()),
             ("flip", self.flip.to_string()),
-            ("optimizer", format!("{:?}", self.optimizer)),
+            ("optimizer", self.optimizer.identity()),
             ("learning_rate", format!("{rate:?}")),
             ("clip", format!("{:?}", self.clip)),
-            ("ema", self.ema.to_string()),
+            ("ema", ema.join(", ")),
         ];
         let entries = entries.into_iter();
         entries.map(|(key, text)| (key.to_owned(), text)).collect()

@@ -1,5 +1,6 @@
 //! The trainer: an iterator over the steps of a run.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,17 +8,17 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 use ddpm_data::{Batch, Dataset, Loader};
-use ddpm_model::{ConditionError, ConditionSpec, Network};
+use ddpm_model::Network;
 
-use crate::batch_loss::Rows;
+use crate::batch_loss::BatchLoss;
 use crate::checkpoint::{self, Snapshot};
 use crate::diverged::{Diverged, Row, first_bad};
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::level_draws::LevelDraws;
 use crate::metrics::Metrics;
-use crate::optim::{Optim, clip};
-use crate::params::{self, Named};
+use crate::optim::{self, Optimizer, Step, clip};
+use crate::params::{self, Named, Shapes};
 use crate::ranks::Ranks;
 use crate::settings::Settings;
 
@@ -28,6 +29,9 @@ use crate::settings::Settings;
 /// when it likes. Everything random is a function of the seed and of a row's position in the run, so
 /// a [resumed](Self::resume) run takes exactly the steps that it would have taken.
 ///
+/// A parameter that does not require gradients ([`no_grad`](burn::module::Module::no_grad) on a part of the
+/// network) is frozen: it stays as it is.
+///
 /// The iterator ends after the last step of the settings, and after an error.
 pub struct Trainer<const D: usize, M> {
     settings: Settings,
@@ -35,8 +39,11 @@ pub struct Trainer<const D: usize, M> {
     fingerprint: String,
     /// The weights; absent only while a step updates them in place.
     network: Option<M>,
-    ema: Ema,
-    optim: Optim,
+    /// The averages, in the order of the settings' decays.
+    averages: Vec<Ema>,
+    optimizer: Box<dyn Optimizer>,
+    /// The parameters that are trained.
+    trained: Shapes,
     levels: LevelDraws,
     loader: Loader,
     device: Device,
@@ -53,8 +60,9 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range, or the data does not fit the settings or the rank of the
-    /// network's input.
+    /// If a setting is out of its range, the data does not fit the settings or the rank of the
+    /// network's input, all parameters are frozen, or the network takes other conditions than the
+    /// settings give.
     pub fn new(
         network: M,
         data: Arc<dyn Dataset>,
@@ -91,16 +99,22 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
                 found: data.classes(),
             });
         }
-        check_conditions(&network.takes(), &settings)?;
+        network.takes().admits(&settings.gives())?;
         if settings.learned_variance && settings.objective.schedule().is_none() {
             return Err(TrainError::NoTimesteps);
         }
         let share = ranks.share(settings.batch_size, settings.accumulate)?;
         let network = network.fork(&device.clone().autodiff()).train();
+        let trained = params::trained(&network);
+        if trained.is_empty() {
+            return Err(TrainError::AllFrozen);
+        }
         let process = settings.objective.process();
+        let average = |&decay: &f64| Ema::new(&network, decay);
         Ok(Self {
-            ema: Ema::new(&network, settings.ema),
-            optim: Optim::new(settings.optimizer),
+            averages: settings.ema.iter().map(average).collect(),
+            optimizer: settings.optimizer.clone(),
+            trained,
             levels: LevelDraws::new(settings.levels.clone(), process, settings.seed),
             loader: loader(&data, &settings, share.clone(), 0)?,
             fingerprint: data.fingerprint(),
@@ -120,29 +134,35 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
     ///
     /// # Errors
     ///
-    /// If the checkpoint cannot be read, or is of another network, of other data or of other
-    /// settings; the error names the first that differs.
+    /// If the checkpoint cannot be read, or is of another network, of other data, of other settings
+    /// or of other frozen parameters; the error names the first that differs.
     pub fn resume(mut self, checkpoint: &Path) -> Result<Self, TrainError> {
-        let optim = Optim::new(self.settings.optimizer);
-        let snapshot = checkpoint::load(checkpoint, self.take_network(), optim, &self.device)?;
+        let (data, settings) = checkpoint::identity(checkpoint)?;
         let differs = |key: &str, there: &str, here: &str| TrainError::Differs {
             key: key.to_owned(),
             there: there.to_owned(),
             here: here.to_owned(),
         };
-        if snapshot.data != self.fingerprint {
-            return Err(differs("data", &snapshot.data, &self.fingerprint));
+        if data != self.fingerprint {
+            return Err(differs("data", &data, &self.fingerprint));
         }
-        let here = self.settings.identity();
-        for (key, there) in &snapshot.settings {
+        let here = self.identity();
+        for (key, there) in &settings {
             let here = here.get(key).map_or("absent", String::as_str);
             if there != here {
                 return Err(differs(key, there, here));
             }
         }
-        self.ema = Ema::new(&snapshot.ema, self.settings.ema);
+        let optimizer = self.settings.optimizer.clone();
+        let decays = &self.settings.ema.clone();
+        let network = self.take_network();
+        let snapshot = checkpoint::load(checkpoint, network, optimizer, decays, &self.device)?;
+        let averages = snapshot.averages.iter();
+        self.averages = averages
+            .map(|(decay, module)| Ema::new(module, *decay))
+            .collect();
         self.network = Some(snapshot.model);
-        self.optim = snapshot.optim;
+        self.optimizer = snapshot.optimizer;
         self.levels.restore(snapshot.losses)?;
         self.step = snapshot.step;
         self.loader = loader(&self.data, &self.settings, self.share.clone(), self.step)?;
@@ -156,23 +176,34 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
             shape: self.data.shape().to_vec(),
             data: self.fingerprint.clone(),
             class_names: self.data.class_names().to_vec(),
-            settings: self.settings.identity(),
+            settings: self.identity(),
             model: self.network().clone(),
-            ema: self.average(),
-            optim: self.optim.clone(),
+            averages: self.averages(),
+            optimizer: self.optimizer.clone(),
             losses: self.levels.losses().map(<[f64]>::to_vec).collect(),
         }
     }
 
     /// The network being trained.
+    // It is absent only while a step updates it, when nobody else can call this.
+    #[allow(clippy::missing_panics_doc)]
     pub fn network(&self) -> &M {
         let present = "the weights are absent only within a step";
         self.network.as_ref().expect(present)
     }
 
-    /// The network with the averaged weights, outside autodiff: the one to sample from.
+    /// The network with the averaged weights, outside autodiff: the one to sample from. Of several
+    /// averages it is the first of the settings.
     pub fn average(&self) -> M {
-        self.ema.module(self.network())
+        self.averages[0].module(self.network())
+    }
+
+    /// All averages with their decays, in the order of the settings.
+    pub fn averages(&self) -> Vec<(f64, M)> {
+        let averages = self.averages.iter();
+        averages
+            .map(|ema| (ema.decay, ema.module(self.network())))
+            .collect()
     }
 
     /// Steps done.
@@ -195,24 +226,34 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
         &self.fingerprint
     }
 
-    /// Checks that all ranks have the same data, settings, step and weights.
+    /// Checks that all ranks have the same data, settings, step, weights, averages and state of the
+    /// optimizer.
     ///
     /// # Errors
     ///
     /// If one has others, or failed.
     pub fn agree(&self) -> Result<(), TrainError> {
-        let settings = format!("{:?}", self.settings.identity());
+        if self.ranks.size() == 1 {
+            return Ok(());
+        }
+        let settings = format!("{:?}", self.identity());
         self.ranks.agree("configuration", &settings)?;
         self.ranks.agree("data set", &self.fingerprint)?;
-        let (step, updates) = (self.step as f64, self.optim.updates as f64);
-        let norms = [
-            params::norm(&params::values(self.network())),
-            params::norm(&self.ema.values),
-            params::norm(&self.optim.exp_avg),
-            params::norm(&self.optim.exp_avg_sq),
-        ];
-        self.ranks.agree_on("step", &[step, updates])?;
-        Ok(self.ranks.agree_on("checkpoint", &norms)?)
+        let mut norms = vec![params::norm(&params::values(self.network()))];
+        norms.extend(self.averages.iter().map(|ema| params::norm(&ema.values)));
+        let state = self.optimizer.state().map_err(TrainError::Optimizer)?;
+        self.ranks.agree_on("step", &[self.step as f64])?;
+        self.ranks.agree_on("checkpoint", &norms)?;
+        Ok(self.ranks.agree("checkpoint", &state.hash())?)
+    }
+
+    /// The settings that a resumed run must have too, and the parameters that are frozen.
+    fn identity(&self) -> BTreeMap<String, String> {
+        let frozen = params::frozen(self.network()).into_keys();
+        let frozen: Vec<_> = frozen.collect();
+        let mut identity = self.settings.identity();
+        identity.insert("frozen".to_owned(), format!("{frozen:?}"));
+        identity
     }
 
     fn take_network(&mut self) -> M {
@@ -253,10 +294,16 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
         }
         self.levels.record(&all.t, &self.ranks.gather(&losses)?)?;
         let lr = self.settings.learning_rate.at(step, self.settings.steps);
-        let clip = clip(grad_norm, self.settings.clip);
+        let at = Step {
+            number: step,
+            learning_rate: lr,
+            clip: clip(grad_norm, self.settings.clip),
+        };
         // It is taken, so that nobody else holds the weights and they are updated in place.
         let network = self.take_network();
-        self.network = Some(self.optim.step(network, &mut self.ema, gradients, clip, lr));
+        let (optimizer, averages) = (&mut *self.optimizer, &mut self.averages);
+        let network = optim::step(optimizer, network, averages, gradients, &self.trained, &at);
+        self.network = Some(network);
         self.step = step;
         let images_per_second =
             self.settings.batch_size as f64 / self.before.elapsed().as_secs_f64();
@@ -284,8 +331,8 @@ impl<const D: usize, M: Network<D>> Trainer<D, M> {
         (0..parts).map(move |i| i * part..(i + 1) * part)
     }
 
-    fn rows<'a>(&'a self, batch: &'a Batch) -> Rows<'a> {
-        Rows {
+    fn rows<'a>(&'a self, batch: &'a Batch) -> BatchLoss<'a> {
+        BatchLoss {
             batch,
             settings: &self.settings,
             data: &*self.data,
@@ -346,30 +393,6 @@ impl<const D: usize, M: Network<D>> Iterator for Trainer<D, M> {
         let metrics = batch.and_then(|batch| self.advance(&batch));
         self.has_failed = metrics.is_err();
         Some(metrics)
-    }
-}
-
-/// Whether a network is told what it takes: of all conditions, the classes of the settings.
-fn check_conditions(takes: &ConditionSpec, settings: &Settings) -> Result<(), TrainError> {
-    let missing = |kind| Err(ConditionError::Missing { kind }.into());
-    if takes.image_channels.is_some() {
-        return missing("image");
-    }
-    if takes.vector_len.is_some() {
-        return missing("vector");
-    }
-    match (takes.classes, settings.classes) {
-        (None, None) => Ok(()),
-        (Some(_), None) => missing("class"),
-        (None, Some(_)) => Err(ConditionError::NotTaken { kind: "class" }.into()),
-        (Some(taken), Some(classes)) => {
-            let null = classes.dropout.map_or(0, |(null, _)| null + 1);
-            if classes.count.max(null) <= taken {
-                return Ok(());
-            }
-            let told = classes.count.max(null);
-            Err(TrainError::TooManyClasses { taken, told })
-        }
     }
 }
 

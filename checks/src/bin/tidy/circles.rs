@@ -12,20 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The packages without circles, which the rule holds for.
-pub(super) const FREE: [&str; 10] = [
-    "ddpm-schedule",
-    "ddpm-process",
-    "ddpm-files",
-    "ddpm-random",
-    "ddpm-train",
-    "ddpm-interop",
-    "ddpm-eval",
-    "ddpm-benches",
-    "ddpm-compare",
-    "xtask",
-];
-
 /// The circles among the files of the target with this root file, the shortest of each group: each
 /// file imports the next, and the last one imports the first.
 pub(super) fn find(root: &Path) -> anyhow::Result<Vec<Vec<PathBuf>>> {

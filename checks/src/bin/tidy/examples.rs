@@ -1,4 +1,4 @@
-//! The rule for the README's examples: each is also in a crate's README, where a doctest runs it.
+//! The rules for examples in READMEs: each is run by a doctest, or is quoted from a file that runs.
 
 use ddpm_checks::Finding;
 
@@ -22,9 +22,46 @@ pub(super) fn findings(text: &str, tested: &[String]) -> Vec<Finding> {
     findings
 }
 
+/// Where quotes of examples begin: rustdoc does not run them, the file that they are quoted from runs.
+const QUOTE: &str = "```rust,ignore\n";
+
+/// What is wrong with the quotes in a crate's README: each is a part of one of the crate's examples,
+/// word for word, and each example, given by name and text, is quoted.
+pub(super) fn quotes(readme: &str, examples: &[(String, String)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut quoted = vec![false; examples.len()];
+    for (at, _) in readme.match_indices(QUOTE) {
+        let quote = &readme[at + QUOTE.len()..];
+        let quote = quote.split("```").next().unwrap_or_default();
+        let of = examples.iter().position(|(_, text)| text.contains(quote));
+        match of {
+            Some(example) => quoted[example] = true,
+            None => {
+                let line = readme[..at].lines().count() + 1;
+                findings.push((line, "the quote is in no example of the crate".to_owned()));
+            }
+        }
+    }
+    for ((name, _), _) in examples.iter().zip(quoted).filter(|(_, quoted)| !quoted) {
+        findings.push((1, format!("examples/{name} is not quoted")));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_are_of_examples_and_examples_are_quoted() {
+        let examples = [("a.rs", "one();\ntwo();\n"), ("b.rs", "three();\n")];
+        let examples = examples.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let readme = "a\n\n```rust,ignore\ntwo();\n```\n\n```rust,ignore\nfour();\n```\n";
+        let found = quotes(readme, &examples);
+        assert_eq!(found[0].0, 7);
+        assert_eq!(found[1], (1, "examples/b.rs is not quoted".to_owned()));
+        assert_eq!(found.len(), 2);
+    }
 
     #[test]
     fn an_example_that_no_crate_has_is_found() {

@@ -1,10 +1,8 @@
 //! `[data]`: where the rows come from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-
-use super::{Config, ConfigError, one};
 
 /// `[data]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +26,7 @@ pub struct Data {
     #[serde(default)]
     pub flip: bool,
     /// Threads that prepare batches.
-    #[serde(default = "one")]
+    #[serde(default = "one_worker")]
     pub workers: usize,
 }
 
@@ -89,28 +87,6 @@ impl DataKind {
     }
 }
 
-impl Config {
-    /// Takes the data of the option `--data`; `file` is what errors call the configuration, and `way_out`
-    /// what they advise.
-    ///
-    /// # Errors
-    ///
-    /// If the kind of data has no use for it.
-    pub fn set_data(
-        &mut self,
-        path: &Path,
-        file: &str,
-        way_out: impl FnOnce() -> String,
-    ) -> Result<(), ConfigError> {
-        if !self.data.kind.has_path() {
-            return Err(ConfigError::DataOption {
-                path: path.to_owned(),
-                file: file.to_owned(),
-                kind: self.data.kind.name(),
-                way_out: way_out(),
-            });
-        }
-        self.data.path = Some(path.to_owned());
-        Ok(())
-    }
+fn one_worker() -> usize {
+    1
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ddpm_train::optim::MuonSettings;
 use toml::{Table, Value};
 
-use crate::config::{Config, ImageSize, LevelsKind, Model, ProcessKind, WeightingKind};
+use crate::config::{
+    Config, Decays, ImageSize, LevelsKind, Model, OptimizerKind, ProcessKind, WeightingKind,
+};
 use crate::plan;
 
 /// The keys, and tables of keys, that a resumed run may change. Any other is part of what the run is,
@@ -141,6 +144,13 @@ fn resolved(mut config: Config) -> Config {
     ] {
         number.get_or_insert(published);
     }
+    if config.optimizer.kind == OptimizerKind::Muon {
+        let momentum = MuonSettings::default().momentum;
+        config.optimizer.momentum.get_or_insert(momentum);
+    }
+    if let [decay] = *config.ema.decay.as_slice() {
+        config.ema.decay = Decays::One(decay);
+    }
     if let Model::UNet(unet) = &mut config.model {
         unet.up_attention.get_or_insert(unet.attention.clone());
     }
@@ -208,7 +218,14 @@ mod tests {
                 "learning_rate = 1e-3",
                 "learning_rate = 1e-4",
             ),
+            (
+                "optimizer.kind",
+                "learning_rate = 1e-3",
+                "kind = \"muon\"\nlearning_rate = 1e-3",
+            ),
+            ("optimizer.decay", "\"cosine\"\nclip", "\"linear\"\nclip"),
             ("ema.decay", "decay = 0.995", "decay = 0.5"),
+            ("ema.decay", "decay = 0.995", "decay = [0.995, 0.5]"),
         ] {
             assert_eq!(keys(&run, &parse(&[(from, to)])), [key], "{to}");
         }

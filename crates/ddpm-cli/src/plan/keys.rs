@@ -2,13 +2,19 @@
 
 use ddpm_model::UNetConfig;
 
-use super::{MOST_WORKERS, Refusal};
-use crate::config::{ClippedEpsilon, Config, DataKind, Model};
+use super::refusal::Refusal;
+use crate::config::{ClippedEpsilon, Config, DataKind, Model, OptimizerKind};
+
+/// Threads beyond these prepare no batch sooner.
+const MOST_WORKERS: usize = 1024;
 
 /// The one table of ranges. Comparisons are written so that NaN fails them.
 pub(super) fn check_ranges(config: &Config) -> Result<(), Refusal> {
     let optimizer = &config.optimizer;
     let unit = |x: f64| (0.0..1.0).contains(&x);
+    let decays = config.ema.decay.as_slice();
+    let mut each = decays.iter().enumerate();
+    let distinct = each.all(|(i, decay)| !decays[..i].contains(decay));
     let checks = [
         (
             "steps",
@@ -73,10 +79,16 @@ pub(super) fn check_ranges(config: &Config) -> Result<(), Refusal> {
             "positive",
         ),
         (
-            "ema.decay",
-            unit(config.ema.decay),
-            config.ema.decay.to_string(),
+            "optimizer.momentum",
+            optimizer.momentum.is_none_or(unit),
+            format!("{:?}", optimizer.momentum.unwrap_or_default()),
             "in [0, 1)",
+        ),
+        (
+            "ema.decay",
+            !decays.is_empty() && decays.iter().all(|&decay| unit(decay)) && distinct,
+            format!("{decays:?}"),
+            "one number or several, each in [0, 1) and no two alike",
         ),
         (
             "objective.class_dropout",
@@ -122,6 +134,8 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
     let without_mid = "a network of model.mid_attention = false".to_owned();
     let one_level = "a network of one level, which halves nothing".to_owned();
     let dropout = config.objective.class_dropout > 0.0 && classes.is_none();
+    let optimizer = &config.optimizer;
+    let of_optimizer = format!("optimizer.kind = \"{}\"", optimizer.kind.name());
     let unused = [
         (
             "data.path",
@@ -146,6 +160,11 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
             &of_kind,
         ),
         ("objective.class_dropout", dropout, &without_classes),
+        (
+            "optimizer.momentum",
+            optimizer.momentum.is_some() && optimizer.kind != OptimizerKind::Muon,
+            &of_optimizer,
+        ),
         (
             "model.null_class",
             of_network(|unet| !unet.null_class && unet.num_classes.is_none()),

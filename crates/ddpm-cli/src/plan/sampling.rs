@@ -1,10 +1,10 @@
 //! `[sampling]`, checked.
 
 use ddpm_process::{AfterClip, Clip};
-use ddpm_schedule::solver::{Adaptive, Method, Numbers, Row, Solver, SolverError, Step, steps};
+use ddpm_schedule::solver::{Adaptive, Method, Parameters, Row, Solver, SolverError, Step, steps};
 use ddpm_schedule::{Grid, Levels, Process};
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::config::Sampling;
 use ddpm_interop::diffusers::scheduler::{Following, Rule};
 
@@ -57,12 +57,12 @@ impl Sampler {
             Self::Named(method) => method,
             Self::Scheduler(rule) => return rule.numbers(),
         };
-        let Numbers {
+        let Parameters {
             eta,
             churn,
             order,
             tolerance,
-        } = method.numbers();
+        } = method.parameters();
         let given = [
             ("eta", eta),
             ("churn", churn),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ddpm_process::AfterClip;
-use ddpm_schedule::solver::Numbers;
+use ddpm_schedule::solver::Parameters;
 
 use super::claim::Existing;
 use crate::config::PrecisionKind;
@@ -14,6 +14,8 @@ use crate::shard::Shard;
 pub struct SampleOptions {
     /// The run, one of its checkpoints, or a folder of diffusers.
     pub from: PathBuf,
+    /// The decay of the average to sample from, of a run that has several; the first if `None`.
+    pub ema: Option<f64>,
     /// Number of samples.
     pub num: usize,
     /// Which of them to draw, for a file that [`merge`](super::merge) takes.
@@ -22,8 +24,8 @@ pub struct SampleOptions {
     pub batch_size: usize,
     /// The sampler, as [`ddpm_schedule::solver::Method`] names it.
     pub sampler: Option<String>,
-    /// Its own numbers.
-    pub numbers: Numbers,
+    /// The sampler's own parameters.
+    pub parameters: Parameters,
     /// How steps are laid out, as [`ddpm_schedule::Grid`] is named.
     pub grid: Option<String>,
     /// ρ of the grid.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use ddpm_process::{AfterClip, Clip};
-use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::solver::{Method, Parameters};
 use ddpm_schedule::{Grid, Levels, NoiseLevel, Objective};
 
 use ddpm_data::classes;
@@ -54,13 +54,17 @@ enum How {
 
 impl Trained {
     /// The averaged weights of a run, or a network of diffusers.
-    pub(super) fn load(from: &Path, device: &Device) -> Result<Self> {
+    pub(super) fn load(options: &SampleOptions, device: &Device) -> Result<Self> {
+        let from = &options.from;
         must_exist("--from", from)?;
-        if place::is_diffusers(from) {
-            pretrained(from, device)
-        } else {
-            run(from, device)
+        if !place::is_diffusers(from) {
+            return run(from, options.ema, device);
         }
+        ensure!(
+            options.ema.is_none(),
+            "--ema: a folder of diffusers holds one network; leave it out"
+        );
+        pretrained(from, device)
     }
 
     /// The sampler asked for, on the levels asked for.
@@ -68,7 +72,7 @@ impl Trained {
         let process = self.objective.process();
         let steps = options.steps.unwrap_or(self.steps);
         let adaptive = match &options.sampler {
-            Some(name) => Method::new(name, options.numbers)?.adaptive(),
+            Some(name) => Method::new(name, options.parameters)?.adaptive(),
             None => None,
         };
         if adaptive.is_some() {
@@ -110,14 +114,14 @@ impl Trained {
                 scheduler.levels(steps)?
             }
         };
-        let numbers = options.numbers;
+        let numbers = options.parameters;
         let named = |name: &str, numbers| anyhow::Ok(Sampler::Named(Method::new(name, numbers)?));
         let sampler = match (&options.sampler, &self.how) {
             (Some(name), _) => named(name, numbers)?,
             (None, How::Run { method, .. }) => {
-                named(method.info().name, over(method.numbers(), numbers))?
+                named(method.info().name, over(method.parameters(), numbers))?
             }
-            (None, How::Scheduler(scheduler)) if numbers == Numbers::default() => {
+            (None, How::Scheduler(scheduler)) if numbers == Parameters::default() => {
                 Sampler::Scheduler(scheduler.rule(&levels))
             }
             (None, How::Scheduler(scheduler)) => named(scheduler.rule(&levels).name(), numbers)?,
@@ -176,13 +180,14 @@ impl Trained {
     }
 }
 
-/// A run's averaged weights.
-fn run(from: &Path, device: &Device) -> Result<Trained> {
+/// A run's averaged weights, of the decay `ema` or its first.
+fn run(from: &Path, ema: Option<f64>, device: &Device) -> Result<Trained> {
     let run = SavedRun::open(from)?;
     let plan = run.plan()?;
     let learned_variance = plan.config.objective.learned_variance;
     let sampling = plan.config.sampling.clone();
-    let network = run.network(&plan, &run.shape, WeightsOf::Average, device)?;
+    let weights = average(&plan.settings.ema, ema)?;
+    let network = run.network(&plan, &run.shape, weights, device)?;
     Ok(Trained {
         network,
         classes: plan.classes(),
@@ -201,6 +206,20 @@ fn run(from: &Path, device: &Device) -> Result<Trained> {
         objective: plan.settings.objective,
         shape: run.shape,
     })
+}
+
+/// The average of a decay among those of a run.
+fn average(decays: &[f64], ema: Option<f64>) -> Result<WeightsOf> {
+    let Some(ema) = ema.filter(|&ema| ema != decays[0]) else {
+        return Ok(WeightsOf::Average);
+    };
+    let listed: Vec<_> = decays.iter().map(f64::to_string).collect();
+    ensure!(
+        decays.contains(&ema),
+        "--ema {ema}: the run keeps the averages of {}",
+        listed.join(", ")
+    );
+    Ok(WeightsOf::AverageOf(ema))
 }
 
 /// A network of diffusers and its scheduler; the steps are as many as its pipelines take, all of
@@ -240,8 +259,8 @@ fn pretrained(from: &Path, device: &Device) -> Result<Trained> {
 }
 
 /// The numbers given, and the others as they were.
-fn over(were: Numbers, given: Numbers) -> Numbers {
-    Numbers {
+fn over(were: Parameters, given: Parameters) -> Parameters {
+    Parameters {
         eta: given.eta.or(were.eta),
         churn: given.churn.or(were.churn),
         order: given.order.or(were.order),

@@ -7,7 +7,7 @@ use ddpm_schedule::solver::{Ddpm, Variance};
 use ddpm_schedule::{Grid, NoiseSchedule, Objective, Parametrization, Weighting};
 use ddpm_train::device::Backend;
 use ddpm_train::ema::Ema;
-use ddpm_train::optim::{AdamWSettings, Optim};
+use ddpm_train::optim::{self, AdamW, Step};
 use ddpm_train::params;
 
 const SHAPE: [usize; 4] = [2, 1, 8, 8];
@@ -31,13 +31,9 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
     let objective = Objective::new(schedule, Parametrization::V, Weighting::Simple).unwrap();
     let stream = NoiseStream::new(0, "test");
     let mut model = unet(&training);
-    let mut optim = Optim::new(AdamWSettings {
-        beta_1: 0.9,
-        beta_2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.01,
-    });
-    let mut ema = Ema::new(&model, 0.9);
+    let mut adamw = AdamW::default();
+    let mut averages = [Ema::new(&model, 0.9)];
+    let shapes = params::trained(&model);
     let mut last = (0.0, Vec::new());
     for step in 0..3 {
         let noise = |row| stream.normal(&[row, row + 1], step, SHAPE, &training);
@@ -48,9 +44,14 @@ fn run(device: &Device) -> (f32, Vec<f32>, Vec<f32>) {
             .values()
             .flat_map(|g| g.to_data().iter::<f32>().collect::<Vec<_>>());
         last = (loss.into_scalar::<f32>(), flat.collect());
-        model = optim.step(model, &mut ema, gradients, 1.0, 1e-3);
+        let step = Step {
+            number: u64::from(step) + 1,
+            learning_rate: 1e-3,
+            clip: 1.0,
+        };
+        model = optim::step(&mut adamw, model, &mut averages, gradients, &shapes, &step);
     }
-    let model = ema.module(&model);
+    let model = averages[0].module(&model);
     let predictor = Predictor {
         network: |x: Tensor<4>, t| model.predict(x, t, &Condition::none(), None),
         objective: &objective,

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::run::ddpm;
 
 /// A row of the page.
-pub(crate) struct Report {
+pub(crate) struct Fault {
     /// Public reports of this kind: repository and number, separated by commas.
     pub(crate) reports: &'static str,
     /// The kind of fault, in our words.
@@ -36,7 +36,7 @@ static PAGE: Mutex<()> = Mutex::new(());
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/field.md");
 
 /// Runs the rows of a section of the page, and compares the section with them.
-fn check(section: &str, rows: &[Report]) {
+fn check(section: &str, rows: &[Fault]) {
     let mut text =
         format!("## {section}\n\n| reports | kind | tried | result |\n|---|---|---|---|\n");
     for row in rows {

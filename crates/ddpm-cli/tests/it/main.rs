@@ -14,6 +14,7 @@ mod forward;
 mod guidance;
 mod init_from;
 mod init_noise;
+mod optimizers;
 mod points;
 mod precision;
 #[cfg(all(feature = "mpi", target_os = "linux"))]

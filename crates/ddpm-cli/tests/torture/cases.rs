@@ -42,7 +42,10 @@ const RECIPES: [Recipe; 4] = [
             ("[checkpoint]\nevery = 250", "[checkpoint]\nevery = 1"),
         ],
         features: &[
-            ("\"digits\"\n\n[sch", "\"digits\"\nflip = true\n\n[sch"),
+            (
+                "\"digits\"\n\n[process]",
+                "\"digits\"\nflip = true\n\n[process]",
+            ),
             (
                 "layers_per_block = 1",
                 "layers_per_block = 1\ndropout = 0.1",

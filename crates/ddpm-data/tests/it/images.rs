@@ -326,7 +326,7 @@ fn broken_images_are_named() {
         &[("a/1.png", good.clone()), ("lost.png", good)],
         &[
             "lost.png",
-            "beside folders of images such as",
+            "next to folders of images such as",
             "a/1.png",
             "one folder",
         ],

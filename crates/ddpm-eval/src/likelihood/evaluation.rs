@@ -10,7 +10,7 @@ use ddpm_schedule::bound::{Gaussian, decoder_nll, model_kl, prior_kl, snr_weight
 use ddpm_schedule::{NoiseSchedule, Objective, Timestep};
 
 use super::pace::{Pace, Progress, Stopped};
-use super::report::{Measured, Report, Terms};
+use super::report::{Likelihood, Measured, Terms};
 use crate::flow;
 
 /// Images that the network sees at once.
@@ -28,10 +28,10 @@ pub enum LikelihoodError {
     Images {
         /// Images asked for.
         asked: usize,
-        /// Rows of the data.
+        /// Images of the data.
         rows: usize,
     },
-    /// Rows are numbered with 32 bits.
+    /// Images are numbered with 32 bits.
     #[error("{0} rows are more than can be counted")]
     TooMany(usize),
     /// The bound is a sum over timesteps.
@@ -107,7 +107,7 @@ pub fn nll<const D: usize, N: Network<D>>(
     data: &dyn Dataset,
     question: &Question,
     device: &Device,
-) -> Result<Report, LikelihoodError> {
+) -> Result<Likelihood, LikelihoodError> {
     let evaluation = Evaluation {
         network,
         objective,
@@ -249,7 +249,7 @@ impl<N> Evaluation<'_, N> {
     /// The decoder, and the flow from x₁ if asked for.
     fn last_step<const D: usize>(
         &self,
-        x0: &Rows<D>,
+        x0: &Images<D>,
         images: &[usize],
         max: u32,
         terms: &mut [Terms],
@@ -265,7 +265,7 @@ impl<N> Evaluation<'_, N> {
         pace.call()?;
         let level = schedule.level(first);
         let choice = schedule.learned_variance(first);
-        // Rows are 2·value/max − 1.
+        // Images are 2·value/max − 1.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let value = |x0: f32| (0.5 * (f64::from(x0) + 1.0) * f64::from(max)).round() as u32;
         let row = self.data.row_len();
@@ -316,7 +316,7 @@ impl<N> Evaluation<'_, N> {
         schedule.expect("`measure` refuses a process without timesteps")
     }
 
-    fn rows<const D: usize>(&self, images: &[usize]) -> Result<Rows<D>, DataError> {
+    fn rows<const D: usize>(&self, images: &[usize]) -> Result<Images<D>, DataError> {
         let row = self.data.row_len();
         let mut values = vec![0.0; images.len() * row];
         for (&image, out) in images.iter().zip(values.chunks_exact_mut(row)) {
@@ -325,7 +325,7 @@ impl<N> Evaluation<'_, N> {
         let mut shape = [images.len(); D];
         shape[1..].copy_from_slice(self.data.shape());
         let tensor = Tensor::from_data(TensorData::new(values.clone(), shape), self.device);
-        Ok(Rows {
+        Ok(Images {
             values,
             tensor,
             row,
@@ -373,7 +373,7 @@ impl<N> Evaluation<'_, N> {
     /// If a number of it is not finite.
     fn predicted<const D: usize>(
         &self,
-        x0: &Rows<D>,
+        x0: &Images<D>,
         t: &[Timestep],
         images: &[usize],
     ) -> Result<Predicted, LikelihoodError>
@@ -411,13 +411,13 @@ impl<N> Evaluation<'_, N> {
 }
 
 /// Images on the host and on the device.
-struct Rows<const D: usize> {
+struct Images<const D: usize> {
     values: Vec<f32>,
     tensor: Tensor<D>,
     row: usize,
 }
 
-impl<const D: usize> Rows<D> {
+impl<const D: usize> Images<D> {
     fn each(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.row)
     }

@@ -16,4 +16,4 @@ mod report;
 
 pub use evaluation::{BATCH, Evaluation, LikelihoodError, Question, nll};
 pub use pace::Progress;
-pub use report::{Estimate, Measured, Report, Step};
+pub use report::{Estimate, Likelihood, Measured, Step};

@@ -37,7 +37,7 @@ pub struct Step {
 
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct Likelihood {
     /// Images.
     pub images: usize,
     /// Numbers an image has.
@@ -151,7 +151,7 @@ impl Measured {
     }
 
     /// The means over the images.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> Likelihood {
         let all = self.timesteps - 1;
         let bits = |nats: f64| bits(nats / self.dimensions as f64);
         let estimate = |of: fn(&Terms) -> f64| {
@@ -170,7 +170,7 @@ impl Measured {
             images,
             mean: bits(sum / images as f64),
         };
-        Report {
+        Likelihood {
             images: self.terms.len(),
             dimensions: self.dimensions,
             times: self.times,

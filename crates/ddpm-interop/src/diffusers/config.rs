@@ -247,13 +247,11 @@ fn attention(
 fn scale_shift(keys: &mut Keys) -> Result<bool, DiffusersError> {
     let key = "resnet_time_scale_shift";
     let name = keys.take(key, TIME[0].to_owned())?;
-    match TIME.iter().position(|known| *known == name) {
-        Some(scales) => Ok(scales == 1),
-        None => {
-            let reason = "not supported; only \"default\" and \"scale_shift\" are";
-            Err(keys.bad(key, &json!(name), reason))
-        }
+    if let Some(scales) = TIME.iter().position(|known| *known == name) {
+        return Ok(scales == 1);
     }
+    let reason = "not supported; only \"default\" and \"scale_shift\" are";
+    Err(keys.bad(key, &json!(name), reason))
 }
 
 /// Without `attn_norm_num_groups` the mid block's norm is like the others, except in networks with

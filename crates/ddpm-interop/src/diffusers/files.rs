@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use ddpm_files::{FileError, io};
 use ddpm_model::weights::{self, Lines, View, Weights, read_file};
@@ -24,11 +24,11 @@ pub(super) fn weights(folder: &Path) -> Result<Weights, DiffusersError> {
     for kind in ["safetensors", "bin"] {
         let file = folder.join(format!("diffusion_pytorch_model.{kind}"));
         if file.is_file() {
-            return Ok(single(file)?);
+            return Ok(single(&file)?);
         }
         let index = folder.join(format!("diffusion_pytorch_model.{kind}.index.json"));
         if index.is_file() {
-            return sharded(folder, index);
+            return sharded(folder, &index);
         }
     }
     let reason = match variant(folder)? {
@@ -71,17 +71,17 @@ fn names(folder: &Path) -> Result<Vec<String>, DiffusersError> {
 /// # Errors
 ///
 /// If it is missing or damaged.
-fn single(path: PathBuf) -> Result<Weights, FileError> {
-    let (bytes, tensors) = tensors(&path)?;
-    let mut weights = Weights::new(path.clone());
+fn single(path: &Path) -> Result<Weights, FileError> {
+    let (bytes, tensors) = tensors(path)?;
+    let mut weights = Weights::new(path.to_owned());
     let added = weights.add(bytes, tensors);
-    added.map_err(|reason| FileError::content(&path, reason))?;
+    added.map_err(|reason| FileError::content(path, reason))?;
     Ok(weights)
 }
 
 /// The weights in the files of an index. They must contain exactly the tensors that it lists.
-fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
-    let mut keys = Keys::read(&path)?;
+fn sharded(folder: &Path, path: &Path) -> Result<Weights, DiffusersError> {
+    let mut keys = Keys::read(path)?;
     keys.take("metadata", serde_json::Value::Null)?;
     let listed: BTreeMap<String, String> = keys.take("weight_map", BTreeMap::new())?;
     let listed: BTreeSet<(String, String)> = listed
@@ -96,7 +96,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
     keys.finish()?;
 
     let mut found = BTreeSet::new();
-    let mut weights = Weights::new(path.clone());
+    let mut weights = Weights::new(path.to_owned());
     for &file in &names {
         let (bytes, tensors) = self::tensors(&folder.join(file))?;
         found.extend(
@@ -105,7 +105,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
                 .map(|(name, _)| (file.to_owned(), name.clone())),
         );
         let added = weights.add(bytes, tensors);
-        added.map_err(|reason| content(&path, reason))?;
+        added.map_err(|reason| content(path, reason))?;
     }
     // Both the index and the files may use old or new names.
     let listed = listed
@@ -122,7 +122,7 @@ fn sharded(folder: &Path, path: PathBuf) -> Result<Weights, DiffusersError> {
     let surplus = surplus.map(|(file, name)| format!("{file} has {name}, which is not listed"));
     let lines = Lines(missing.chain(surplus).collect());
     Err(content(
-        &path,
+        path,
         format!("the index and the files disagree{lines}"),
     ))
 }

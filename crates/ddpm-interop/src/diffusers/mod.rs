@@ -1,7 +1,7 @@
 //! Folders of the Python library diffusers: networks trained there load here, and the reverse.
 //!
 //! A pipeline's folder is nested (`unet/`, `scheduler/`) or flat. [`unet`] reads the network's part
-//! of it, [`export`] writes one. Files are untrusted: a file is read only up to its length, needs
+//! of it, [`write()`] writes one. Files are untrusted: a file is read only up to its length, needs
 //! memory in proportion to its length, and features beyond a U-Net of DDPM are refused by name.
 
 mod config;

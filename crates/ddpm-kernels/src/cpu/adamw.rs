@@ -14,15 +14,15 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Isa;
+use super::isa::Isa;
 use super::vector::{self, rounded};
 
-/// Elements a task works on.
+/// Elements of a task.
 const TASK: usize = 16 * 1024;
-/// Elements that are summed in f32 before the sum is widened.
+/// Elements that are summed in f32 before the sum is converted to f64.
 const RUN: usize = 1024;
 
-/// The step's numbers.
+/// The settings of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// The learning rate.
@@ -33,19 +33,19 @@ pub struct AdamW {
     pub beta2: f64,
     /// Added to the root, ε.
     pub eps: f64,
-    /// Decay of the parameters, λ, not scaled by the gradient's size.
+    /// Decay of the parameters, λ, not scaled by the gradient (decoupled).
     pub weight_decay: f64,
-    /// Which step this is, t, from 1.
+    /// The number of the step, t, counted from 1.
     pub step: u64,
     /// Decay of the moving average, d.
     pub ema_decay: f64,
-    /// Factor of the gradients, which clips them; 1 leaves them as they are.
+    /// Factor that clips the gradients; 1 does not change them.
     pub clip: f64,
 }
 
-/// A parameter and what belongs to it, all of one length.
+/// A parameter with its gradient and its averages, all of one length.
 #[derive(Debug)]
-pub struct Parameter<'a> {
+pub struct ParameterSlices<'a> {
     /// The values, p.
     pub value: &'a mut [f32],
     /// Their gradient, g.
@@ -58,7 +58,7 @@ pub struct Parameter<'a> {
     pub ema: &'a mut [f32],
 }
 
-/// Takes the step.
+/// Takes a step.
 ///
 /// # Panics
 ///
@@ -67,7 +67,7 @@ pub struct Parameter<'a> {
     clippy::needless_pass_by_value,
     reason = "the parameter is borrowed already"
 )]
-pub fn update(isa: Isa, adamw: &AdamW, parameter: Parameter<'_>) {
+pub fn update(isa: Isa, adamw: &AdamW, parameter: ParameterSlices<'_>) {
     let coefficients = Coefficients::new(adamw);
     let len = parameter.value.len();
     for (name, other) in [
@@ -84,7 +84,7 @@ pub fn update(isa: Isa, adamw: &AdamW, parameter: Parameter<'_>) {
         .zip(parameter.exp_avg_sq.par_chunks_mut(TASK))
         .zip(parameter.ema.par_chunks_mut(TASK))
         .for_each(|((((value, gradient), exp_avg), exp_avg_sq), ema)| {
-            let parameter = Parameter {
+            let parameter = ParameterSlices {
                 value,
                 gradient,
                 exp_avg,
@@ -95,7 +95,7 @@ pub fn update(isa: Isa, adamw: &AdamW, parameter: Parameter<'_>) {
         });
 }
 
-/// The factors of the formulas, rounded to f32 at last.
+/// The factors of the formulas, computed in f64 and rounded to f32.
 struct Coefficients {
     clip: f32,
     keep: f32,
@@ -125,7 +125,7 @@ impl Coefficients {
     }
 }
 
-struct Update<'a>(&'a Coefficients, Parameter<'a>);
+struct Update<'a>(&'a Coefficients, ParameterSlices<'a>);
 
 /// (p, m, v) after the step.
 #[inline(always)]
@@ -158,7 +158,7 @@ impl WithSimd for Update<'_> {
     }
 }
 
-/// Σx²: runs of f32 sums, added in f64 in their order.
+/// Σx²: sums of runs in f32, added in f64 in order.
 pub fn square_sum(isa: Isa, x: &[f32]) -> f64 {
     struct Squares<'a>(&'a [f32]);
     impl WithSimd for Squares<'_> {

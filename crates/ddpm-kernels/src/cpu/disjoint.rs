@@ -1,9 +1,9 @@
-//! A slice written by several threads at once, each its own elements.
+//! A slice that several threads write at once, each its own elements.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// A mutable slice that tasks share, each writing elements that no other task touches.
+/// A mutable slice that tasks share; each writes elements that no other task accesses.
 pub(crate) struct Disjoint<'a> {
     start: *mut f32,
     len: usize,
@@ -11,8 +11,8 @@ pub(crate) struct Disjoint<'a> {
 }
 
 #[allow(unsafe_code, reason = "tasks write different rows of one output")]
-// SAFETY: `Disjoint` is an exclusive borrow of plain floats; its only access is `range`, whose
-// caller promises that no two threads hold the same element.
+// SAFETY: `Disjoint` is an exclusive borrow of floats; the only access is `range`, whose caller
+// promises that no two threads hold the same element.
 unsafe impl Sync for Disjoint<'_> {}
 
 impl<'a> Disjoint<'a> {
@@ -27,10 +27,12 @@ impl<'a> Disjoint<'a> {
     /// The elements of `range`.
     ///
     /// # Panics
+    ///
     /// If `range` leaves the slice.
     ///
     /// # Safety
-    /// While the result lives, nobody else asks for any of these elements.
+    ///
+    /// While the result lives, nobody else accesses any of these elements.
     #[allow(unsafe_code, clippy::mut_from_ref, reason = "see the type")]
     #[inline(always)]
     pub(crate) unsafe fn range(&self, range: Range<usize>) -> &mut [f32] {

@@ -1,20 +1,22 @@
-//! Products of small matrices that lie packed: what attention and the linear layers are made of.
+//! Products of small packed matrices, for attention.
 //!
-//! The left matrix is packed in panels of some rows, the right one in panels of one or two
-//! vectors of columns, both with the summed index outermost (Goto & van de Geijn 2008). A tile of
-//! the product stays in registers while the two panels stream by.
+//! The left matrix is packed in panels of a few rows, the right one in panels of one or two vectors of
+//! columns, both with the summed index outermost (Goto & van de Geijn 2008). A tile of the product
+//! stays in registers while the two panels are read.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
-/// A matrix somewhere in a slice: element (i, j) is `data[i·row + j·column]`.
+use super::isa::outlined;
+
+/// A matrix in a slice: element (i, j) is `data[i·row + j·column]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
+pub(crate) struct MatrixView<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) row: usize,
     pub(crate) column: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a> MatrixView<'a> {
     /// Rows of `width` floats, one after the other.
     pub(crate) fn rows(data: &'a [f32], width: usize) -> Self {
         Self {
@@ -44,77 +46,122 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Rows of a full tile: with two vectors each they leave registers for the operands.
+/// Rows of a full tile: with two vectors each, they leave registers for the operands.
 const fn tall<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
 
-/// Rows of the panel that starts where `left` rows are left: a third, two thirds or all of a tile.
+/// Rows of the next panel if `left` rows are left: a third, two thirds or all of a full tile.
 #[inline(always)]
 fn height<S: Simd>(left: usize) -> usize {
     let third = tall::<S>() / 3;
     left.div_ceil(third).min(3) * third
 }
 
-/// Columns of the panel that starts where `left` columns are left: one or two vectors.
+/// Columns of the next panel if `left` columns are left: one or two vectors.
 #[inline(always)]
 fn width<S: Simd>(left: usize) -> usize {
     left.div_ceil(S::F32_LANES).min(2) * S::F32_LANES
 }
 
-/// Floats that suffice for `m`×`k` packed as a left matrix on any instruction set.
+/// The most floats, on any instruction set, of `m`×`k` packed as a left matrix.
 pub(crate) fn left_len(m: usize, k: usize) -> usize {
     m.next_multiple_of(4) * k
 }
 
-/// Floats that suffice for `k`×`n` packed as a right matrix on any instruction set.
+/// The most floats, on any instruction set, of `k`×`n` packed as a right matrix.
 pub(crate) fn right_len(k: usize, n: usize) -> usize {
     n.next_multiple_of(16) * k
 }
 
 /// Packs the `m`×`k` matrix `a` in panels `[k][height]`.
-#[inline(always)]
-pub(crate) fn pack_left<S: Simd>(_: S, a: Matrix<'_>, m: usize, k: usize, packed: &mut [f32]) {
+pub(crate) fn pack_left<S: Simd>(
+    simd: S,
+    a: MatrixView<'_>,
+    m: usize,
+    k: usize,
+    packed: &mut [f32],
+) {
     let (mut i, mut rest) = (0, packed);
     while i < m {
-        let h = height::<S>(m - i);
-        let (panel, others) = rest.split_at_mut(h * k);
-        let panel_rows = h.min(m - i);
-        pack(a.from(i, 0).transposed(), k, panel_rows, h, panel);
-        (i, rest) = (i + h, others);
+        let width = height::<S>(m - i);
+        let (panel, others) = rest.split_at_mut(width * k);
+        let pack = Pack {
+            matrix: a.from(i, 0).transposed(),
+            rows: k,
+            count: width.min(m - i),
+            width,
+            panel,
+        };
+        outlined(simd, pack);
+        (i, rest) = (i + width, others);
     }
 }
 
 /// Packs the `k`×`n` matrix `b` in panels `[k][width]`.
-#[inline(always)]
-pub(crate) fn pack_right<S: Simd>(_: S, b: Matrix<'_>, k: usize, n: usize, packed: &mut [f32]) {
+pub(crate) fn pack_right<S: Simd>(
+    simd: S,
+    b: MatrixView<'_>,
+    k: usize,
+    n: usize,
+    packed: &mut [f32],
+) {
     let (mut j, mut rest) = (0, packed);
     while j < n {
-        let w = width::<S>(n - j);
-        let (panel, others) = rest.split_at_mut(w * k);
-        pack(b.from(0, j), k, w.min(n - j), w, panel);
-        (j, rest) = (j + w, others);
+        let width = width::<S>(n - j);
+        let (panel, others) = rest.split_at_mut(width * k);
+        let pack = Pack {
+            matrix: b.from(0, j),
+            rows: k,
+            count: width.min(n - j),
+            width,
+            panel,
+        };
+        outlined(simd, pack);
+        (j, rest) = (j + width, others);
     }
 }
 
-/// Copies `k` rows of `count` numbers into rows of `width`, zeros behind.
-#[inline(always)]
-fn pack(a: Matrix<'_>, k: usize, count: usize, width: usize, panel: &mut [f32]) {
-    match width {
-        2 => pack_rows::<2>(a, k, count, panel),
-        4 => pack_rows::<4>(a, k, count, panel),
-        6 => pack_rows::<6>(a, k, count, panel),
-        8 => pack_rows::<8>(a, k, count, panel),
-        12 => pack_rows::<12>(a, k, count, panel),
-        16 => pack_rows::<16>(a, k, count, panel),
-        32 => pack_rows::<32>(a, k, count, panel),
-        _ => pack_rows::<1>(a, k, count, panel),
+/// Copies `count` columns of the first `rows` rows of a matrix into rows of `width` floats, with zeros
+/// after them.
+struct Pack<'a> {
+    matrix: MatrixView<'a>,
+    rows: usize,
+    count: usize,
+    width: usize,
+    panel: &'a mut [f32],
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // The heights and widths of this instruction set: a third, two thirds or all of a tile's
+        // rows, and one or two vectors.
+        match (tall::<S>(), S::F32_LANES, self.width) {
+            (6, _, 2) => self.run::<2>(),
+            (_, _, 4) => self.run::<4>(),
+            (6, _, 6) => self.run::<6>(),
+            (_, 4 | 8, 8) | (12, _, 8) => self.run::<8>(),
+            (12, _, 12) => self.run::<12>(),
+            (_, 8 | 16, 16) => self.run::<16>(),
+            (_, 16, 32) => self.run::<32>(),
+            _ => self.run::<1>(),
+        }
     }
 }
 
-/// As [`pack`], for a width known to the compiler.
+impl Pack<'_> {
+    #[inline(always)]
+    fn run<const W: usize>(self) {
+        pack_rows::<W>(self.matrix, self.rows, self.count, self.panel);
+    }
+}
+
+/// [`Pack`] for a width known to the compiler.
 #[inline(always)]
-fn pack_rows<const W: usize>(a: Matrix<'_>, k: usize, count: usize, panel: &mut [f32]) {
+fn pack_rows<const W: usize>(a: MatrixView<'_>, k: usize, count: usize, panel: &mut [f32]) {
     let (rows, _) = panel.as_chunks_mut::<W>();
     if count < W {
         for (i, to) in rows.iter_mut().enumerate() {
@@ -138,9 +185,9 @@ fn pack_rows<const W: usize>(a: Matrix<'_>, k: usize, count: usize, panel: &mut 
     }
 }
 
-/// The elements of each of `W` columns, which lie side by side, become an element of each row.
+/// Transposes `W` columns, each contiguous, into rows.
 #[inline(always)]
-fn transpose<const W: usize>(a: Matrix<'_>, k: usize, rows: &mut [[f32; W]]) {
+fn transpose<const W: usize>(a: MatrixView<'_>, k: usize, rows: &mut [[f32; W]]) {
     for j in (0..W).step_by(4) {
         match W - j {
             1 => transpose_columns::<W, 1>(a, j, k, rows),
@@ -150,10 +197,10 @@ fn transpose<const W: usize>(a: Matrix<'_>, k: usize, rows: &mut [[f32; W]]) {
     }
 }
 
-/// Columns `j..j + C`, in blocks of four rows, because the compiler makes shuffles of them.
+/// Transposes columns `j..j + C`, in blocks of four rows, which the compiler turns into shuffles.
 #[inline(always)]
 fn transpose_columns<const W: usize, const C: usize>(
-    a: Matrix<'_>,
+    a: MatrixView<'_>,
     j: usize,
     k: usize,
     rows: &mut [[f32; W]],
@@ -181,47 +228,71 @@ fn transpose_columns<const W: usize, const C: usize>(
     }
 }
 
-/// Where a product goes.
-pub(crate) struct Out<'a> {
+/// Where a product is written.
+pub(crate) struct Output<'a> {
     /// Rows that start `stride` floats apart.
     pub(crate) data: &'a mut [f32],
     pub(crate) stride: usize,
-    /// Whether the product is added to what is there.
+    /// Whether the product is added to the elements that are there.
     pub(crate) add: bool,
     /// Added to every row of the product.
     pub(crate) bias: Option<&'a [f32]>,
 }
 
-/// The `m`×`n` product of a packed left and a packed right matrix with `k` terms, in order.
-#[inline(always)]
+/// Computes the `m`×`n` product of a packed left and a packed right matrix with `k` terms, in order.
 pub(crate) fn multiply<S: Simd>(
     simd: S,
-    [m, n, k]: [usize; 3],
+    sizes: [usize; 3],
     left: &[f32],
     right: &[f32],
-    out: &mut Out<'_>,
+    out: &mut Output<'_>,
 ) {
-    let (mut i, mut left) = (0, left);
-    while i < m {
-        let h = height::<S>(m - i);
-        let (panel, others) = left.split_at(h * k);
-        let to = &Place {
-            rows: i..m.min(i + h),
-            n,
-        };
-        match (tall::<S>(), h) {
-            (12, 12) => row_of_tiles::<S, 12>(simd, k, panel, right, to, out),
-            (12, 8) => row_of_tiles::<S, 8>(simd, k, panel, right, to, out),
-            (12 | 6, 4) => row_of_tiles::<S, 4>(simd, k, panel, right, to, out),
-            (6, 6) => row_of_tiles::<S, 6>(simd, k, panel, right, to, out),
-            _ => row_of_tiles::<S, 2>(simd, k, panel, right, to, out),
+    let multiply = Multiply {
+        sizes,
+        left,
+        right,
+        out,
+    };
+    outlined(simd, multiply);
+}
+
+struct Multiply<'a, 'b> {
+    /// m, n and k.
+    sizes: [usize; 3],
+    left: &'a [f32],
+    right: &'a [f32],
+    out: &'a mut Output<'b>,
+}
+
+impl WithSimd for Multiply<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [m, n, k] = self.sizes;
+        let (mut i, mut left) = (0, self.left);
+        while i < m {
+            let h = height::<S>(m - i);
+            let (panel, others) = left.split_at(h * k);
+            let to = &PanelRows {
+                rows: i..m.min(i + h),
+                n,
+            };
+            let (right, out) = (self.right, &mut *self.out);
+            match (tall::<S>(), h) {
+                (12, 12) => row_of_tiles::<S, 12>(simd, k, panel, right, to, out),
+                (12, 8) => row_of_tiles::<S, 8>(simd, k, panel, right, to, out),
+                (12 | 6, 4) => row_of_tiles::<S, 4>(simd, k, panel, right, to, out),
+                (6, 6) => row_of_tiles::<S, 6>(simd, k, panel, right, to, out),
+                _ => row_of_tiles::<S, 2>(simd, k, panel, right, to, out),
+            }
+            (i, left) = (i + h, others);
         }
-        (i, left) = (i + h, others);
     }
 }
 
-/// The rows of the product that a panel makes, and the product's columns.
-struct Place {
+/// The product's rows from one panel, and the number of its columns.
+struct PanelRows {
     rows: std::ops::Range<usize>,
     n: usize,
 }
@@ -232,8 +303,8 @@ fn row_of_tiles<S: Simd, const H: usize>(
     k: usize,
     left: &[f32],
     right: &[f32],
-    to: &Place,
-    out: &mut Out<'_>,
+    to: &PanelRows,
+    out: &mut Output<'_>,
 ) {
     let (mut j, mut right) = (0, right);
     while j < to.n {
@@ -276,9 +347,9 @@ fn tile<S: Simd, const H: usize, const V: usize>(
 fn store<S: Simd, const H: usize, const V: usize>(
     simd: S,
     tile: &[[S::f32s; V]; H],
-    to: &Place,
+    to: &PanelRows,
     columns: std::ops::Range<usize>,
-    out: &mut Out<'_>,
+    out: &mut Output<'_>,
 ) {
     for (h, sums) in tile.iter().enumerate().take(to.rows.len()) {
         let start = (to.rows.start + h) * out.stride;

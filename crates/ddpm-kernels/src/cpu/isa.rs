@@ -5,13 +5,13 @@ use pulp::{Scalar, Simd, WithSimd};
 /// An instruction set that every kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// As [`Isa::Avx512`], with products of bf16: AVX512-BF16. Of f32 it computes the same.
+    /// [`Isa::Avx512`] with products of bf16: AVX512-BF16. Computes the same in f32.
     Avx512Bf16,
-    /// Sixteen floats a vector, thirty-two registers: x86-64-v4.
+    /// Sixteen floats per vector, thirty-two registers: x86-64-v4.
     Avx512,
-    /// Eight floats a vector, with fused multiply-add: x86-64-v3.
+    /// Eight floats per vector, with fused multiply-add: x86-64-v3.
     Avx2,
-    /// Four floats a vector: every 64-bit Arm processor.
+    /// Four floats per vector: every 64-bit Arm processor.
     Neon,
     /// Plain Rust, for every other processor and for Miri.
     Portable,
@@ -26,7 +26,7 @@ impl Isa {
             .unwrap_or(Self::Portable)
     }
 
-    /// All of them, the widest first.
+    /// All instruction sets, widest first.
     const ALL: [Self; 5] = [
         Self::Avx512Bf16,
         Self::Avx512,
@@ -52,15 +52,15 @@ impl Isa {
         self.try_dispatch(Nothing).is_ok()
     }
 
-    /// Runs `op` compiled for this instruction set; for one that the processor lacks,
-    /// as [`Isa::Portable`].
+    /// Runs `op` compiled for this instruction set, or for [`Isa::Portable`] if the processor lacks
+    /// this one.
     #[inline]
     pub fn dispatch<Op: WithSimd>(self, op: Op) -> Op::Output {
         self.try_dispatch(op)
             .unwrap_or_else(|op| op.with_simd(Scalar::new()))
     }
 
-    /// Runs `op`, or hands it back where the processor lacks the instruction set.
+    /// Runs `op`, or returns it if the processor lacks the instruction set.
     #[inline]
     fn try_dispatch<Op: WithSimd>(self, op: Op) -> Result<Op::Output, Op> {
         match self {
@@ -94,10 +94,17 @@ impl Isa {
     }
 }
 
-/// AVX-512, where there is AVX512-BF16 as well.
+/// AVX-512, if the processor has AVX512-BF16 as well.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn avx512_bf16() -> Option<pulp::x86::V4> {
     pulp::x86::V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16"))
+}
+
+/// Runs `op` in a function of its own, so that it is compiled once per instruction set, no matter
+/// how many places call it.
+#[inline(never)]
+pub(super) fn outlined<S: Simd, Op: WithSimd>(simd: S, op: Op) -> Op::Output {
+    simd.vectorize(op)
 }
 
 #[cfg(test)]
@@ -105,7 +112,7 @@ mod tests {
     use super::Isa;
 
     #[test]
-    fn the_detected_set_is_available_and_portable_always_is() {
+    fn the_widest_set_is_detected_and_portable_is_available() {
         let available = Isa::available();
         assert_eq!(available.first(), Some(&Isa::detect()));
         assert_eq!(available.last(), Some(&Isa::Portable));

@@ -1,14 +1,14 @@
-//! Memory that is not zeroed first: working memory kept from call to call, and outputs.
+//! Memory that is not zeroed first: working memory, which is reused between calls, and outputs.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Buffers nobody uses at the moment.
+/// Buffers that are not in use.
 static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
-/// A buffer of floats, handed back for the next taker when dropped.
+/// A buffer of floats that returns to the pool when dropped.
 pub(crate) struct Scratch {
-    /// As long as it ever was: what is cut off would be zeroed when it is wanted again.
+    /// Never shortened, because growing it again would zero the difference.
     buffer: Vec<f32>,
     len: usize,
 }
@@ -17,7 +17,7 @@ impl Scratch {
     /// A buffer of `len` floats of any value.
     pub(crate) fn take(len: usize) -> Self {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smallest that is large enough, or else the largest, which then grows.
+        // The smallest that is large enough, or else the largest, which is then replaced.
         let best = (0..pool.len()).min_by_key(|&k| {
             let there = pool[k].len();
             (there < len, there.abs_diff(len))
@@ -54,9 +54,9 @@ impl Drop for Scratch {
     }
 }
 
-/// An output of `len` floats before a kernel writes it: of any value, and in debug builds NaN.
+/// An output of `len` floats before a kernel writes it: any values, NaN in debug builds.
 ///
-/// Zeroing would be a pass over the memory more, on one thread: 7 % of a training step.
+/// Zeroing it would be one more pass over the memory, on one thread: 7 % of a training step.
 ///
 /// # Safety
 ///

@@ -1,13 +1,13 @@
 //! Functions of one vector register, and loops that apply them to slices.
 //!
-//! Everything here is `#[inline(always)]`: a function that is not inlined into the dispatched one
-//! is compiled without the instruction set's features.
+//! Everything here is `#[inline(always)]`: a function that is not inlined into the dispatched function
+//! is compiled without the instruction set.
 
 use pulp::Simd;
 
 /// log₂ e.
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
-/// 1.5·2²³: adding it rounds a small float to an integer, which then stands in the low bits.
+/// 1.5·2²³: adding it rounds a small float to an integer, which is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts; the first has so few bits that its product with n is exact.
 const LN2_HI: f32 = 0.693_145_75;
@@ -78,7 +78,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_f32s(simd.mul_f32s(e, low), high)
 }
 
-/// Where SiLU is taken as constant in σ: below it |SiLU| < 6e-37, above it σ = 1 in f32.
+/// The bounds outside of which σ is taken as constant: |SiLU| < 6e-37 below, σ = 1 in f32 above.
 const SILU_LOW: f32 = -88.0;
 const SILU_HIGH: f32 = 87.0;
 
@@ -103,7 +103,7 @@ pub(crate) fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_f32s(x, sigma)
 }
 
-/// dSiLU/dx = σ·(1 + x·(1 − σ)); 1 − σ is taken as e⁻ˣσ, which does not cancel.
+/// dSiLU/dx = σ·(1 + x·(1 − σ)); 1 − σ is computed as e⁻ˣσ, which does not cancel.
 #[inline(always)]
 pub(crate) fn silu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let (x, e, sigma) = sigmoid_parts(simd, x);
@@ -111,11 +111,11 @@ pub(crate) fn silu_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_add_e_f32s(rest, sigma, sigma)
 }
 
-/// The length of all the slices.
+/// The common length of the slices.
 ///
 /// # Panics
 ///
-/// If they differ in it.
+/// If their lengths differ.
 #[inline(always)]
 pub(crate) fn common_len<const X: usize, const Y: usize, const Z: usize>(
     x: &[&[f32]; X],
@@ -139,7 +139,7 @@ pub(crate) fn load<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N], v: usize) 
     vectors
 }
 
-/// What is left of each slice after its whole vectors.
+/// The rest of each slice after its whole vectors.
 #[inline(always)]
 pub(crate) fn load_tail<S: Simd, const N: usize>(simd: S, x: &[&[f32]; N]) -> [S::f32s; N] {
     let mut vectors = [simd.splat_f32s(0.0); N];
@@ -173,7 +173,7 @@ pub(crate) fn load_tail_mut<S: Simd, const N: usize>(simd: S, x: &[&mut [f32]; N
     vectors
 }
 
-/// Vector `v` of each slice becomes that of `values`.
+/// Stores `values` as vector `v` of each slice.
 #[inline(always)]
 pub(crate) fn store<S: Simd, const N: usize>(
     _: S,
@@ -186,7 +186,7 @@ pub(crate) fn store<S: Simd, const N: usize>(
     }
 }
 
-/// What is left of each slice becomes that of `values`.
+/// Stores `values` as the rest of each slice after its whole vectors.
 #[inline(always)]
 pub(crate) fn store_tail<S: Simd, const N: usize>(
     simd: S,
@@ -199,11 +199,10 @@ pub(crate) fn store_tail<S: Simd, const N: usize>(
 }
 
 /// `zip!(S, simd, [x, …], over [y, …], into [z, …], |[x, …], [y, …]| ([y, …], [z, …]))`: for slices
-/// of one length, each vector of y and z becomes the expression of those of x and y. What was in z
-/// is not read, because an output may be memory that nobody has written.
+/// of one length, computes each vector of y and z from those of x and y. z is not read, because an
+/// output may be memory that nobody has written.
 ///
-/// A macro, because a closure large enough is not inlined, and then runs without the
-/// instruction set's features.
+/// This is a macro because a large closure is not inlined and then runs without the instruction set.
 macro_rules! zip {
     (
         $S:ident, $simd:expr, $x:expr, over $y:expr, into $z:expr,

@@ -1,7 +1,7 @@
 //! AdamW and the moving average against their formulas in f64.
 
 use ddpm_kernels::cpu::Isa;
-use ddpm_kernels::cpu::adamw::{AdamW, Parameter, square_sum, update};
+use ddpm_kernels::cpu::adamw::{AdamW, ParameterSlices, square_sum, update};
 
 use crate::reference::{Data, assert_near, assert_same_on_any_threads, bits, wide};
 
@@ -17,7 +17,7 @@ fn start(data: &mut Data, len: usize) -> State {
 
 fn step(isa: Isa, adamw: &AdamW, state: &mut State, gradient: &[f32]) {
     let [value, exp_avg, exp_avg_sq, ema] = state;
-    let parameter = Parameter {
+    let parameter = ParameterSlices {
         value,
         gradient,
         exp_avg,
@@ -41,17 +41,17 @@ fn settings(step: u64, clip: f64) -> AdamW {
 }
 
 #[test]
-fn ten_steps_follow_the_formulas() {
-    follows_the_formulas(&LENGTHS);
+fn ten_steps_match_the_formulas() {
+    match_the_formulas(&LENGTHS);
 }
 
-/// What Miri can bear.
+/// Small enough for Miri.
 #[test]
 fn tiny() {
-    follows_the_formulas(&[3]);
+    match_the_formulas(&[3]);
 }
 
-fn follows_the_formulas(lengths: &[usize]) {
+fn match_the_formulas(lengths: &[usize]) {
     for (isa, &len) in Isa::available()
         .into_iter()
         .flat_map(|isa| lengths.iter().map(move |len| (isa, len)))
@@ -79,7 +79,8 @@ fn follows_the_formulas(lengths: &[usize]) {
             .into_iter()
             .enumerate()
         {
-            // Ten steps' roundings; m/√v passes on a relative error of g, lr of it each time.
+            // The rounding errors of ten steps; through m/√v a relative error of g changes p by lr times
+            // that error in each step.
             assert_near(
                 &format!("{isa:?} {len} {what}"),
                 &state[i],
@@ -98,7 +99,7 @@ fn the_sum_of_squares() {
     {
         let x = Data::new(5).values(len);
         let exact: f64 = wide(&x).iter().map(|x| x * x).sum();
-        // Lanes of at most 1024/4 terms in f32, the rest in f64.
+        // At most 1024/4 terms per lane are summed in f32, the rest in f64.
         let sum = square_sum(isa, &x);
         assert!((sum - exact).abs() <= 2e-6 * exact, "{sum} {exact}");
     }
@@ -106,7 +107,7 @@ fn the_sum_of_squares() {
 
 #[test]
 #[should_panic = "AdamW: length of the gradient"]
-fn lengths_that_differ_are_refused() {
+fn different_lengths_panic() {
     let mut state = start(&mut Data::new(1), 40_000);
     step(
         Isa::detect(),
@@ -117,7 +118,7 @@ fn lengths_that_differ_are_refused() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
+fn the_number_of_threads_changes_no_bit() {
     assert_same_on_any_threads(|| {
         let mut data = Data::new(3);
         let mut state = start(&mut data, 40_001);

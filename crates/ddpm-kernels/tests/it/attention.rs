@@ -5,7 +5,7 @@ use ddpm_kernels::cpu::attention::{Attention, backward, forward};
 
 use crate::reference::{Data, assert_near, assert_same_on_any_threads, bits, wide};
 
-/// Inputs, and every output, poisoned before.
+/// The sizes and inputs of an attention.
 struct Case {
     attention: Attention,
     inputs: [Vec<f32>; 3],
@@ -28,7 +28,7 @@ impl Case {
         }
     }
 
-    /// out, lse, dq, dk, dv.
+    /// out, lse, dq, dk, dv; all are NaN before the kernels write them.
     fn run(&self, isa: Isa) -> [Vec<f32>; 5] {
         let Attention {
             batch,
@@ -47,7 +47,7 @@ impl Case {
         [out, lse, dq, dk, dv]
     }
 
-    /// The same in f64, with the whole matrix of weights.
+    /// The same in f64, with the whole weight matrix.
     fn exact(&self) -> [Vec<f64>; 5] {
         let Attention {
             batch,
@@ -101,15 +101,15 @@ fn assert_exact(case: &Case, tolerance: f64) {
     }
 }
 
-/// What Miri can bear.
+/// Small enough for Miri.
 #[test]
 fn tiny() {
     assert_exact(&Case::new(1, [1, 3, 2, 2]), 3e-6);
 }
 
-/// One token, one channel, sizes around the tiles' and the strips', several heads.
+/// One token, one channel, sizes around those of tiles and strips, several heads.
 #[test]
-fn of_any_size() {
+fn all_sizes_match_the_definition() {
     let shapes = [
         [1, 1, 1, 1],
         [2, 1, 3, 5],
@@ -123,26 +123,26 @@ fn of_any_size() {
         [1, 20, 1, 512],
     ];
     for (seed, shape) in shapes.into_iter().enumerate() {
-        // Sums of up to 512 terms of size 1 and exponentials of sums: 50 roundings of f32.
+        // Sums of up to 512 terms of size 1 and exponentials of them: 50 times the f32 rounding error.
         assert_exact(&Case::new(seed as u64, shape), 3e-6);
     }
 }
 
-/// Scores in the hundreds: an exponential of the score itself would overflow.
+/// Scores in the hundreds: the exponential of a score would overflow.
 #[test]
 fn large_scores_neither_overflow_nor_vanish() {
     let mut case = Case::new(1, [1, 60, 1, 16]);
     for x in &mut case.inputs[0] {
         *x *= 200.0;
     }
-    // A score of 500 is rounded by 3e-5, and its exponential by as much of itself.
+    // The rounding error of a score of 500 is 3e-5, and so is the relative error of its exponential.
     assert_exact(&case, 2e-4);
 }
 
-/// 274177·67280421310721 = 2⁶⁴ + 1: one float would pass for so many.
+/// 274177·67280421310721 = 2⁶⁴ + 1: with wrapping arithmetic, a slice of one float would match.
 #[test]
 #[should_panic = "attention: memory cannot hold a tensor of [274177, 67280421310721, 1, 1]"]
-fn sizes_that_wrap_are_refused() {
+fn sizes_that_overflow_panic() {
     let attention = Attention {
         batch: 274_177,
         tokens: 67_280_421_310_721,
@@ -155,7 +155,7 @@ fn sizes_that_wrap_are_refused() {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
+fn the_number_of_threads_changes_no_bit() {
     let case = Case::new(2, [3, 150, 2, 24]);
     assert_same_on_any_threads(|| {
         let out = case.run(Isa::detect());

@@ -7,7 +7,7 @@ mod bf16;
 mod bounds;
 mod winograd;
 
-/// A linear congruential generator: numbers for tests, the same on every machine.
+/// A linear congruential generator: the same test data on every machine.
 pub(crate) struct Numbers(u64);
 
 impl Numbers {
@@ -39,7 +39,7 @@ impl Numbers {
 struct Term {
     y: usize,
     w: usize,
-    /// Which input, and the place in it.
+    /// The number of the input, and the index in it.
     x: (usize, usize),
 }
 
@@ -79,7 +79,7 @@ fn terms(shape: &Shape, [height, width]: [usize; 2], batch: usize, mut f: impl F
     }
 }
 
-/// Sums with the sums of their terms' magnitudes.
+/// Sums, the sums of the magnitudes of their terms, and the numbers of terms.
 struct Sums(Vec<(f64, f64, u32)>);
 
 impl Sums {
@@ -94,14 +94,14 @@ impl Sums {
         *count += 1;
     }
 
-    /// A sum of n rounded products in any order is off by at most about n·ε·Σ|terms|, of which
-    /// the rounding errors' random signs leave some √n; four times that, plus what merging
-    /// weights adds.
+    /// The error of a sum of n rounded products, in any order, is at most about n·ε·Σ|terms|. With
+    /// random signs of the rounding errors it is about √n·ε·Σ|terms|. The bound is four times that,
+    /// plus the error from merging weights.
     fn check(&self, name: &str, actual: &[f32]) {
         self.check_within(1.0, name, actual);
     }
 
-    /// As `check`, with a bound so many times as wide.
+    /// As `check`, with the bound multiplied by `factor`.
     fn check_within(&self, factor: f64, name: &str, actual: &[f32]) {
         for (at, (&(sum, magnitude, count), &actual)) in self.0.iter().zip(actual).enumerate() {
             let bound = factor
@@ -130,7 +130,7 @@ struct Case {
     residual: Vec<f32>,
 }
 
-/// What the kernels computed.
+/// The results of the kernels.
 #[derive(PartialEq, Debug)]
 struct Results {
     y: Vec<f32>,
@@ -162,7 +162,7 @@ impl Case {
         }
     }
 
-    /// Everything the kernels compute, into buffers full of NaN.
+    /// All results of the kernels, written into buffers full of NaN.
     fn run(&self, isa: Isa, algorithm: Algorithm) -> Results {
         self.run_in(Precision::F32, isa, algorithm)
     }
@@ -282,7 +282,7 @@ fn network_shapes_match_the_definition() {
     }
 }
 
-/// What Miri can bear.
+/// Small enough for Miri.
 #[test]
 fn tiny() {
     let strided = Shape {
@@ -302,7 +302,7 @@ fn tiny() {
             Algorithm::Winograd4,
         ] {
             let case = Case::new(shape, 1, 1);
-            // The bound of the least exact of the three, as Winograd's tests have it.
+            // The bound of the least accurate algorithm, as in `winograd`.
             case.check_within(20.0, Isa::Portable, algorithm);
             case.run_in(Precision::Bf16, Isa::Portable, algorithm);
         }
@@ -344,7 +344,7 @@ fn random_shapes_match_the_definition() {
     }
 }
 
-/// The partition of the work depends on the shape alone.
+/// The division of the work depends on the shape alone.
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let shapes = [

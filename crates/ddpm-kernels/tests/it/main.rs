@@ -1,11 +1,11 @@
-//! Every kernel against a naive f64 reference, on every instruction set of this machine; the
-//! operations on tensors against Burn's own.
+//! Compares every kernel with a naive f64 reference, on every instruction set of this machine, and the
+//! operations on tensors with Burn's.
 
 mod adamw;
 mod attention;
-mod burn;
+mod checks;
 mod conv;
 mod norm;
-mod operands;
 mod reference;
 mod switches;
+mod tensors;

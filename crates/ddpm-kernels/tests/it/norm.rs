@@ -1,7 +1,7 @@
-//! GroupNorm against its definition in f64 and that definition's derivative.
+//! GroupNorm against its definition in f64 and the derivative of the definition.
 
 use ddpm_kernels::cpu::Isa;
-use ddpm_kernels::cpu::norm::{Gradients, GroupNorm, Images, Moments, backward, forward};
+use ddpm_kernels::cpu::norm::{GroupNorm, ImageSlices, Moments, NormGradients, backward, forward};
 
 use crate::reference::{Data, assert_near, assert_same_on_any_threads, bits, wide};
 
@@ -66,15 +66,15 @@ impl Case {
         }
     }
 
-    fn images(&self) -> Images<'_> {
-        Images {
+    fn images(&self) -> ImageSlices<'_> {
+        ImageSlices {
             x: &self.x,
             x2: (self.split[1] > 0).then_some(&self.x2),
         }
     }
 }
 
-/// Every output, poisoned before.
+/// All outputs; they are NaN before the kernels write them.
 struct Outcome {
     y: Vec<f32>,
     moments: Vec<Moments>,
@@ -106,7 +106,7 @@ fn run(isa: Isa, case: &Case) -> Outcome {
         &mut out.y,
         &mut out.moments,
     );
-    let gradients = Gradients {
+    let gradients = NormGradients {
         x: &mut out.x,
         x2: (case.split[1] > 0).then_some(&mut out.x2),
         weight: &mut out.weight,
@@ -125,7 +125,7 @@ fn run(isa: Isa, case: &Case) -> Outcome {
     out
 }
 
-/// The inputs in f64, one array: what finite differences move.
+/// The inputs in f64, which finite differences vary.
 #[derive(Clone)]
 struct Exact {
     u: Vec<f64>,
@@ -135,7 +135,7 @@ struct Exact {
 }
 
 impl Exact {
-    /// u = x + pre, both tensors as one.
+    /// u = x + pre, with both tensors in one.
     fn new(case: &Case) -> Self {
         let (c, [c1, c2]) = (case.channels(), case.split);
         let u = (0..case.batch * case.pixels * c)
@@ -164,7 +164,7 @@ impl Exact {
         }
     }
 
-    /// y, one group after the other by the definition.
+    /// y by the definition, group by group.
     fn y(&self, case: &Case) -> Vec<f64> {
         let c = case.channels();
         let size = c / case.groups;
@@ -198,7 +198,7 @@ impl Exact {
             .sum()
     }
 
-    /// The derivative of the loss by each element of a field, by central differences.
+    /// The derivative of the loss with respect to each element of a field, by central differences.
     fn slope(&self, case: &Case, field: fn(&mut Self) -> &mut Vec<f64>) -> Vec<f64> {
         let mut moved = self.clone();
         let h = 1e-5;
@@ -216,7 +216,7 @@ impl Exact {
     }
 }
 
-/// x, x2, pre-shift from the derivative by u.
+/// The derivatives with respect to x, x2 and the pre-shift, from that with respect to u.
 fn split(case: &Case, u: &[f64]) -> [Vec<f64>; 3] {
     let (c, [c1, _]) = (case.channels(), case.split);
     let mut pre = vec![0.0; case.batch * c];
@@ -232,8 +232,8 @@ fn split(case: &Case, u: &[f64]) -> [Vec<f64>; 3] {
     [x, x2, pre]
 }
 
-/// [batch, pixels, c1, c2, groups]: one channel, one pixel, a group across the border, channels
-/// that fill no vector, and several chunks an image.
+/// [batch, pixels, c1, c2, groups]: one channel, one pixel, a group with channels of both tensors,
+/// channels that do not fill a vector, and several chunks per image.
 const SHAPES: [[usize; 5]; 9] = [
     [1, 1, 1, 0, 1],
     [2, 1, 6, 0, 3],
@@ -251,7 +251,7 @@ fn gradients_are_the_slopes_of_the_definition() {
     gradients_are_the_slopes(&SHAPES, 0..8);
 }
 
-/// What Miri can bear.
+/// Small enough for Miri.
 #[test]
 fn tiny() {
     gradients_are_the_slopes(&[[1, 2, 2, 1, 1]], 7..8);
@@ -272,7 +272,7 @@ fn gradients_are_the_slopes(shapes: &[[usize; 5]], options: std::ops::Range<u64>
                 let out = run(isa, &case);
                 let near = |what: &str, out: &[f32], exact: &[f64]| {
                     let what = format!("{isa:?} {shape:?} {flags:?} {what}");
-                    // A dozen roundings of f32 where rstd may be 1/√ε = 316.
+                    // A dozen f32 rounding errors, where rstd may be 1/√ε = 316.
                     assert_near(&what, out, exact, 2e-5);
                 };
                 near("y", &out.y, &y);
@@ -303,7 +303,7 @@ fn images_of_several_chunks() {
         for isa in Isa::available() {
             let out = run(isa, &case);
             assert_near(&format!("{isa:?} {shape:?}"), &out.y, &y, 2e-6);
-            // The gradient of a normalisation has no component along the constant.
+            // The gradient of a norm has no component along the constant.
             let sum: f64 = wide(&out.pre).iter().sum();
             assert!(sum.abs() < 1e-2, "{isa:?} {shape:?}: Σ dpre = {sum}");
             assert!(out.x.iter().chain(&out.x2).all(|d| d.is_finite()));
@@ -312,7 +312,7 @@ fn images_of_several_chunks() {
 }
 
 #[test]
-fn a_large_mean_costs_no_accuracy() {
+fn a_large_mean_does_not_reduce_the_accuracy() {
     let mut case = Case::new(3, [2, 784, 64, 0, 8], [false, false, false]);
     for x in &mut case.x {
         *x += 1e3;
@@ -320,7 +320,7 @@ fn a_large_mean_costs_no_accuracy() {
     let y = Exact::new(&case).y(&case);
     for isa in Isa::available() {
         let out = run(isa, &case);
-        // Without a cancelling step the error is that of any other data: a few 2⁻²⁴ times |y|.
+        // Without cancellation the error is that of any other data: a few 2⁻²⁴ times |y|.
         assert_near(&format!("{isa:?}"), &out.y, &y, 1e-6);
         for m in &out.moments {
             assert!(
@@ -331,10 +331,10 @@ fn a_large_mean_costs_no_accuracy() {
     }
 }
 
-/// 274177·67280421310721 = 2⁶⁴ + 1: one float would pass for so many.
+/// 274177·67280421310721 = 2⁶⁴ + 1: with wrapping arithmetic, a slice of one float would match.
 #[test]
 #[should_panic = "GroupNorm: memory cannot hold a tensor of [274177, 67280421310721, 2]"]
-fn sizes_that_wrap_are_refused() {
+fn sizes_that_overflow_panic() {
     let (x, weight) = ([1.0; 2], [1.0; 2]);
     let norm = GroupNorm {
         batch: 274_177,
@@ -347,13 +347,13 @@ fn sizes_that_wrap_are_refused() {
         scale_shift: None,
         silu: false,
     };
-    let images = Images { x: &x, x2: None };
+    let images = ImageSlices { x: &x, x2: None };
     let mut moments = vec![Moments::default(); 274_177];
     forward(Isa::Portable, &norm, images, &mut [0.0; 2], &mut moments);
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
+fn the_number_of_threads_changes_no_bit() {
     let case = Case::new(5, [2, 1500, 24, 40, 8], [true, true, true]);
     assert_same_on_any_threads(|| {
         let o = run(Isa::detect(), &case);

@@ -1,4 +1,4 @@
-//! What the comparisons share: random data and how near a result has to be.
+//! Random data and comparisons, for all tests.
 
 /// A generator of test data (SplitMix64, Steele et al. 2014).
 pub(crate) struct Data(u64);
@@ -33,7 +33,8 @@ pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Asserts `|out − exact| ≤ tolerance·max(1, largest |exact|)`; NaN, the poison, fails.
+/// Asserts `|out − exact| ≤ tolerance·max(1, largest |exact|)`; fails for NaN, which marks an element
+/// that was not written.
 #[track_caller]
 pub(crate) fn assert_near(what: &str, out: &[f32], exact: &[f64], tolerance: f64) {
     assert_eq!(out.len(), exact.len(), "{what}: length");

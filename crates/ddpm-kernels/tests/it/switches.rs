@@ -1,4 +1,5 @@
-//! A thread's switches are those of the task that set them, whatever else rayon runs on that thread.
+//! A thread's switches are those of the task that set them, even if rayon runs other tasks on that
+//! thread.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_kernels::cpu::Precision;
@@ -7,9 +8,9 @@ use rayon::prelude::*;
 
 use crate::reference::Data;
 
-/// Enough for several threads to meet in one convolution.
+/// Large enough that several threads work on one convolution.
 const SHAPE: [usize; 4] = [2, 9, 9, 64];
-/// Enough for that to happen many times: without care, one in ten tasks meets another.
+/// Enough tasks: without the protection, one task in ten would see another's switches.
 const TASKS: usize = 300;
 
 fn tensor<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
@@ -17,7 +18,7 @@ fn tensor<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), &Device::flex())
 }
 
-/// The bits of a convolution of 64 channels, as the thread is switched.
+/// The bits of a convolution of 64 channels, with the thread's switches.
 fn bits(x: &Tensor<4>, weight: &Tensor<4>) -> Vec<u32> {
     let same = ConvOptions::same(3);
     let y = conv(x.clone(), weight.clone(), Terms::default(), same);
@@ -30,8 +31,8 @@ fn on_two_threads(tasks: impl FnOnce() + Send) {
     pool.unwrap().install(tasks);
 }
 
-/// Every other task multiplies in bf16. A thread that waits for the other one's part of a convolution
-/// runs the next task, which has asked for no bf16.
+/// Every other task multiplies in bf16. A thread that waits for the other thread's part of a
+/// convolution runs the next task, which did not ask for bf16.
 #[test]
 fn a_task_keeps_its_precision() {
     let (x, weight) = (tensor(1, SHAPE), tensor(2, [64, 64, 3, 3]));
@@ -48,7 +49,7 @@ fn a_task_keeps_its_precision() {
     });
 }
 
-/// Every other task turns the kernels off, and on again before it ends.
+/// Every other task turns the kernels off, and on again at its end.
 #[test]
 fn a_task_keeps_its_kernels() {
     let (x, weight) = (tensor(1, SHAPE), tensor(2, [64, 64, 3, 3]));
@@ -67,8 +68,8 @@ fn a_task_keeps_its_kernels() {
     });
 }
 
-/// A thread that packs a weight waits for the other one's part of it, and runs the next task: that one
-/// packs as well.
+/// A thread that packs a weight waits for the other thread's part and runs the next task, which packs
+/// as well.
 #[test]
 fn tasks_pack_their_weights_on_one_thread() {
     let x = tensor(1, SHAPE);
@@ -77,7 +78,7 @@ fn tasks_pack_their_weights_on_one_thread() {
         .collect();
     let run = |weight: &Tensor<4>| {
         let _packed = keep_packed_weights();
-        // The second time from what was kept.
+        // The second call uses the kept weight.
         [bits(&x, weight), bits(&x, weight)]
     };
     let expected: Vec<_> = weights.iter().map(run).collect();
@@ -88,7 +89,7 @@ fn tasks_pack_their_weights_on_one_thread() {
 }
 
 #[test]
-fn guards_put_back_what_they_found() {
+fn guards_restore_the_switches() {
     let (x, weight) = (tensor(1, SHAPE), tensor(2, [64, 64, 3, 3]));
     let plain = bits(&x, &weight);
     let bf16 = {

@@ -12,8 +12,8 @@ use super::safetensors::parse;
 ///
 /// If the weights cannot be read from their device.
 pub fn module_bytes<M: Module>(module: &M) -> Result<Vec<u8>, String> {
-    // One entry of metadata, for PyTorch's readers: more would be written in a random order, and
-    // equal weights should be equal files.
+    // PyTorch's readers need this entry of metadata. A second one would make their order random, and
+    // equal weights should give equal files.
     let mut store = SafetensorsStore::from_bytes(None)
         .clear_metadata()
         .metadata("format", "pt")

@@ -1,4 +1,4 @@
-//! Steps chosen by their error.
+//! Adaptive step sizes.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ddpm_process::AdaptiveReverse;
@@ -15,8 +15,8 @@ fn gauss(x: Tensor<2>, at: NoiseLevel) -> Tensor<2> {
     (x * 0.25 + 0.4 * variance) * (0.25 + variance).recip()
 }
 
-/// Sixteen starts at σ = 80, evenly over ±1.7·80. In double precision: the first errors are far below
-/// the rounding of single precision, and they choose the steps.
+/// Sixteen starts at σ = 80, evenly over ±1.7·80. In double precision, because the first errors are
+/// far below the rounding of single precision, and they choose the steps.
 fn start() -> Tensor<2> {
     let x = (0..16).map(|i| 80.0 * 1.7 * (2.0 * (f64::from(i) + 0.5) / 16.0 - 1.0));
     let data = TensorData::new(x.collect::<Vec<f64>>(), [16, 1]);
@@ -27,8 +27,8 @@ fn values(x: Tensor<2>) -> Vec<f64> {
     x.into_data().iter().collect()
 }
 
-/// k-diffusion's `dpm_adaptive` with rtol 0.05 and atol 0.0078 comes to these sums of |x| at
-/// σ = 0.01, with so many evaluations.
+/// k-diffusion's `dpm_adaptive` with rtol 0.05 and atol 0.0078 has these sums of |x| at σ = 0.01,
+/// and these numbers of evaluations.
 #[test]
 fn the_sums_and_evaluations_are_the_peers() {
     for (order, evaluations, expected) in [(2, 30, 8.581_481_751_79), (3, 24, 8.809_979_196_16)] {
@@ -47,7 +47,7 @@ fn the_sums_and_evaluations_are_the_peers() {
             (sum - expected).abs() < 1e-9 * expected,
             "{sum} is not {expected}"
         );
-        // And one step to clean data, which is x̂₀.
+        // One more step leads to clean data, which is x̂₀.
         let last = reverse.next().unwrap().unwrap();
         assert_eq!(last.to, NoiseLevel::CLEAN);
         assert_eq!(values(last.x), values(last.x0));
@@ -57,10 +57,10 @@ fn the_sums_and_evaluations_are_the_peers() {
     }
 }
 
-/// A fiftieth of the tolerance brings the samples nearer to where the exact flow takes them,
-/// 0.4 + (x − 0.4)·√((0.25 + 0.01²)/(0.25 + 80²)), for more evaluations.
+/// A fiftieth of the tolerance brings the samples nearer to the exact flow, 0.4 + (x − 0.4)·√((0.25
+/// + 0.01²)/(0.25 + 80²)), with more evaluations.
 #[test]
-fn a_smaller_tolerance_is_nearer_and_costs_more() {
+fn a_smaller_tolerance_is_more_accurate_and_costs_more() {
     let run = |rtol: f64| {
         let settings = AdaptiveSettings {
             rtol,
@@ -87,9 +87,9 @@ fn a_smaller_tolerance_is_nearer_and_costs_more() {
     assert!(fine.1 > coarse.1, "{fine:?} {coarse:?}");
 }
 
-/// A denoiser whose answer is not a number makes every error infinite.
+/// A denoiser that predicts NaN makes every error infinite.
 #[test]
-fn an_error_that_never_shrinks_ends() {
+fn an_error_that_never_shrinks_ends_the_run() {
     let control = Adaptive::new(2, AdaptiveSettings::default()).unwrap();
     let broken = |x: Tensor<2>, _: NoiseLevel| x * f64::NAN;
     let ends = [sigma(80.0), sigma(0.01)];

@@ -1,4 +1,4 @@
-//! Clips of x̂₀: fixed, and dynamic against the numbers of a peer.
+//! Clips of x̂₀: fixed, and dynamic against a peer's numbers.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ddpm_process::{AfterClip, Clip, ClipError, Clipped, Denoiser, Predictor, Reverse};
@@ -6,7 +6,7 @@ use ddpm_schedule::{Grid, GridOptions, Levels, NoiseLevel, Objective, Parametriz
 
 use crate::{DDIM, DPMPP_2M, linear, trailing, values};
 
-/// Two samples of eight elements, one that leaves [−1, 1] and one that does not.
+/// Two samples of eight elements, one that exceeds [−1, 1] and one that does not.
 const OUT: [f32; 8] = [0.5, -3.0, 1.25, 2.0, -0.25, 0.75, 4.0, -1.5];
 const IN: [f32; 8] = [0.1, -0.2, 0.3, 0.4, -0.5, 0.6, 0.7, -0.8];
 
@@ -15,8 +15,8 @@ fn clipped(clip: Clip) -> Vec<f32> {
     values(clip.apply(Tensor::<4>::from_data(x0, &Device::flex())))
 }
 
-/// The quantiles are by hand: of the sizes 0.25, 0.5, 0.75, 1.25, 1.5, 2, 3, 4 the place 0.9·7 is
-/// 3.3, and 0.5·7 is 1.375. `torch.quantile` says the same. The second sample's stay below 1.
+/// The quantiles by hand: among the sizes 0.25, 0.5, 0.75, 1.25, 1.5, 2, 3, 4 the position 0.9·7 is
+/// at 3.3, and 0.5·7 at 1.375, as in `torch.quantile`. Those of the second sample stay below 1.
 #[test]
 fn a_dynamic_clip_divides_by_the_samples_own_quantile() {
     for (quantile, max, s) in [
@@ -57,7 +57,7 @@ fn a_fixed_clip_is_a_clamp() {
 }
 
 #[test]
-fn clips_that_make_no_sense_are_refused() {
+fn invalid_clips_are_refused() {
     for bound in [0.0, -1.0, f64::INFINITY, f64::NAN] {
         let message = format!("the bound of x̂₀ must be in (0, ∞), not {bound}");
         assert_eq!(Clip::to(bound).unwrap_err().to_string(), message);
@@ -96,7 +96,7 @@ fn size(x: Tensor<4>) -> f64 {
 }
 
 /// The loop of diffusers' test of a clipped DPM-Solver++, on tensors: mean |x| to 10⁻³. A dynamic
-/// clip of at most 1 is the same.
+/// clip with the maximum 1 is the same.
 #[test]
 fn the_peers_clipped_loop_is_reproduced() {
     let objective = Objective::new(linear(), Parametrization::Epsilon, Weighting::Simple).unwrap();
@@ -113,15 +113,15 @@ fn the_peers_clipped_loop_is_reproduced() {
             clip,
             epsilon: AfterClip::Derived,
         };
-        let none = |_| panic!("DPM-Solver++ asks for no noise");
+        let none = |_| panic!("DPM-Solver++ uses no noise");
         let reverse = Reverse::new(denoiser, DPMPP_2M, levels.as_slice(), sample, none);
         let found = size(reverse.unwrap().last().unwrap().x) / 768.0;
         assert!((found - 0.3301).abs() < 1e-3, "{found}");
     }
 }
 
-/// The same loop of DDIM on one number in f64, with the ε̂ of before the clip or what the clipped x̂₀
-/// leaves of x.
+/// The same loop of DDIM on one number in f64, with the ε̂ of before the clip or the one derived
+/// from the clipped x̂₀.
 fn scalar_ddim(levels: &Levels, range: f64, kept: bool, mut x: f64) -> f64 {
     let schedule = linear();
     for (t, s) in levels.pairs() {
@@ -135,9 +135,9 @@ fn scalar_ddim(levels: &Levels, range: f64, kept: bool, mut x: f64) -> f64 {
     x
 }
 
-/// diffusers' DDIM keeps the network's own ε̂, and its loop comes to Σ|x| = 172.0065, where x̂₀ hardly
-/// leaves ±1. guided-diffusion derives ε̂ from the clipped x̂₀. In ±0.05 the two differ halfway, and each
-/// is what the loop on one number comes to, element by element.
+/// diffusers' DDIM keeps the network's own ε̂, and its loop has Σ|x| = 172.0065, where x̂₀ hardly
+/// exceeds ±1. guided-diffusion derives ε̂ from the clipped x̂₀. With a clip to ±0.05 the two
+/// differ, and each equals the loop on one number, element by element.
 #[test]
 fn a_clip_keeps_or_derives_the_noise() {
     let objective = Objective::new(linear(), Parametrization::Epsilon, Weighting::Simple).unwrap();
@@ -153,7 +153,7 @@ fn a_clip_keeps_or_derives_the_noise() {
             clip,
             epsilon,
         };
-        let none = |_| panic!("DDIM without noise asks for none");
+        let none = |_| panic!("DDIM with η = 0 uses no noise");
         let reverse = Reverse::new(denoiser, DDIM, levels.as_slice(), sample, none);
         let x = reverse.unwrap().last().unwrap().x;
         let kept = epsilon == AfterClip::Kept;
@@ -174,9 +174,9 @@ fn a_clip_keeps_or_derives_the_noise() {
     assert!((kept - derived).abs() > 1.0, "{kept} {derived}");
 }
 
-/// A clip around a clip, or around a guided denoiser, keeps the ε̂ that it finds.
+/// A clip around a clip, or around a guided denoiser, keeps the ε̂ of the inner denoiser.
 #[test]
-fn what_is_kept_goes_through_wrappers() {
+fn a_kept_epsilon_passes_through_wrappers() {
     let level = NoiseLevel::new(0.6, 0.8).unwrap();
     let x = || Tensor::<2>::from_floats([[2.0, -0.5]], &Device::flex());
     let kept = |range| Clipped {
@@ -189,9 +189,9 @@ fn what_is_kept_goes_through_wrappers() {
         clip: Clip::to(range).unwrap(),
         epsilon: AfterClip::Kept,
     };
-    let said = kept(1.0).predict(x(), level);
-    assert_eq!(values(said.x0), [1.0, -1.0]);
-    let eps = values(said.eps.unwrap());
+    let predicted = kept(1.0).predict(x(), level);
+    assert_eq!(values(predicted.x0), [1.0, -1.0]);
+    let eps = values(predicted.eps.unwrap());
     for (found, expected) in eps.into_iter().zip([-0.5, 0.125]) {
         assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
     }
@@ -201,9 +201,9 @@ fn what_is_kept_goes_through_wrappers() {
         base: |x: Tensor<2>, _: NoiseLevel| x.zeros_like(),
         weight: 2.0,
     };
-    let said = guided.predict(x(), level);
-    assert_eq!(values(said.x0), [2.0, -2.0]);
-    let eps = values(said.eps.unwrap());
+    let predicted = guided.predict(x(), level);
+    assert_eq!(values(predicted.x0), [2.0, -2.0]);
+    let eps = values(predicted.eps.unwrap());
     for (found, [base, to]) in eps.into_iter().zip([[2.5, -0.5], [-0.625, 0.125]]) {
         let expected = base + 2.0 * (to - base);
         assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
@@ -221,7 +221,7 @@ fn the_iterator_goes_to_noise_and_back() {
     let there = trailing(&schedule, 10).ending_at(first).unwrap();
     let denoiser = |x: Tensor<2>, at: NoiseLevel| x * at.signal();
     for levels in [there.clone(), there.inverse().unwrap()] {
-        let none = |_| panic!("DDIM without noise asks for none");
+        let none = |_| panic!("DDIM with η = 0 uses no noise");
         let x = Tensor::ones([1, 1], &device);
         let reverse = Reverse::new(denoiser, DDIM, levels.as_slice(), x, none).unwrap();
         let found = f64::from(values(reverse.last().unwrap().x)[0]);

@@ -11,7 +11,7 @@ use ddpm_schedule::{NoiseLevel, Objective, Parametrization, Weighting, bound};
 
 use crate::{SMALL, linear, trailing, values};
 
-/// What a few roundings of f64 may change; those of f32 change 10⁻⁷.
+/// The effect of a few roundings of f64; those of f32 change 10⁻⁷.
 const DOUBLE: f64 = 1e-12;
 
 fn double<const D: usize>(values: &[f64], shape: [usize; D]) -> Tensor<D> {
@@ -138,9 +138,9 @@ fn the_oracle_and_noise_are_of_the_dtype() {
     assert_eq!(found, single);
 }
 
-/// bf16 has 8 bits of precision: of 999 it would make 1000.
+/// bf16 has 8 bits of precision: it would round 999 to 1000.
 #[test]
-fn half_precision_is_told_the_exact_time() {
+fn half_precision_networks_get_the_exact_time() {
     let objective = objective(Parametrization::V);
     let last = objective.process().ends().0;
     let x = || Tensor::<2>::ones([1, 2], (&Device::flex(), DType::BF16));

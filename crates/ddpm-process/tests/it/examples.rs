@@ -1,4 +1,4 @@
-//! Examples: what a network is shown and asked for, from which any loss is made.
+//! Training examples: inputs, targets and weights, from which any loss is computed.
 
 use burn::tensor::{Device, Tensor};
 use ddpm_process::{Denoiser, Example, Predictor, training_loss};
@@ -52,7 +52,7 @@ fn objectives() -> Vec<(Objective, [NoiseLevel; 2])> {
 
 /// The square by hand is the training loss.
 #[test]
-fn an_own_loss_of_the_square_is_the_training_loss() {
+fn the_square_loss_of_an_example_is_the_training_loss() {
     for (objective, levels) in objectives() {
         let expected = values(training_loss(network, &objective, x0(), eps(), &levels));
         let example = Example::new(&objective, x0(), eps(), &levels);
@@ -67,7 +67,7 @@ fn an_own_loss_of_the_square_is_the_training_loss() {
 
 /// Each part by its definition, in f64, row by row.
 #[test]
-fn every_part_is_of_the_rows_own_level() {
+fn every_row_has_its_own_level() {
     for (objective, levels) in objectives() {
         let example = Example::new(&objective, x0(), eps(), &levels);
         let [x0, eps] = [x0(), eps()].map(values);
@@ -94,10 +94,10 @@ fn every_part_is_of_the_rows_own_level() {
     }
 }
 
-/// Karras et al. 2022, table 1: the network sees x/√(σ² + σ_data²), is told ¼·ln σ, and what it
-/// answers is denoised by c_skip and c_out.
+/// Karras et al. 2022, table 1: the network's input is x/√(σ² + σ_data²), its time is ¼·ln σ, and
+/// c_skip and c_out make x̂₀ of its output.
 #[test]
-fn edms_network_sees_x_scaled() {
+fn the_network_of_edm_sees_scaled_x() {
     let (objective, levels) = objectives().swap_remove(1);
     let example = Example::new(&objective, x0(), eps(), &levels);
     let [x_t, input] = [example.x_t.clone(), example.input].map(values);

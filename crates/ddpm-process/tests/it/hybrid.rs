@@ -12,9 +12,9 @@ use ddpm_schedule::{
 
 use crate::{LARGE, LEARNED, SMALL, linear, trailing, values};
 
-/// Numbers of a row.
+/// The number of elements of a row.
 const ROW: usize = 6;
-/// The rows' times: the decoder's twice, and the others' from the shortest to the longest.
+/// The rows' times: the decoder's twice, and others from the smallest to the largest.
 const TIMES: [u32; 6] = [1, 1, 2, 40, 500, 1000];
 const MAX: u32 = 255;
 
@@ -32,7 +32,7 @@ fn times(objective: &Objective) -> Vec<Timestep> {
         .to_vec()
 }
 
-/// x₀ on the bins, the ends among them; ε; an output near the target; and o in [−1.5, 1.5].
+/// x₀ on the bins, including both ends; ε; an output near the target; and o in [−1.5, 1.5].
 struct Example {
     x0: Vec<f32>,
     eps: Vec<f32>,
@@ -124,9 +124,9 @@ impl Example {
 }
 
 /// Each row against the bound of `ddpm_schedule` in f64. The tensors' error is that of f32 in x̂₀:
-/// 10⁻⁷·|x_t|/a_t, at t = 1000 and for ε 10⁻⁵, where it is multiplied by a weight of 10⁻⁶; a KL's
-/// spread is a difference of numbers near 1, 10⁻⁷; and a bin's probability of 10⁻⁵ and more, an
-/// erf of relative error 10⁻⁷ each, is known to 1 %.
+/// 10⁻⁷·|x_t|/a_t, at t = 1000 and for ε 10⁻⁵, where it is multiplied by a weight of 10⁻⁶. The
+/// spread of a KL is a difference of numbers near 1: 10⁻⁷. A bin's probability of at least 10⁻⁵ is
+/// a difference of two erf of relative error 10⁻⁷, so it is known to 1 %.
 #[test]
 fn the_hybrid_loss_is_the_bound_of_scalars() {
     for parametrization in [Parametrization::Epsilon, Parametrization::V] {
@@ -147,10 +147,10 @@ fn the_hybrid_loss_is_the_bound_of_scalars() {
     }
 }
 
-/// The prediction learns from L_simple alone, the variance from the bound alone: the one's
-/// gradient is that of the plain loss, the other's that of the scalars by central differences.
+/// The prediction learns only from L_simple, the variance only from the bound. The prediction's
+/// gradient is that of the plain loss, the variance's that of the scalars by central differences.
 #[test]
-fn the_two_heads_do_not_disturb_each_other() {
+fn the_two_heads_are_trained_independently() {
     let objective = objective(Parametrization::Epsilon);
     let decoder = Decoder::Bins { max: MAX };
     let example = Example::new(&objective);
@@ -187,8 +187,8 @@ fn the_two_heads_do_not_disturb_each_other() {
             moved.scalar_term(&objective, decoder, t, i) / ROW as f64
         };
         let expected = (at(step) - at(-step)) / (2.0 * f64::from(step));
-        // Central differences: step²/6 of the third derivative, here 10⁻⁴ of the gradient; a bin
-        // far in the tail, taken for its density, 5 %.
+        // Central differences: step²/6 of the third derivative, here 10⁻⁴ of the gradient; for a
+        // bin far in the tail, approximated by its density, 5 %.
         let error = (f64::from(of_o[i]) - expected).abs();
         let scale = expected.abs() + 1e-4;
         assert!(
@@ -200,10 +200,10 @@ fn the_two_heads_do_not_disturb_each_other() {
     }
 }
 
-/// A pixel a hundred deviations off: the probability of its bin is below what f32 can hold, and
-/// still the variance is told to grow.
+/// A pixel a hundred deviations off: the probability of its bin underflows in f32, and still the
+/// gradient increases the variance.
 #[test]
-fn a_hopeless_decoder_learns_to_widen() {
+fn a_decoder_far_off_learns_a_larger_variance() {
     let objective = objective(Parametrization::X0);
     let device = Device::flex().autodiff();
     let x0 = Tensor::<2>::from_data([[0.0, 1.0, -1.0]], &device);
@@ -218,10 +218,10 @@ fn a_hopeless_decoder_learns_to_widen() {
     }
 }
 
-/// o = −1 everywhere is β̃, o = 1 is β, and o may differ from element to element: then each takes
-/// its own. The samplers of fixed variance do not ask.
+/// o = −1 is β̃, o = 1 is β, and each element has its own o. Samplers of fixed variance do not use
+/// it.
 #[test]
-fn sampling_takes_the_variance_the_network_chose() {
+fn sampling_uses_the_predicted_variance() {
     let objective = objective(Parametrization::Epsilon);
     let device = Device::flex();
     let levels = trailing(schedule(&objective), 10);
@@ -239,7 +239,7 @@ fn sampling_takes_the_variance_the_network_chose() {
         };
         let z = |step| stream.normal(&[7], step, [1, 2], &device);
         let reverse = Reverse::new(denoiser, solver, levels.as_slice(), z(0), z).unwrap();
-        // The last step adds no noise, and so the state before it is looked at.
+        // The last step adds no noise, so the state before it is compared.
         let state = reverse.take(9).last().unwrap();
         values(state.x)
     };
@@ -252,7 +252,7 @@ fn sampling_takes_the_variance_the_network_chose() {
     assert!((small[1] - large[1]).abs() > 1e-2, "the two differ");
 }
 
-/// Guidance moves x̂₀ and leaves the conditional's variance alone.
+/// Guidance changes x̂₀ and keeps the conditional's variance.
 #[test]
 fn guidance_keeps_the_conditional_variance() {
     let objective = objective(Parametrization::X0);
@@ -278,7 +278,7 @@ fn guidance_keeps_the_conditional_variance() {
     assert_eq!(values(found.share.unwrap()), [0.75]);
 }
 
-/// A closure around a network hands its variance on, and x is the network's own.
+/// A closure around a network passes on its variance, and x is the network's own.
 #[test]
 fn a_closure_keeps_the_variance() {
     let objective = objective(Parametrization::Epsilon);
@@ -302,9 +302,9 @@ fn a_closure_keeps_the_variance() {
     }
 }
 
-/// At t = T = 10,000 the factors of x̂₀ are 10²² and the weight of its error 10⁻⁴⁶, which as an
-/// f32 is 0: the product of the square was 0·∞, NaN, and the decoder's of t = 1 took part in every
-/// other row. In terms of ε, (x₀ − x̂₀)² = (ε − ε̂)²/SNR_t, the divergence is
+/// At t = T = 10,000 the factors of x̂₀ are 10²² and the weight of its error is 10⁻⁴⁶, which is 0
+/// as an f32: its product with the square was 0·∞, NaN, and the decoder of t = 1 contributed to
+/// every other row. In terms of ε, (x₀ − x̂₀)² = (ε − ε̂)²/SNR_t, and the divergence is
 /// ½(SNR_s/SNR_t − 1)·(ε − ε̂)², with the variance β̃ of o = −1.
 #[test]
 fn the_hybrid_loss_of_a_long_schedule_is_finite() {
@@ -339,7 +339,7 @@ fn the_hybrid_loss_of_a_long_schedule_is_finite() {
 }
 
 #[test]
-#[should_panic(expected = "the bound's terms are those of a discrete schedule")]
+#[should_panic(expected = "the hybrid loss needs a discrete schedule")]
 fn a_continuous_process_has_no_hybrid_loss() {
     let edm = Process::edm(0.002, 80.0).unwrap();
     let sigma_data = 0.5;

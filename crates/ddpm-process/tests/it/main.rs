@@ -1,4 +1,4 @@
-//! ddpm-process's tests: examples with exact laws, and properties of random inputs.
+//! The integration tests: examples with exact laws, and properties of random inputs.
 
 mod adaptive;
 mod clip;
@@ -13,7 +13,7 @@ mod reverse;
 mod shapes;
 
 use burn::tensor::Tensor;
-use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Of, Variance, Weights};
+use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Interpolant, Variance, Weights};
 use ddpm_schedule::{Grid, Levels, NoiseSchedule};
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -31,7 +31,7 @@ const LEARNED: Ddpm = Ddpm {
     variance: Variance::Learned,
 };
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,

@@ -1,4 +1,4 @@
-//! What a noise stream promises for every seed, sample and step.
+//! The guarantees of a noise stream for every seed, sample and step.
 
 use burn::tensor::Device;
 use ddpm_process::NoiseStream;
@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use crate::values;
 
 proptest! {
-    /// A row of noise is that of its sample and step, in whatever batch it is drawn.
+    /// A row of noise depends on its sample and step, and not on its batch.
     #[test]
-    fn noise_does_not_know_its_batch(
+    fn noise_does_not_depend_on_the_batch(
         seed: u64,
         samples in prop::collection::vec(any::<u64>(), 1..6),
         step: u32,
@@ -28,7 +28,8 @@ proptest! {
         prop_assert!(together.iter().all(|z| z.is_finite()));
     }
 
-    /// Different seeds, samples or steps share nothing. Four equal normals by chance have odds
+    /// Different seeds, samples or steps have different noise. Four equal normals by chance have
+    /// odds
     /// below 2⁻⁸⁰.
     #[test]
     fn different_keys_give_different_noise(

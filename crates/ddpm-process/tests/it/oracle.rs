@@ -1,9 +1,9 @@
-//! The exact denoiser of a mixture, and the samplers run through it.
+//! The exact denoiser of a mixture, and samplers that use it.
 
 use burn::tensor::{Device, Tensor};
 use ddpm_process::oracle::{Component, Mixture, MixtureError};
 use ddpm_process::{NoiseStream, Reverse};
-use ddpm_schedule::solver::{Method, Numbers};
+use ddpm_schedule::solver::{Method, Parameters};
 use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule, Process};
 
 fn component(weight: f64, mean: &[f64], covariance: &[f64]) -> Component {
@@ -14,7 +14,7 @@ fn component(weight: f64, mean: &[f64], covariance: &[f64]) -> Component {
     }
 }
 
-/// Three Gaussians far enough apart that a sample's own is the nearest.
+/// Three Gaussians, so far apart that the nearest one is the one a sample came from.
 fn mixture() -> Mixture {
     Mixture::new(vec![
         component(0.5, &[2.0, 0.0], &[0.04, 0.02, 0.02, 0.09]),
@@ -25,8 +25,8 @@ fn mixture() -> Mixture {
 }
 
 /// In one dimension the expectation is a ratio of two integrals over x₀, here by the trapezoidal
-/// rule on [−20, 20] with a step of 1e-3, a hundredth of the narrowest standard deviation: for
-/// Gaussians its error is below rounding.
+/// rule on [−20, 20] with the step 1e-3, a hundredth of the smallest standard deviation: its error
+/// for Gaussians is below rounding.
 #[test]
 fn one_dimension_by_quadrature() {
     let components = vec![
@@ -64,8 +64,8 @@ fn one_dimension_by_quadrature() {
     }
 }
 
-/// The density's gradient is the score, and Tweedie's formula a·x̂₀ = x + b²·∇ln p(x) makes the
-/// denoiser of it: in two dimensions, with differences of step h, whose error is h² ≈ 1e-8.
+/// The density's gradient is the score, and by Tweedie's formula a·x̂₀ = x + b²·∇ln p(x). In two
+/// dimensions, by differences of step h, whose error is h² ≈ 1e-8.
 #[test]
 fn two_dimensions_by_tweedies_formula() {
     let (mixture, h) = (mixture(), 1e-4);
@@ -87,9 +87,9 @@ fn two_dimensions_by_tweedies_formula() {
     }
 }
 
-/// A point's denoiser is the point; a single Gaussian's is affine.
+/// The denoiser of a point mass is the point; that of a single Gaussian is affine.
 #[test]
-fn a_point_is_known_and_a_gaussian_shrinks() {
+fn a_point_mass_is_known_and_a_gaussian_shrinks() {
     let point = Mixture::new(vec![component(3.0, &[1.0, -2.0, 0.5], &[0.0; 9])]).unwrap();
     let level = NoiseLevel::new(0.6, 0.8).unwrap();
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_point_is_known_and_a_gaussian_shrinks() {
 }
 
 #[test]
-fn what_is_no_mixture_is_refused() {
+fn invalid_mixtures_are_refused() {
     let good = component(1.0, &[0.0, 0.0], &[1.0, 0.0, 0.0, 1.0]);
     let with = |second: Component| Mixture::new(vec![good.clone(), second]).unwrap_err();
     assert_eq!(Mixture::new(vec![]).unwrap_err(), MixtureError::Empty);
@@ -121,8 +121,8 @@ fn what_is_no_mixture_is_refused() {
     }
 }
 
-/// x₀ on the line x₁ = x₂, of variance 1 on both axes. With enough noise the mean is known,
-/// E[x₀ | x] = a·(x₁ + x₂)/(2a² + b²) on both; with b² lost in the rounding of a² + b² it is not.
+/// x₀ on the line x₁ = x₂, with variance 1 on both axes. With enough noise the mean is known, E[x₀
+/// | x] = a·(x₁ + x₂)/(2a² + b²) on both; if b² is lost in the rounding of a² + b² it is not.
 #[test]
 fn a_singular_covariance_is_reported() {
     let line = Mixture::new(vec![
@@ -134,7 +134,7 @@ fn a_singular_covariance_is_reported() {
     let level = NoiseLevel::new(0.8, 1e-3).unwrap();
     let expected = 0.8 * 1.5 / (2.0 * 0.64 + 1e-6);
     for found in alone.posterior_mean(&[1.0, 0.5], level).unwrap() {
-        // C is known to 2⁻⁵³ and inverted where its smallest eigenvalue is 10⁻⁶.
+        // C has the relative error 2⁻⁵³, and its smallest eigenvalue is 10⁻⁶.
         assert!((found - expected).abs() < 1e-9, "{found} {expected}");
     }
     for level in [NoiseLevel::new(1.0, 1e-9).unwrap(), NoiseLevel::CLEAN] {
@@ -144,10 +144,10 @@ fn a_singular_covariance_is_reported() {
     }
     assert_eq!(
         MixtureError::Singular(1, 1e-9).to_string(),
-        "component 1: with a noise of 1.00e-9 the covariance of x is singular in double precision, \
-         for its own is flat in some direction"
+        "component 1: at noise b = 1.00e-9 the covariance of x is singular in double precision, \
+         because the component's own covariance is singular"
     );
-    // What has width in every direction is known without noise: x₀ = x.
+    // A regular covariance needs no noise: x₀ = x.
     let round = Mixture::new(vec![component(1.0, &[3.0], &[4.0])]).unwrap();
     assert_eq!(
         round.posterior_mean(&[2.0], NoiseLevel::CLEAN),
@@ -158,19 +158,19 @@ fn a_singular_covariance_is_reported() {
 const ROWS: usize = 4000;
 
 /// The samples' weights, means and covariances are the mixture's, within five standard errors of
-/// what 4000 perfect samples would show, plus the error of so many steps: 5/steps of a standard
-/// deviation, which is what Euler's method leaves of a change by a few of them.
+/// 4000 perfect samples plus the error of the steps: 5/steps of a standard deviation, the error of
+/// Euler's method for a change by a few standard deviations.
 ///
-/// The least that shows, with 800 to 2000 samples of each: a weight off by 0.04, a mean by a sixth
-/// of a standard deviation, a variance by a quarter.
+/// The smallest detectable errors, with 800 to 2000 samples of each: a weight by 0.04, a mean by a
+/// sixth of a standard deviation, a variance by a quarter.
 #[test]
 fn samplers_draw_the_mixture() {
     let (mixture, device) = (mixture(), Device::flex());
     let schedule = NoiseSchedule::cosine(1000, 0.008).unwrap();
     let method = |name, eta| {
-        let numbers = Numbers {
+        let numbers = Parameters {
             eta,
-            ..Numbers::default()
+            ..Parameters::default()
         };
         Method::new(name, numbers).unwrap()
     };

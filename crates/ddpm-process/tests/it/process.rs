@@ -12,7 +12,7 @@ use ddpm_schedule::{
 
 use crate::{DDIM, SMALL, linear, trailing, values};
 
-/// A change here changes every run ever seeded. The values were printed once and are kept.
+/// A change here changes every seeded run. The values were printed once and are kept.
 #[test]
 fn the_stream_is_stable() {
     let mut row = NoiseStream::new(42, "test").row(3, 5);
@@ -22,7 +22,7 @@ fn the_stream_is_stable() {
 }
 
 #[test]
-fn noise_depends_on_the_sample_not_on_its_batch() {
+fn noise_depends_on_the_sample_alone() {
     let stream = NoiseStream::new(1, "test");
     let device = Device::flex();
     let all = values(stream.normal(&[0, 1, 2, 3], 7, [4, 5], &device));
@@ -61,8 +61,8 @@ fn noise_is_standard_normal() {
 }
 
 /// x_t of exponential data (mean 1, variance 1) has the closed-form moments, in one jump and step
-/// by step; 20,000 rows, 5 standard errors. At t = 20, where ᾱ = 0.44: at the end neither the signal
-/// nor an error of the noise would show.
+/// by step; 20,000 rows, 5 standard errors. At t = 20, where ᾱ = 0.44: at the end neither the
+/// signal nor an error of the noise would be visible.
 #[test]
 fn both_routes_have_the_marginal_moments() {
     let schedule = NoiseSchedule::linear(50, 1e-3, 0.2).unwrap();
@@ -110,7 +110,8 @@ fn both_routes_have_the_marginal_moments() {
     }
 }
 
-/// The loss of a network that answers the target is 0, of one that answers 0 the target's square.
+/// The loss of a network that returns the target is 0; that of one that returns 0 is the target's
+/// square.
 #[test]
 fn the_loss_compares_with_the_target() {
     let device = Device::flex();
@@ -147,7 +148,7 @@ fn the_loss_compares_with_the_target() {
     }
 }
 
-/// A network that answers the time it is told, in place of an x̂₀.
+/// The time that a network is given, by a network that returns it in place of x̂₀.
 fn told(process: Process, at: NoiseLevel) -> f32 {
     let objective = Objective::new(process, Parametrization::X0, Weighting::Simple).unwrap();
     let predictor = Predictor {
@@ -165,7 +166,7 @@ fn the_network_is_told_t_minus_one() {
     assert_eq!(told(schedule.into(), last), 999.0);
 }
 
-/// Between two timesteps the time is between theirs; other processes have their own clocks.
+/// Between two timesteps the time is between theirs; other processes have their own times.
 #[test]
 fn the_network_is_told_the_time_of_the_level() {
     let process = Process::from(linear());
@@ -203,13 +204,13 @@ fn wrappers_clip_and_guide() {
 /// For standard normal data x̂₀ = a·x_t is exact and DDIM(0) is x_s = (a_s·a_t + b_s·b_t)·x_t,
 /// cos(θ_t − θ_s)·x_t: an independent route to every state.
 #[test]
-fn the_iterator_walks_the_exact_path() {
+fn the_iterator_follows_the_exact_flow() {
     let device = Device::flex();
     let schedule = linear();
     let levels = trailing(&schedule, 10);
     let denoiser = |x: Tensor<2>, at: NoiseLevel| x * at.signal();
     let x = Tensor::<2>::ones([1, 1], &device);
-    let none = |_| panic!("DDIM without noise asks for none");
+    let none = |_| panic!("DDIM with η = 0 uses no noise");
     let reverse = Reverse::new(denoiser, DDIM, levels.as_slice(), x, none).unwrap();
     let mut expected = 1.0;
     for (state, (t, s)) in reverse.zip(levels.pairs()) {
@@ -231,9 +232,9 @@ fn sampling_on_an_autodiff_device_is_refused() {
     let _ = Reverse::new(identity, SMALL, levels.as_slice(), x, noise);
 }
 
-/// Nothing is asked of a denoiser or of the noise by a sampler that cannot go this way.
+/// A sampler that cannot take these steps uses neither the denoiser nor the noise.
 #[test]
-fn a_sampler_that_cannot_go_the_way_is_refused_before_it_starts() {
+fn impossible_steps_are_refused_before_the_first() {
     let schedule = linear();
     let there = trailing(&schedule, 10).ending_at(schedule.level(schedule.first()));
     let back = there.unwrap().inverse().unwrap();
@@ -245,9 +246,9 @@ fn a_sampler_that_cannot_go_the_way_is_refused_before_it_starts() {
     assert!(matches!(refused, Some(SolverError::AddsNoise { .. })));
 }
 
-/// The weight here is the paper's w + 1: (1 + w)·conditional − w·base, for w = ½.
+/// The weight is the paper's w + 1: (1 + w)·conditional − w·base, for w = ½.
 #[test]
-fn guidance_counts_from_the_base() {
+fn the_guidance_weight_is_one_more_than_the_papers() {
     let at = NoiseLevel::new(0.6, 0.8).unwrap();
     let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::flex());
     let guided = Guided {

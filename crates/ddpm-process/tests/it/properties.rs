@@ -1,4 +1,4 @@
-//! What holds for every process, every shape and every batch, on random inputs.
+//! Properties of every process, every shape and every batch, on random inputs.
 
 use std::cell::RefCell;
 
@@ -11,14 +11,14 @@ use proptest::sample::Index;
 
 use crate::{DPMPP_2M, LARGE, values};
 
-/// Half a unit in the last place of an f32 near 1: what one rounding may change, relatively.
+/// Half a unit in the last place of an f32 near 1: the relative effect of one rounding.
 const ROUNDING: f64 = 1.0 / 16_777_216.0;
 
-/// Values in a row; 12 is 3×4 and 1×4×3 as well.
+/// The number of values in a row; 12 is 3×4 and 1×4×3 as well.
 const ROW: usize = 12;
 
-/// (a_t, b_t) for t = 1, 2, … of any Gaussian process: the signal comes and goes as it likes, only
-/// the log-SNR falls, to −18 at the least.
+/// (a_t, b_t) for t = 1, 2, … of any Gaussian process: the signal is arbitrary, and the log-SNR
+/// falls to at least −18.
 fn process() -> impl Strategy<Value = Vec<(f64, f64)>> {
     let step = (0.1..2.0_f64, 0.05..2.0_f64);
     (4.0..8.0_f64, prop::collection::vec(step, 1..12)).prop_map(|(mut log_snr, steps)| {
@@ -133,10 +133,10 @@ proptest! {
         }
     }
 
-    /// T single steps have the law of one jump. Row 0 carries x₀ = 1 through steps without noise:
-    /// the mean, a_T. Row k carries nothing but a unit of noise from step k on: the standard
-    /// deviation that step leaves; their squares add up to b_T². Each step rounds a coefficient
-    /// and a product, which squaring doubles: 4·T roundings.
+    /// T single steps have the law of one jump. Row 0 takes x₀ = 1 through steps without noise: the
+    /// mean, a_T. Row k takes a unit of noise from step k on: the standard deviation that the step
+    /// leaves. Their squares sum to b_T². Each step rounds a coefficient and a product, which
+    /// squaring doubles: 4·T roundings.
     #[test]
     fn single_steps_compose_to_the_marginal(process in process()) {
         let schedule = schedule(&process);
@@ -159,8 +159,8 @@ proptest! {
         );
     }
 
-    /// A network that answers p·x₀ + q·ε exactly is decoded to x₀. Two sums of two products, with
-    /// rounded coefficients, and the answer's own rounding: at most 8 on any path.
+    /// The output p·x₀ + q·ε determines x₀. Two sums of two products, with rounded coefficients,
+    /// and the output's own rounding: at most 8 on any path.
     #[test]
     fn the_target_decodes_to_the_data(process in process(), rows in rows(), at: Index) {
         let at = at.index(process.len());
@@ -187,9 +187,9 @@ proptest! {
         }
     }
 
-    /// A network that misses its target by δ in every value of a row has the loss w_t·δ² there,
-    /// and 0 where δ is 0 but for rounding. The difference is of numbers as large as the target,
-    /// so its error is some roundings of those.
+    /// A network that is off by δ in every value of a row has the loss w_t·δ² there, and 0 up to
+    /// rounding if δ is 0. The difference is of numbers as large as the target, so its error is
+    /// some roundings of those.
     #[test]
     fn the_loss_is_the_weighted_square_of_the_miss(
         process in process(),
@@ -235,7 +235,7 @@ proptest! {
                 network: move |_: Tensor<2>, _: Tensor<1>| answer.clone(),
                 objective: &objective,
             };
-            // The conditional network's answer is `other`, the base's is half of it.
+            // The conditional network returns `other`, the base half of it.
             let [conditional, base] = [1.0, 0.5].map(|factor| decoded(other.clone() * factor));
             let answers = [&conditional, &base].map(|d| values(d.predict(x.clone(), level).x0));
             let guided = Guided { conditional, base, weight: w };
@@ -266,8 +266,8 @@ proptest! {
         }
     }
 
-    /// The iterator visits the trajectory's times, each once and in order; shows the denoiser the
-    /// state it arrived at; asks for noise where the sampler adds some; and ends in x̂₀ itself.
+    /// The iterator visits the trajectory's times, each once and in order; evaluates the denoiser
+    /// at the current state; draws noise if the sampler adds some; and ends in x̂₀.
     #[test]
     fn the_iterator_visits_the_trajectory(
         process in process(),

@@ -1,4 +1,4 @@
-//! The reverse loop: steps by hand, solvers of several stages, and what counts as a denoiser.
+//! The reverse loop: single steps, solvers of several stages, and the kinds of denoisers.
 
 use std::cell::{Cell, RefCell};
 
@@ -7,8 +7,8 @@ use ddpm_process::{
     AfterClip, Clip, Clipped, Denoiser, Guided, NoiseStream, Prediction, Predictor, Reverse,
 };
 use ddpm_schedule::solver::{
-    Bh, Churn, Ddim, Eta, Frame, Heun, Info, Method, Of, Position, Row, Solver, SolverError, Step,
-    UniPc, run,
+    Bh, Churn, Ddim, Eta, Frame, Heun, Info, Interpolant, Method, Position, Row, Solver,
+    SolverError, Step, UniPc, run,
 };
 use ddpm_schedule::{
     Grid, Levels, NoiseLevel, NoiseSchedule, Objective, Parametrization, Process, Weighting,
@@ -21,7 +21,7 @@ const HEUN: Heun = Heun {
     churn: Churn::NONE,
 };
 const UNIPC: UniPc = UniPc {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     b: Bh::Bh2,
     lower_order_final: false,
@@ -44,7 +44,7 @@ fn denoiser(x: Tensor<2>, at: NoiseLevel) -> Tensor<2> {
 }
 
 fn none(_: u32) -> Tensor<2> {
-    panic!("no noise is asked for")
+    panic!("the solver uses no noise")
 }
 
 #[track_caller]
@@ -56,10 +56,10 @@ fn assert_close(found: &[f32], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Whoever calls `step` with the levels of the iterator gets the states of the iterator, from
-/// solvers that look back on former steps.
+/// `step` with the levels of the iterator returns the iterator's states, for solvers that reuse
+/// earlier evaluations.
 #[test]
-fn steps_by_hand_are_those_of_the_iterator() {
+fn single_steps_equal_the_iterators() {
     let levels = trailing(&linear(), 8);
     let solvers: [&dyn Solver; 4] = [&DDIM, &DPMPP_2M, &HEUN, &UNIPC];
     for solver in solvers {
@@ -76,7 +76,7 @@ fn steps_by_hand_are_those_of_the_iterator() {
     }
 }
 
-/// One noise after the other, however the steps are taken.
+/// Noise is numbered consecutively, in single steps as in the iterator.
 #[test]
 fn noise_is_counted_from_one() {
     let schedule = linear();
@@ -91,13 +91,13 @@ fn noise_is_counted_from_one() {
     assert_eq!(*asked.borrow(), [1]);
     let [t, s] = [levels.as_slice()[1], levels.as_slice()[2]];
     reverse.step(t, s).unwrap();
-    // A step to clean data adds none.
+    // A step to clean data adds no noise.
     reverse.step(s, NoiseLevel::CLEAN).unwrap();
     reverse.step(t, s).unwrap();
     drop(reverse);
     assert_eq!(asked.take(), [1, 2, 3]);
 
-    // Two noises in a step, one of them in its middle.
+    // Two noises per step, one of them in the middle.
     let sde = "dpmpp-sde".parse::<Method>().unwrap();
     let solver = sde.solver(&schedule.into(), &levels);
     let reverse = Reverse::new(denoiser, solver, levels.as_slice(), x(), noise).unwrap();
@@ -105,16 +105,16 @@ fn noise_is_counted_from_one() {
     assert_eq!(asked.take(), (1..=8).collect::<Vec<_>>());
 }
 
-/// After `forget` a step is one of first order: DDIM's, for DPM-Solver++.
+/// After `forget` a step of DPM-Solver++ has order 1: it is DDIM's.
 #[test]
-fn what_is_forgotten_does_not_count() {
+fn forgotten_evaluations_are_not_used() {
     let levels = trailing(&linear(), 8);
     let levels = levels.as_slice();
     let mut reverse = Reverse::new(denoiser, DPMPP_2M, &levels[..4], x(), none).unwrap();
     let state = reverse.by_ref().last().unwrap();
     let [t, s] = [levels[3], levels[4]];
     let second = reverse.step(t, s).unwrap().x;
-    // From the same x once more, without its past.
+    // The same step again, without the evaluations.
     *reverse.x() = state.x.clone();
     reverse.forget();
     let first = values(reverse.step(t, s).unwrap().x);
@@ -125,7 +125,7 @@ fn what_is_forgotten_does_not_count() {
     assert!((values(second)[0] - first[0]).abs() > 1e-3);
 }
 
-/// A state that is changed between two steps goes on from there: RePaint's way back up, and a mask.
+/// The state may be changed between two steps, as RePaint's steps back and masks do.
 #[test]
 fn a_state_can_be_changed() {
     let levels = trailing(&linear(), 4);
@@ -135,7 +135,7 @@ fn a_state_can_be_changed() {
     let up = levels[0].transition(levels[1]);
     let raised = reverse.x().clone() * up.signal + up.variance.sqrt();
     *reverse.x() = raised.clone();
-    // The newest evaluation, at this very level, is that of another x.
+    // The newest evaluation is at the same level, but of another x.
     reverse.forget();
     let found = reverse.step(levels[0], levels[1]).unwrap().x;
     let mut other = Reverse::new(denoiser, DDIM, &[], raised, none).unwrap();
@@ -155,10 +155,10 @@ fn a_step_that_cannot_be_taken_is_an_error() {
     assert_eq!(reverse.evaluations(), 0);
 }
 
-/// Every solver of the table, on tensors and on plain numbers in f64, with the same noise: of Gaussian
-/// data in every kind of process.
+/// Every solver of the table, on tensors and on plain numbers in f64 with the same noise, for
+/// Gaussian data in every kind of process.
 #[test]
-fn the_loop_on_tensors_is_that_on_numbers() {
+fn the_loop_on_tensors_equals_the_loop_on_numbers() {
     let processes = [
         Process::from(linear()),
         Process::edm(0.05, 20.0).unwrap(),
@@ -203,10 +203,11 @@ fn the_loop_on_tensors_is_that_on_numbers() {
     }
 }
 
-/// Heun asks twice a step but for the last: 2N − 1. With x̂₀ of Gaussian data it follows the exact flow
-/// x/a = 0.4 + (x_T/a − 0.4)·√(0.25 + σ²)/√(0.25 + σ_T²), with an error of order 2.
+/// Heun evaluates twice per step except in the last: 2N − 1 times. With x̂₀ of Gaussian data it
+/// follows the exact flow x/a = 0.4 + (x_T/a − 0.4)·√(0.25 + σ²)/√(0.25 + σ_T²), with an error of
+/// order 2.
 #[test]
-fn two_stages_follow_the_exact_path() {
+fn heun_follows_the_exact_flow() {
     let process = Process::edm(0.002, 80.0).unwrap();
     let start = NoiseLevel::variance_exploding(80.0).unwrap();
     let spread = |at: NoiseLevel| (0.25 + at.sigma().powi(2)).sqrt();
@@ -237,9 +238,9 @@ fn two_stages_follow_the_exact_path() {
 #[expect(
     clippy::needless_pass_by_value,
     clippy::needless_borrows_for_generic_args,
-    reason = "that values and references are denoisers is the point"
+    reason = "the test is that values and references are denoisers"
 )]
-fn all_of_these_are_denoisers() {
+fn closures_boxes_and_references_are_denoisers() {
     fn x0_of(denoiser: impl Denoiser<2>) -> Vec<f32> {
         let at = NoiseLevel::new(0.6, 0.8).unwrap();
         values(denoiser.predict(x(), at).x0)
@@ -279,9 +280,9 @@ fn all_of_these_are_denoisers() {
     }
 }
 
-/// A denoiser's own ε̂, as a solver uses it: x_s = a_s·x̂₀ + b_s·ε̂.
+/// A solver uses the denoiser's own ε̂: x_s = a_s·x̂₀ + b_s·ε̂.
 #[test]
-fn a_solver_goes_on_with_the_noise_it_is_given() {
+fn a_solver_uses_the_denoisers_epsilon() {
     let [t, s] = [0.3, 0.6].map(|ᾱ| NoiseLevel::variance_preserving(ᾱ).unwrap());
     let own = |x: Tensor<2>, _: NoiseLevel| Prediction {
         x0: x.clone() * 0.5,
@@ -294,17 +295,17 @@ fn a_solver_goes_on_with_the_noise_it_is_given() {
     let expected: Vec<_> = values(x()).iter().map(|x| factor * f64::from(*x)).collect();
     assert_close(&found, &expected, 1e-6);
     let level = NoiseLevel::new(0.6, 0.8).unwrap();
-    let said = own.predict(x(), level);
-    assert_eq!(values(said.epsilon(&x(), level)), values(x() * -0.25));
+    let predicted = own.predict(x(), level);
+    assert_eq!(values(predicted.epsilon(&x(), level)), values(x() * -0.25));
     let derived = Prediction::from(x() * 0.5).epsilon(&x(), level);
     let expected: Vec<_> = values(x()).iter().map(|x| 0.875 * f64::from(*x)).collect();
     assert_close(&values(derived), &expected, 1e-6);
 }
 
-/// A solver of one's own, that asks again about what it was told: the reverse loop keeps as many
-/// evaluations as it says, and a row beyond them is refused.
+/// A solver that evaluates again at earlier inputs: the reverse loop keeps as many evaluations as
+/// its memory says, and refuses a row that combines more.
 #[test]
-fn a_solver_says_how_far_it_looks_back() {
+fn a_solver_declares_its_memory() {
     struct LooksBack {
         back: usize,
         memory: usize,
@@ -343,7 +344,7 @@ fn a_solver_says_how_far_it_looks_back() {
     assert_eq!(refused, Some(expected));
 }
 
-/// Predictor and corrector: N evaluations, one fewer than a way that also asks at the end.
+/// Predictor and corrector: N evaluations, one fewer than with an evaluation at the end.
 #[test]
 fn a_corrector_costs_nothing() {
     let levels = trailing(&linear(), 6);
@@ -352,9 +353,9 @@ fn a_corrector_costs_nothing() {
     assert_eq!(reverse.evaluations(), 6);
 }
 
-/// Data to noise to data by DDIM with the state told apart: standard normal data comes back to a cosine.
+/// DDIM with η = 1 and the ideal denoiser keeps the unit variance of standard normal data.
 #[test]
-fn ddim_with_noise_keeps_the_variance_it_should() {
+fn ddim_of_eta_one_keeps_unit_variance() {
     let schedule = NoiseSchedule::cosine(200, 0.008).unwrap();
     let levels = trailing(&schedule, 200);
     let samples: Vec<u64> = (0..4000).collect();

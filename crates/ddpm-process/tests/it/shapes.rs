@@ -1,4 +1,4 @@
-//! Operands that Burn would broadcast, or read as another type, are refused before they meet.
+//! Operands that Burn would broadcast, or read as another dtype, are refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,7 +25,7 @@ fn objective() -> Objective {
 #[track_caller]
 fn assert_refused<T>(expected: &str, work: impl FnOnce() -> T) {
     let Err(payload) = catch_unwind(AssertUnwindSafe(work)) else {
-        panic!("accepted, but should have been refused: {expected}");
+        panic!("should have been refused: {expected}");
     };
     let text = payload.downcast_ref::<String>().cloned();
     let message = text.or_else(|| {
@@ -142,7 +142,7 @@ fn denoisers_refuse_answers_of_another_shape() {
     assert_refused("the base's x̂₀ has the shape [1, 3], not [2, 3]", || {
         guided(2.0).predict(ones([2, 3]), at)
     });
-    // At weight 1 the base is not asked.
+    // At weight 1 the base is not evaluated.
     assert_eq!(guided(1.0).predict(ones([2, 3]), at).x0.dims(), [2, 3]);
     for weight in [f64::NAN, f64::INFINITY, 1e39] {
         let guided = Guided {
@@ -161,7 +161,7 @@ fn denoisers_refuse_answers_of_another_shape() {
         covariance: vec![1.0, 0.0, 0.0, 1.0],
     }]);
     let mixture = mixture.unwrap();
-    assert_refused("a row of x_t has 3 numbers, the mixture 2", || {
+    assert_refused("a row of x_t has 3 numbers, but the mixture has 2", || {
         mixture.predict(ones([2, 3]), at)
     });
     let clipped = Clipped {
@@ -213,11 +213,11 @@ fn the_reverse_process_refuses_what_would_broadcast() {
     );
 }
 
-/// A closure that gives up the variance is refused at the first step, before noise is drawn.
+/// A closure without a variance is refused in the first step, before noise is drawn.
 #[test]
-fn a_variance_that_is_missing_is_named() {
+fn a_missing_variance_is_reported() {
     let silent = |x: Tensor<2>, _: NoiseLevel| x;
-    assert_refused("a denoiser that chooses the variance", || {
+    assert_refused("a denoiser with a learned variance", || {
         step(LEARNED, silent, [0, 0])
     });
 }
@@ -226,19 +226,19 @@ fn a_variance_that_is_missing_is_named() {
 fn operands_of_another_dtype_are_refused() {
     let double = |shape| ones::<2>(shape).cast(DType::F64);
     let levels = [linear().level(linear().last()); 2];
-    assert_refused("eps is of F32, not of F64", || {
+    assert_refused("eps has the dtype F32, not F64", || {
         diffuse(double([2, 3]), ones([2, 3]), &levels)
     });
-    assert_refused("the network's output is of F64, not of F32", || {
+    assert_refused("the network's output has the dtype F64, not F32", || {
         let network = |_, _| double([2, 3]);
         training_loss(network, &objective(), ones([2, 3]), ones([2, 3]), &levels)
     });
-    assert_refused("the denoiser's x̂₀ is of F64, not of F32", || {
+    assert_refused("the denoiser's x̂₀ has the dtype F64, not F32", || {
         step(SMALL, |_: Tensor<2>, _: NoiseLevel| double([2, 3]), [2, 3])
     });
 }
 
-/// A schedule alone may have levels that only f64 has room for.
+/// A schedule may have levels that only f64 can represent.
 #[test]
 fn coefficients_beyond_the_dtype_are_refused() {
     let walk = NoiseSchedule::random_walk(2, 1e40).unwrap();

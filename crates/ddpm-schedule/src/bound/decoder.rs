@@ -1,25 +1,26 @@
-//! The probability that a Gaussian gives to a value of so many bits.
+//! The probability that a Gaussian assigns to a quantized value.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use super::Gaussian;
 
-/// From here on Mills' ratio is a continued fraction, which 25 terms give to 2⁻⁵³.
-const FAR: f64 = 5.0;
-const TERMS: u32 = 25;
+/// From here on Mills' ratio is a continued fraction; 25 terms are exact to 2⁻⁵³.
+const TAIL: f64 = 5.0;
+const TAIL_TERMS: u32 = 25;
 
-/// L₀ = −ln p(x₀ | x₁) in nats, for x₀ = 2·`value`/`max` − 1, a value of 0..=`max`: the share of
-/// `decoder` within x₀ ± 1/`max`, and beyond for the two ends, 0 reaching to −∞ and `max` to ∞
-/// (Ho et al. 2020, eq. 13, where `max` is 255). A value above `max` is taken for it.
+/// L₀ = −ln p(x₀ | x₁) in nats for x₀ = 2·`value`/`max` − 1, a value of 0..=`max`: the probability
+/// of x₀ ± 1/`max` under `decoder`, where the bin of 0 extends to −∞ and that of `max` to ∞ (Ho et
+/// al. 2020, eq. 13, with `max` 255). A value above `max` counts as `max`.
 ///
-/// The mean of the decoder is x̂₀, to which the posterior's mean comes at t = 1.
+/// The decoder's mean is x̂₀, which is the posterior's mean at t = 1.
 ///
-/// Finite deep inside a tail as well, where the probability itself underflows. The error
-/// is below 10⁻¹⁴ of the result plus 10⁻¹³·max(1, σ) nats.
+/// The result is finite even where the probability underflows. Its error is below 10⁻¹⁴ of the
+/// result plus 10⁻¹³·max(1, σ) nats.
 pub fn decoder_nll(value: u32, max: u32, decoder: Gaussian) -> f64 {
     let sigma = (0.5 * decoder.log_variance).exp();
+    let value = value.min(max);
     let (k, white) = (f64::from(value), f64::from(max));
-    // The edge is a ratio of whole numbers, −1 and 1 for the ends of the range.
+    // A bin edge is a ratio of whole numbers; the ends of the range are −1 and 1.
     let edge = |whole: f64| (whole / white - decoder.mean) / sigma;
     let lo = match value {
         0 => f64::NEG_INFINITY,
@@ -30,7 +31,7 @@ pub fn decoder_nll(value: u32, max: u32, decoder: Gaussian) -> f64 {
     } else {
         f64::INFINITY
     };
-    // A minus in front of ln 1 = 0 would show.
+    // Avoids −0 for ln 1.
     0.0 - log_probability(lo, hi, 2.0 / white / sigma)
 }
 
@@ -56,11 +57,11 @@ fn log_probability(lo: f64, hi: f64, width: f64) -> f64 {
 
 /// (1 − Φ(z))/φ(z) for z > 0.
 fn mills_ratio(z: f64) -> f64 {
-    if z < FAR {
+    if z < TAIL {
         (0.5 * PI).sqrt() * (0.5 * z * z).exp() * libm::erfc(z * FRAC_1_SQRT_2)
     } else {
         // Laplace: 1/(z + 1/(z + 2/(z + 3/(z + …)))).
-        let fraction = (1..=TERMS).rev().map(f64::from);
+        let fraction = (1..=TAIL_TERMS).rev().map(f64::from);
         fraction.fold(z, |tail, k| z + k / tail).recip()
     }
 }

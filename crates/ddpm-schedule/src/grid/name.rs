@@ -1,38 +1,38 @@
-//! The names of grids, ours and those of other libraries.
+//! The names of grids, here and in other libraries.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Grid, GridError};
 
-/// The parameters of a Beta distribution that both libraries default to.
-const BETA: f64 = 0.6;
+/// The default of α and β in diffusers and in ComfyUI.
+const BETA_DEFAULT: f64 = 0.6;
 
 impl Grid {
-    /// Every grid that has a rule, with the usual parameters: all but the two lists.
+    /// Every grid except the two lists, with the usual parameters.
     pub const ALL: [Self; 13] = [
         Self::Trailing,
         Self::Leading { offset: 0 },
         Self::Linspace,
         Self::Quadratic,
         Self::BetaTime {
-            alpha: BETA,
-            beta: BETA,
+            alpha: BETA_DEFAULT,
+            beta: BETA_DEFAULT,
         },
         Self::Lcm { original: 50 },
         Self::Karras { rho: 7.0 },
         Self::Exponential,
         Self::Polyexponential { rho: 1.0 },
         Self::BetaSigma {
-            alpha: BETA,
-            beta: BETA,
+            alpha: BETA_DEFAULT,
+            beta: BETA_DEFAULT,
         },
         Self::KlOptimal,
         Self::LinearQuadratic,
         Self::LogSnr,
     ];
 
-    /// The name that [`FromStr`] reads, but for the two lists.
+    /// The name. [`FromStr`] reads it, except those of the two lists.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Trailing => "trailing",
@@ -53,7 +53,7 @@ impl Grid {
         }
     }
 
-    /// What diffusers or ComfyUI call the same grid, with hyphens.
+    /// The names of the same grid in diffusers and ComfyUI, with hyphens.
     fn aliases(&self) -> &'static [&'static str] {
         match self {
             Self::Trailing => &["sgm-uniform"],
@@ -75,7 +75,7 @@ impl fmt::Display for Grid {
     }
 }
 
-/// By [`Grid::name`], or by the name in another library. An underscore is as good as a hyphen.
+/// Parses [`Grid::name`] or the name in another library. Underscores count as hyphens.
 impl FromStr for Grid {
     type Err = GridError;
 

@@ -1,4 +1,4 @@
-//! Between which levels a grid is laid out, and what its numbers mean there.
+//! The range of levels that a grid covers, and the levels of its times and σ.
 
 use super::{Fractional, GridError, GridOptions};
 use crate::{NoiseLevel, Process};
@@ -18,8 +18,9 @@ pub(super) struct Span<'a> {
     /// The times of `last` and of `start`, before a flow's shift.
     pub(super) low: f64,
     pub(super) high: f64,
-    /// The time of `ending`: that of clean data is one before the first timestep of a schedule,
-    /// and 0 in a continuous process. EDM's is −∞, and its last level's is taken instead.
+    /// The time of `ending`. Clean data comes one before the first timestep of a schedule and is at
+    /// 0 in a continuous process. For EDM it would be −∞; the time of the last level is used
+    /// instead.
     pub(super) floor: f64,
 }
 
@@ -52,8 +53,8 @@ impl<'a> Span<'a> {
             high: 0.0,
             floor: 0.0,
         };
-        span.low = span.round(process.clock(last));
-        span.high = span.round(process.clock(start));
+        span.low = span.round(process.unshifted(last));
+        span.high = span.round(process.unshifted(start));
         span.floor = match process {
             _ if ending != NoiseLevel::CLEAN => span.low,
             Process::Discrete(_) => -1.0,
@@ -63,12 +64,12 @@ impl<'a> Span<'a> {
         Ok(span)
     }
 
-    /// Whether times are whole.
+    /// Whether times are rounded to timesteps.
     pub(super) fn rounds(&self) -> bool {
         matches!(self.process, Process::Discrete(_)) && self.fractional == Fractional::Round
     }
 
-    /// To the nearest timestep, ties to even.
+    /// The nearest timestep, ties to even, if [`rounds`](Self::rounds).
     pub(super) fn round(&self, time: f64) -> f64 {
         if self.rounds() {
             time.round_ties_even()
@@ -77,7 +78,7 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// ⌊x⌋ for the steps of a schedule, which are whole even where its times are not.
+    /// ⌊step⌋ for the steps of a schedule, which are whole even if its times are not.
     pub(super) fn whole(&self, step: f64) -> f64 {
         if self.tick() > 0.0 {
             step.floor()
@@ -86,12 +87,12 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// The time from one timestep to the next: 0 in a continuous process.
+    /// The difference of consecutive timesteps; 0 in a continuous process.
     pub(super) fn tick(&self) -> f64 {
         f64::from(u8::from(matches!(self.process, Process::Discrete(_))))
     }
 
-    /// The levels of times i = 0, …, n−1 before the shift.
+    /// The levels at the unshifted times `time(0)`, …, `time(n−1)`.
     pub(super) fn falling(
         &self,
         mut time: impl FnMut(usize) -> f64,
@@ -104,7 +105,7 @@ impl<'a> Span<'a> {
         }
         let level = |i| {
             let time = time(i);
-            // A sum that misses the noisiest time by its rounding might lie beyond it.
+            // Rounding may put a sum slightly beyond the noisiest time.
             let exact = (time - self.high).abs() > 1e-9;
             let time = if exact { time } else { self.high };
             self.at_time(self.process.shifted(time))
@@ -112,7 +113,7 @@ impl<'a> Span<'a> {
         (0..self.n).map(level).collect()
     }
 
-    /// The levels of times given from the lowest up, that of the end left out.
+    /// The levels at unshifted times given in increasing order, without that of the end.
     pub(super) fn rising(
         &self,
         time: impl FnMut(usize) -> f64,
@@ -121,8 +122,8 @@ impl<'a> Span<'a> {
         self.falling(|i| times[self.points - 1 - i])
     }
 
-    /// The levels of shares of the way from `start` to `last`, both kept as they are, without
-    /// the rounding of a function and its inverse.
+    /// The levels at equally spaced fractions from `start` to `last`. Both ends are exact: they
+    /// avoid the rounding of a function and its inverse.
     pub(super) fn inner(
         &self,
         level: impl Fn(f64) -> Result<NoiseLevel, GridError>,
@@ -135,7 +136,7 @@ impl<'a> Span<'a> {
         (0..self.n).map(point).collect()
     }
 
-    /// The levels of σ(share, σ of the start, σ of the last).
+    /// The levels with σ = `sigma(fraction, σ of the start, σ of the last)`.
     pub(super) fn sigmas(
         &self,
         sigma: impl Fn(f64, f64, f64) -> f64,
@@ -151,7 +152,7 @@ impl<'a> Span<'a> {
         finite.ok_or(GridError::NoSignal)
     }
 
-    /// The level of σ, or the end of the process that it misses by a rounding.
+    /// The level of σ, or an end of the process whose σ differs only by rounding.
     pub(super) fn at_sigma(&self, sigma: f64) -> Result<NoiseLevel, GridError> {
         let (noisiest, least) = self.process.ends();
         let missed = |end: &NoiseLevel| (self.process.sigma(*end) / sigma - 1.0).abs() < 1e-12;
@@ -166,7 +167,7 @@ impl<'a> Span<'a> {
         level.ok_or(GridError::Sigma { sigma })
     }
 
-    /// The level at a time told.
+    /// The level at a network time.
     pub(super) fn at_time(&self, time: f64) -> Result<NoiseLevel, GridError> {
         let exact = self.process.level(time);
         let level = match (self.process, self.fractional) {

@@ -1,8 +1,7 @@
-//! Linear multistep methods of Adams and Bashforth on ε̂ over σ = b/a: LMS, iPNDM, PNDM and
-//! gradient estimation.
+//! Adams–Bashforth methods on ε̂ over σ = b/a: LMS, iPNDM, PNDM and gradient estimation.
 //!
-//! In σ the probability flow is d(x/a)/dσ = ε̂. Each step costs one evaluation, and the ones before
-//! it supply the higher order.
+//! In σ the probability flow is d(x/a)/dσ = ε̂. Each step makes one evaluation and reuses earlier
+//! ones for the higher order.
 
 use super::evaluations::{nodes, step};
 use super::quadrature::weights;
@@ -10,12 +9,18 @@ use super::sigma::{Frame, euler};
 use super::{Position, Row, Solver, Step};
 use crate::NoiseLevel;
 
-/// Where an Adams method takes its evaluations to be.
+/// The nodes of interpolation that an Adams method assumes.
+///
+/// ```
+/// use ddpm_schedule::solver::{Adams, Nodes};
+///
+/// let ipndm = Adams { order: 4, nodes: Nodes::Equal, euler_final: true };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nodes {
-    /// At equal distances: the fixed weights 3/2, −1/2; 23/12, −16/12, 5/12; …
+    /// Equidistant nodes: the fixed weights 3/2, −1/2; 23/12, −16/12, 5/12; …
     Equal,
-    /// At their σ.
+    /// The σ of the evaluations.
     Sigma,
 }
 
@@ -28,15 +33,25 @@ pub enum Nodes {
 /// | iPNDM (Zhang & Chen 2022, "DEIS") | equal | no in diffusers, yes in ComfyUI |
 /// | iPNDM-v | σ | yes |
 ///
-/// One evaluation a step. The order is the one that is set, or 2 at most where the nodes are taken
-/// for equal and are not. The first steps are of lower order.
+/// One evaluation per step. The order is [`order`](Self::order), but at most 2 if equal nodes are
+/// assumed and the steps of σ differ. The first steps are of lower order.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Adams, Nodes, Position, Solver};
+///
+/// let lms = Adams { order: 4, nodes: Nodes::Sigma, euler_final: false };
+/// let [older, t, s] = [3.0, 2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let step = lms.step(&Position { past: &[older], t, s, left: None });
+/// assert_eq!(step.last.past.len(), 2); // ½·(3·ε̂⁽⁰⁾ − ε̂⁽¹⁾)
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Adams {
     /// The number of evaluations interpolated, 1 to 4.
     pub order: usize,
-    /// Where they are taken to be.
+    /// The nodes that are assumed.
     pub nodes: Nodes,
-    /// Whether a step to clean data is Euler's.
+    /// Whether a step to clean data is an Euler step.
     pub euler_final: bool,
 }
 
@@ -44,7 +59,7 @@ impl Solver for Adams {
     fn step(&self, at: &Position) -> Step {
         let &Position { t, s, .. } = at;
         let levels = nodes(at);
-        let sigma = |level: NoiseLevel| Frame::Sigma.place(level);
+        let sigma = |level: NoiseLevel| Frame::Sigma.u(level);
         let ends = self.euler_final && s.noise() == 0.0;
         if !sigma(t).is_finite() || ends || t == s {
             return step(at, euler(t, s));
@@ -65,11 +80,18 @@ impl Solver for Adams {
     }
 }
 
-/// Gradient estimation (Permenter & Yuan 2024): Euler's step with
+/// Gradient estimation (Permenter & Yuan 2024): an Euler step with
 /// ε̄ = γ·ε̂⁽⁰⁾ + (1 − γ)·ε̂⁽¹⁾ in place of ε̂.
 ///
-/// Order 1, one evaluation. γ = 1 is Euler's method, and so are the first step and a step to
-/// clean data.
+/// Order 1, one evaluation per step. γ = 1 is Euler's method. The first step and a step to clean
+/// data are Euler steps.
+///
+/// ```
+/// use ddpm_schedule::solver::{GradientEstimation, Method};
+///
+/// let solver = GradientEstimation { gamma: 2.0 }; // by name:
+/// assert!("gradient-estimation".parse::<Method>().is_ok());
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct GradientEstimation {
     /// γ ≥ 1; 2 in the paper.
@@ -89,16 +111,29 @@ impl Solver for GradientEstimation {
     }
 }
 
-/// PNDM (Liu et al. 2022, eq. 11 to 13): three steps of Runge and Kutta's method with the transfer
-/// φ, then four-step Adams–Bashforth with fixed weights.
+/// PNDM (Liu et al. 2022, eq. 11 to 13): three Runge–Kutta steps with the transfer φ, then
+/// four-step Adams–Bashforth with fixed weights.
 ///
-/// x_s = φ(x_t, e) = (a_s/a_t)·x_t + (b_s − a_s·σ_t)·e, so that a step is straight in σ. Order 4
-/// along equal steps of σ and 2 along others; four evaluations in each of the first three steps
-/// and one in the others.
+/// x_s = φ(x_t, e) = (a_s/a_t)·x_t + (b_s − a_s·σ_t)·e, so a step is straight in σ. The order is 4
+/// along equal steps of σ and 2 along others. The first three steps make four evaluations each, the
+/// others one.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Pndm, Position, Solver};
+///
+/// // The middle by σ.
+/// let middle = |t: NoiseLevel, s: NoiseLevel| {
+///     NoiseLevel::variance_exploding(0.5 * (t.sigma() + s.sigma())).unwrap()
+/// };
+/// let [t, s] = [4.0, 2.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let step = Pndm { middle }.step(&Position { past: &[], t, s, left: None });
+/// assert_eq!(step.asks.len(), 4);
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Pndm<M> {
-    /// The level halfway from t to s, at which the second and third stage ask: in the paper that
-    /// of the time (t + s)/2.
+    /// The level of the second and third stage, from t and s; in the paper, that of the time
+    /// (t + s)/2.
     pub middle: M,
 }
 
@@ -113,7 +148,7 @@ impl<M: Fn(NoiseLevel, NoiseLevel) -> NoiseLevel> Solver for Pndm<M> {
         if infinite(&t) {
             return Step::one(t, euler(t, s));
         }
-        // A step from pure noise is Euler's and is not counted.
+        // A step from pure noise is an Euler step and is not counted.
         let made = past.len() - usize::from(past.last().is_some_and(infinite));
         if made < WARM_UP * STAGES && s.noise() > 0.0 {
             self.runge_kutta(t, s)
@@ -147,7 +182,7 @@ impl<M: Fn(NoiseLevel, NoiseLevel) -> NoiseLevel> Pndm<M> {
 }
 
 /// x_s = φ(x_t, (55e₀ − 59e₁ + 37e₂ − 9e₃)/24) with the first ε̂ of this step and of the three
-/// before it, of which `made` had one evaluation.
+/// before it. `made` is the number of earlier steps with one evaluation.
 fn multistep(&Position { past, t, s, .. }: &Position, made: usize) -> Step {
     let index = |k: usize| {
         if k <= made {

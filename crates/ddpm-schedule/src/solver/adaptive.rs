@@ -1,6 +1,5 @@
-//! DPM-Solver with adaptive step sizes (Lu et al. 2022, "DPM-Solver",
-//! appendix C): two solutions of neighbouring orders share their evaluations, and their difference
-//! chooses the next step.
+//! DPM-Solver with adaptive step sizes (Lu et al. 2022, "DPM-Solver", appendix C): two solutions of
+//! consecutive orders share their evaluations, and their difference determines the next step size.
 
 use thiserror::Error;
 
@@ -8,14 +7,26 @@ use super::Row;
 use super::single::{SingleStep, Slope};
 use crate::NoiseLevel;
 
-/// The size of the steps of DPM-Solver-12 or -23, chosen by the error.
+/// The step size control of DPM-Solver-12 or -23.
 ///
-/// The caller drives it: it makes the [`pair`](Self::pair) of solutions from t to
-/// [`next`](Self::next), takes the root of the mean of ((low − high)/δ)² with δ =
-/// [`tolerance`](Self::tolerance), and tells [`judge`](Self::judge). An accepted step goes on with
-/// `high`, a refused one starts from t again. The end has noise.
+/// The caller evaluates the [`pair`](Self::pair) of solutions from t to [`next`](Self::next), and
+/// passes the root mean square of (low − high)/δ, with δ = [`tolerance`](Self::tolerance), to
+/// [`judge`](Self::judge). After an accepted step it continues with `high`; after a refused one it
+/// starts from t again. The end must have noise.
 ///
-/// The controller is that of a PID regulator with a limit on each change (Söderlind 2003).
+/// It is a PID controller with a limit on each change (Söderlind 2003).
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Adaptive, AdaptiveSettings};
+///
+/// let mut control = Adaptive::new(3, AdaptiveSettings::default())?;
+/// let [t, end] = [80.0, 0.01].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let s = control.next(t, end).unwrap(); // the first step
+/// assert!(control.judge(1e-3)); // accepted
+/// assert!(control.next(s, end).unwrap().sigma() / s.sigma() < s.sigma() / t.sigma());
+/// # Ok::<(), ddpm_schedule::solver::AdaptiveError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Adaptive {
     order: usize,
@@ -25,24 +36,32 @@ pub struct Adaptive {
     inverse: Option<[f64; 2]>,
 }
 
-/// What chooses the step size.
+/// The settings of [`Adaptive`].
+///
+/// ```
+/// use ddpm_schedule::solver::{Adaptive, AdaptiveSettings};
+///
+/// let settings = AdaptiveSettings { rtol: 0.01, ..AdaptiveSettings::default() };
+/// assert_eq!(Adaptive::new(2, settings)?.settings(), settings);
+/// # Ok::<(), ddpm_schedule::solver::AdaptiveError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AdaptiveSettings {
-    /// The error allowed relative to |x|, > 0.
+    /// The allowed error relative to |x|, > 0.
     pub rtol: f64,
-    /// The error allowed whatever x is, > 0.
+    /// The allowed absolute error, > 0.
     pub atol: f64,
     /// The first step in ½ log-SNR, > 0.
     pub first: f64,
-    /// The coefficients of the regulator: proportional, integral and derivative.
+    /// The coefficients of the controller: proportional, integral and derivative.
     pub pid: [f64; 3],
-    /// A step is accepted where the regulator would multiply its size by this much or more; from
-    /// 0 to 1.
+    /// A step is accepted if the controller would multiply its size by this much or more; from 0 to
+    /// 1.
     pub safety: f64,
 }
 
 impl Default for AdaptiveSettings {
-    /// 5% of |x| and 2/256, as in the paper; the integral coefficient alone.
+    /// 5 % of |x| and 2/256, as in the paper; only the integral coefficient is not 0.
     fn default() -> Self {
         Self {
             rtol: 0.05,
@@ -54,13 +73,20 @@ impl Default for AdaptiveSettings {
     }
 }
 
-/// No such adaptive solver.
+/// Invalid arguments of [`Adaptive::new`].
+///
+/// ```
+/// use ddpm_schedule::solver::{Adaptive, AdaptiveError, AdaptiveSettings};
+///
+/// let error = Adaptive::new(4, AdaptiveSettings::default()).unwrap_err();
+/// assert_eq!(error, AdaptiveError::Order(4));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum AdaptiveError {
-    /// There is DPM-Solver-12 and DPM-Solver-23.
-    #[error("the order is 2 or 3, not {0}")]
+    /// The order is not that of DPM-Solver-12 or DPM-Solver-23.
+    #[error("the order must be 2 or 3, not {0}")]
     Order(usize),
-    /// A setting that is zero, negative or not finite.
+    /// A setting is not positive and finite.
     #[error("{name} = {value} is outside (0, ∞)")]
     Setting {
         /// The field of [`AdaptiveSettings`].
@@ -70,10 +96,21 @@ pub enum AdaptiveError {
     },
 }
 
-/// Two solutions from the same evaluations.
+/// Two solutions of consecutive orders from the same evaluations.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Adaptive, AdaptiveSettings};
+///
+/// let control = Adaptive::new(3, AdaptiveSettings::default())?;
+/// let [t, s] = [2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let pair = control.pair(t, s);
+/// assert_eq!((pair.asks.len(), pair.low.past.len(), pair.high.past.len()), (3, 3, 3));
+/// # Ok::<(), ddpm_schedule::solver::AdaptiveError>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pair {
-    /// Where the denoiser is asked, in order.
+    /// The evaluations in order: the level, and the row of the input.
     pub asks: Vec<(NoiseLevel, Row)>,
     /// x_s of the lower order.
     pub low: Row,
@@ -112,12 +149,12 @@ impl Adaptive {
         SingleStep::dpm_solver(self.order)
     }
 
-    /// What chooses the step size.
+    /// The settings.
     pub fn settings(&self) -> AdaptiveSettings {
         self.settings
     }
 
-    /// The level to try next, `end` at the farthest; `None` once t is there.
+    /// The level to try next, at most `end`; `None` once t is there.
     pub fn next(&self, t: NoiseLevel, end: NoiseLevel) -> Option<NoiseLevel> {
         let [from, to] = [t, end].map(NoiseLevel::half_log_snr);
         if from >= to - 1e-5 {
@@ -133,25 +170,25 @@ impl Adaptive {
     pub fn pair(&self, t: NoiseLevel, s: NoiseLevel) -> Pair {
         let solver = self.solver();
         let asks = solver.asks(t, s);
-        let marks: Vec<_> = asks.iter().map(|ask| ask.0).collect();
-        // Evaluation k of the first ones is evaluation k + 1 of them all.
-        let mut low = solver.stage(&marks[..marks.len() - 1], s, Slope::Chord);
+        let stages: Vec<_> = asks.iter().map(|ask| ask.0).collect();
+        // Evaluation k of `low` is evaluation k + 1 of the pair, which has one more.
+        let mut low = solver.stage(&stages[..stages.len() - 1], s, Slope::Chord);
         low.past.insert(0, super::Term::default());
-        let high = solver.stage(&marks, s, Slope::Chord);
+        let high = solver.stage(&stages, s, Slope::Chord);
         Pair { asks, low, high }
     }
 
-    /// δ = max(atol, rtol·max(|low|, |previous|)), with `previous` the lower-order solution of the
-    /// last accepted step, or the state of the start.
+    /// δ = max(atol, rtol·max(|low|, |previous|)), where `previous` is the lower-order solution of
+    /// the last accepted step, or the initial state.
     pub fn tolerance(&self, low: f64, previous: f64) -> f64 {
         let AdaptiveSettings { rtol, atol, .. } = self.settings;
         atol.max(rtol * low.abs().max(previous.abs()))
     }
 
-    /// Whether a step of this error is accepted. Chooses the size of the next.
+    /// Whether a step with this error is accepted. Updates the step size.
     ///
-    /// An error that is not finite is refused. Steps may become smaller without end; a caller
-    /// limits the number of tries.
+    /// An error that is not finite is refused. Step sizes have no lower limit, so the caller must
+    /// limit the number of attempts.
     pub fn judge(&mut self, error: f64) -> bool {
         let error = if error.is_finite() {
             error

@@ -6,11 +6,21 @@ use crate::NoiseLevel;
 /// Multistep consistency sampling (Song et al. 2023, algorithm 1; Luo et al. 2023, "LCM",
 /// algorithm 3).
 ///
-/// x̂₀ is taken for a sample of the level `floor`, and x_s ~ q(x_s | x_floor = x̂₀). A step to
-/// `floor`, or below it, is x̂₀ itself. One evaluation a step.
+/// x̂₀ is treated as a sample at the level `floor`, and x_s ~ q(x_s | x_floor = x̂₀). A step to
+/// `floor` or below returns x̂₀. One evaluation per step.
 ///
-/// The denoiser is the consistency function: what keeps it the identity at `floor` (c_skip and
-/// c_out, eq. 5) is part of the denoiser.
+/// The denoiser is the consistency function, including c_skip and c_out, which make it the identity
+/// at `floor` (eq. 5).
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Consistency, Position, Row, Solver};
+///
+/// let lcm = Consistency { floor: NoiseLevel::CLEAN };
+/// let [t, s] = [2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let step = lcm.step(&Position { past: &[], t, s, left: None });
+/// assert_eq!(step.last, Row::x0(0) + Row::z(0)); // x̂₀ + σ_s·z
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Consistency {
     /// The level of σ_min in a consistency model; [`NoiseLevel::CLEAN`] in LCM.
@@ -25,14 +35,27 @@ impl Solver for Consistency {
 
 /// Trajectory consistency sampling (Zheng et al. 2024, "TCD").
 ///
-/// A step of [`Euler`](super::Euler) from t to a level of less noise than s, then noise up to s:
-/// x_s ~ q(x_s | x_below). One evaluation a step.
+/// An [`Euler`](super::Euler) step from t to a less noisy level than s, then noise up to s: x_s ~
+/// q(x_s | x_below). One evaluation per step.
 ///
-/// γ is the paper's amount of noise, with `below` the level of the time (1 − γ)·s. γ = 0 is
+/// `below` is the level of the time (1 − γ)·s, where γ is the paper's amount of noise. γ = 0 is
 /// DDIM, and γ = 1 is [`Consistency`].
+///
+/// ```
+/// use ddpm_schedule::solver::Tcd;
+/// use ddpm_schedule::{NoiseLevel, NoiseSchedule, Process};
+///
+/// let process = Process::from(NoiseSchedule::scaled_linear(1000, 0.00085, 0.012)?);
+/// let below = move |s: NoiseLevel| match s {
+///     NoiseLevel::CLEAN => s,
+///     _ => process.level(0.7 * process.time(s)).unwrap(), // γ = 0.3
+/// };
+/// let tcd = Tcd { below };
+/// # Ok::<(), ddpm_schedule::ScheduleError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Tcd<B> {
-    /// The level of the time (1 − γ)·s, from the level of s.
+    /// Maps the level of s to that of the time (1 − γ)·s.
     pub below: B,
 }
 
@@ -44,7 +67,7 @@ impl<B: Fn(NoiseLevel) -> NoiseLevel> Solver for Tcd<B> {
     }
 }
 
-/// q(x_s | x_from = `x`): the mean, and noise of its standard deviation.
+/// A draw from q(x_s | x_from = `x`): the mean, plus noise of its standard deviation.
 fn renoised(x: Row, from: NoiseLevel, s: NoiseLevel) -> Row {
     if s.log_snr() >= from.log_snr() {
         return x;

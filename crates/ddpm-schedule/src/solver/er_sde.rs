@@ -13,21 +13,29 @@ use super::{Position, Row, Solver, Step};
 /// + (Δ²/2 + φ(σ_s)·∫(σ − σ_t)/φ dσ)·x̂₀″ + √(σ_s² − r²·σ_t²)·z
 ///
 /// where both integrals go from σ_s to σ_t, and x̂₀′ and x̂₀″ are differences of the newest three
-/// evaluations. One evaluation a step; the first steps have fewer stages.
+/// evaluations. One evaluation per step; the first steps have fewer stages.
 ///
-/// Without noise the order is 1, 2 and 2: x̂₀′ is the derivative between the newest two evaluations,
-/// and not at t, which the third stage leaves as it is.
+/// Without noise the orders are 1, 2 and 2: x̂₀′ is the difference quotient of the newest two
+/// evaluations, not the derivative at t, and the third stage does not correct it.
+///
+/// ```
+/// use ddpm_schedule::solver::ErSde;
+///
+/// // The second-order solver of the reverse stochastic equation.
+/// let solver = ErSde { stages: 2, scale: |sigma| sigma * sigma, ..ErSde::DEFAULT };
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ErSde {
     /// The number of evaluations used, 1 to 3.
     pub stages: usize,
-    /// φ > 0, where φ(σ)/σ does not fall as σ grows. φ = σ adds no noise, and φ = σ² is the reverse
+    /// φ > 0 with φ(σ)/σ not decreasing. φ = σ adds no noise, and φ = σ² is the reverse
     /// stochastic equation of Song et al. 2021.
     pub scale: fn(f64) -> f64,
-    /// The standard deviation of the noise in place of 1.
+    /// A factor on the standard deviation of the noise.
     pub noise: f64,
-    /// The number of rectangles that the integrals are cut into, at least 1. Their error, and with
-    /// it the part of the error that falls no faster than the step, is inverse to it.
+    /// The number of rectangles in each integral, at least 1. The error of the integrals is
+    /// inversely proportional to it, and so is the part of the solver's error that decreases no
+    /// faster than the step size.
     pub rectangles: u32,
 }
 
@@ -72,8 +80,8 @@ impl Solver for ErSde {
             let second = 2.0 / (sigma(0) - sigma(2)) * (d(0) - d(1));
             y = y + (0.5 * delta * delta + phi(to) * moment) * second;
         }
-        // Where φ(σ) = σ there is no noise but for rounding. On the way to less signal the variance
-        // is negative, and `Step::of` refuses its root.
+        // If φ(σ) = σ, the noise is 0 up to rounding. In a step to less signal the variance is
+        // negative, and `Step::of` refuses its root.
         let share = 1.0 - (r * from / to).powi(2);
         let share = if share.abs() < 1e-12 { 0.0 } else { share };
         let z = to * (self.noise.powi(2) * share).sqrt();
@@ -81,7 +89,7 @@ impl Solver for ErSde {
     }
 }
 
-/// ∫ from `low` to `high`, by `n` rectangles as high as f at their lower end.
+/// ∫ f from `low` to `high`, by `n` rectangles whose height is f at their lower end.
 fn rectangles(low: f64, high: f64, n: u32, f: impl Fn(f64) -> f64) -> f64 {
     let width = (high - low) / f64::from(n);
     let heights = (0..n).map(|i| f(low + f64::from(i) * width));

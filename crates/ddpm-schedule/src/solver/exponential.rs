@@ -1,16 +1,16 @@
-//! Exponential integrators: the linear part of the reverse equation is solved exactly, and what
-//! the network says is interpolated over λ = ln(a/b).
+//! Exponential integrators: the linear part of the reverse equation is solved exactly, and the
+//! network's prediction is interpolated over λ = ln(a/b).
 //!
 //! With h = λ_s − λ_t, σ = b/a and κ the amount of noise (κ = 0 is the probability flow):
 //!
-//! | of | x_s |
+//! | interpolated | x_s |
 //! |---|---|
 //! | x̂₀ | (b_s/b_t)·e^{−κh}·x_t + a_s·∫₀¹ H·e^{−H(1−τ)}·x̂₀(τ) dτ + b_s·√(1 − e^{−2κh})·z, H = (1+κ)·h |
 //! | ε̂ | (a_s/a_t)·x_t − (1+κ)·b_s·∫₀¹ h·e^{h(1−τ)}·ε̂(τ) dτ + b_s·√(κ·(e^{2h} − 1))·z |
 //!
-//! where τ goes from 0 at t to 1 at s. The two are the same equation (Lu et al. 2022,
-//! "DPM-Solver", prop. 3.1, and "DPM-Solver++", eq. 8 and app. A for the noise); what is
-//! interpolated makes the difference. An integral of τⁱ is i!·H·φ_{i+1}(−H), or i!·h·φ_{i+1}(h).
+//! where τ goes from 0 at t to 1 at s. The two are the same equation and differ in what is
+//! interpolated (Lu et al. 2022, "DPM-Solver", prop. 3.1, and "DPM-Solver++", eq. 8 and app. A for
+//! the noise). An integral of τⁱ is i!·H·φ_{i+1}(−H), or i!·h·φ_{i+1}(h).
 
 use super::evaluations::{nodes, step};
 use super::quadrature::{phi, weights};
@@ -18,15 +18,34 @@ use super::{Ddim, Eta, Position, Row, Solver, Step};
 use crate::NoiseLevel;
 
 /// What a solver interpolates.
+///
+/// ```
+/// use ddpm_schedule::solver::{Method, Interpolant, SingleStep, StageNoise};
+///
+/// assert_eq!(SingleStep::dpm_solver(2).interpolant, Interpolant::Epsilon);
+/// assert_eq!(SingleStep::dpm_solver_pp(2, StageNoise::None).interpolant, Interpolant::X0);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Of {
+pub enum Interpolant {
     /// x̂₀ ("data prediction").
     X0,
     /// ε̂ ("noise prediction").
     Epsilon,
 }
 
-/// How the interpolation through several evaluations enters the integral.
+/// How the evaluations are weighted in the integral.
+///
+/// ```
+/// use ddpm_schedule::solver::{Exponential, Interpolant, Weights};
+///
+/// let deis = Exponential {
+///     interpolant: Interpolant::Epsilon,
+///     order: 3,
+///     weights: Weights::Lagrange,
+///     noise: 0.0,
+///     lower_order_final: true,
+/// };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Weights {
     /// The slope D₁ has half the weight of the value: exact at the midpoint, to second order
@@ -42,15 +61,28 @@ pub enum Weights {
 
 /// The multistep exponential integrators: DDIM, DPM-Solver, DPM-Solver++ and DEIS.
 ///
-/// Evaluations of former steps are used again, so that every step costs one. The first steps are
-/// of lower order, until there are enough; so is a step from or to a level of infinite log-SNR.
+/// Each step reuses the evaluations of earlier steps, so it costs one evaluation. The first steps
+/// are of lower order, until there are enough evaluations; so is a step from or to an infinite
+/// log-SNR.
+///
+/// ```
+/// use ddpm_schedule::solver::{Exponential, Interpolant, Weights};
+///
+/// let dpmpp_2m = Exponential {
+///     interpolant: Interpolant::X0,
+///     order: 2,
+///     weights: Weights::Midpoint,
+///     noise: 0.0,
+///     lower_order_final: false,
+/// };
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Exponential {
     /// What is interpolated.
-    pub of: Of,
+    pub interpolant: Interpolant,
     /// The number of evaluations interpolated, 1 to 3.
     pub order: usize,
-    /// How.
+    /// How the evaluations are weighted.
     pub weights: Weights,
     /// κ ≥ 0: 0 adds no noise, 1 is the reverse stochastic equation of Song et al. 2021.
     pub noise: f64,
@@ -62,7 +94,7 @@ impl Solver for Exponential {
     fn step(&self, at: &Position) -> Step {
         let &Position { t, s, .. } = at;
         if self.noise == 0.0 && !s.sigma().is_finite() {
-            // On the way to pure noise a_s·(1 − e⁻ʰ) is 0·∞; DDIM has the limit.
+            // A step to pure noise would need a_s·(1 − e⁻ʰ) = 0·∞; DDIM is the limit.
             let eta = Eta::ZERO;
             return Ddim { eta }.step(at);
         }
@@ -70,9 +102,18 @@ impl Solver for Exponential {
         let order = order(self.order, at, &nodes, self.lower_order_final);
         // Where there is no signal at t, ε̂ is x_t, and the step is that of x̂₀.
         let has_signal = t.sigma().is_finite();
-        let of = if has_signal { self.of } else { Of::X0 };
+        let interpolant = if has_signal {
+            self.interpolant
+        } else {
+            Interpolant::X0
+        };
         let noise = self.noise;
-        let integral = Integral { of, noise, t, s };
+        let integral = Integral {
+            interpolant,
+            noise,
+            t,
+            s,
+        };
         step(at, integral.x_s(self.sum(&integral, &nodes[..order])))
     }
 }
@@ -104,8 +145,8 @@ impl Exponential {
     }
 }
 
-/// The order that a step can have: at most one more than the evaluations before t, and 1 where an end
-/// is clean or without signal.
+/// The order of a step: at most one more than the number of evaluations before t, and 1 if an end
+/// is clean or has no signal.
 pub(super) fn order(most: usize, at: &Position, nodes: &[NoiseLevel], lower_final: bool) -> usize {
     let finite = |level: &&NoiseLevel| level.half_log_snr().is_finite();
     if [at.t, at.s].iter().filter(finite).count() < 2 {
@@ -122,7 +163,7 @@ pub(super) fn order(most: usize, at: &Position, nodes: &[NoiseLevel], lower_fina
 /// The integral of one step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Integral {
-    pub(super) of: Of,
+    pub(super) interpolant: Interpolant,
     pub(super) noise: f64,
     pub(super) t: NoiseLevel,
     pub(super) s: NoiseLevel,
@@ -134,19 +175,19 @@ impl Integral {
         self.s.half_log_snr() - self.t.half_log_snr()
     }
 
-    /// The quantity that is interpolated, of evaluation k made at `level`.
+    /// The interpolated quantity of evaluation k, which was made at `level`.
     pub(super) fn value(&self, k: usize, level: NoiseLevel) -> Row {
-        match self.of {
-            Of::X0 => Row::x0(k),
-            Of::Epsilon => Row::eps(k, level),
+        match self.interpolant {
+            Interpolant::X0 => Row::x0(k),
+            Interpolant::Epsilon => Row::eps(k, level),
         }
     }
 
-    /// ∫τⁱ with the weight of the exponential.
+    /// ∫τⁱ with the exponential weight.
     pub(super) fn moment(&self, i: u32) -> f64 {
         let factorial: f64 = (1..=i).map(f64::from).product();
-        match self.of {
-            Of::X0 => {
+        match self.interpolant {
+            Interpolant::X0 => {
                 let h = (1.0 + self.noise) * self.h();
                 if i == 0 {
                     -(-h).exp_m1()
@@ -154,18 +195,18 @@ impl Integral {
                     factorial * h * phi(i + 1, -h)
                 }
             }
-            // b_s·(eʰ − 1) stands before every weight, and is a_s·σ_t·(1 − e⁻ʰ) for clean s too.
-            Of::Epsilon if i == 0 => 1.0,
-            Of::Epsilon => factorial * phi(i + 1, self.h()) / phi(1, self.h()),
+            // In units of b_s·(eʰ − 1) = a_s·σ_t·(1 − e⁻ʰ), which is finite for clean s too.
+            Interpolant::Epsilon if i == 0 => 1.0,
+            Interpolant::Epsilon => factorial * phi(i + 1, self.h()) / phi(1, self.h()),
         }
     }
 
-    /// What a weight of 1 is multiplied by where [`x_s`](Self::x_s) takes a share of the whole
-    /// integral: 1 of x̂₀, and 1/(eʰ − 1) of ε̂.
+    /// The factor from a plain weight to the units of [`moment`](Self::moment): 1 for x̂₀, and
+    /// 1/(eʰ − 1) for ε̂.
     pub(super) fn unit(&self) -> f64 {
-        match self.of {
-            Of::X0 => 1.0,
-            Of::Epsilon => self.h().exp_m1().recip(),
+        match self.interpolant {
+            Interpolant::X0 => 1.0,
+            Interpolant::Epsilon => self.h().exp_m1().recip(),
         }
     }
 
@@ -174,7 +215,7 @@ impl Integral {
         (level.half_log_snr() - self.t.half_log_snr()) / self.h()
     }
 
-    /// The polynomial through the newest evaluations, made at `nodes`, integrated.
+    /// The integral of the polynomial through the newest evaluations, which were made at `nodes`.
     pub(super) fn interpolated(&self, nodes: &[NoiseLevel]) -> Row {
         let places: Vec<f64> = nodes.iter().map(|&node| self.place(node)).collect();
         let moment = |i: usize| self.moment(u32::try_from(i).expect("a handful of nodes"));
@@ -183,19 +224,19 @@ impl Integral {
         pairs.map(|(k, (w, &node))| w * self.value(k, node)).sum()
     }
 
-    /// x_s with `sum` for the integral.
+    /// x_s, where the integral is `sum`.
     pub(super) fn x_s(&self, sum: Row) -> Row {
         let Self { noise, t, s, .. } = *self;
         let h = self.h();
         // 0·∞ would be NaN where a level is clean or without signal.
         let kappa_h = if noise == 0.0 { 0.0 } else { noise * h };
         let ratio = (s.ln_b - t.ln_b).exp();
-        match self.of {
-            Of::X0 => {
+        match self.interpolant {
+            Interpolant::X0 => {
                 let z = s.noise() * (-(-2.0 * kappa_h).exp_m1()).sqrt();
                 ratio * (-kappa_h).exp() * Row::state() + s.signal() * sum + z * Row::z(0)
             }
-            Of::Epsilon => {
+            Interpolant::Epsilon => {
                 let size = (1.0 + noise) * s.signal() * t.sigma() * -(-h).exp_m1();
                 let z = s.signal() * t.sigma() * (noise * -(-2.0 * h).exp_m1()).sqrt();
                 (s.ln_a - t.ln_a).exp() * Row::state() - size * sum + z * Row::z(0)

@@ -1,52 +1,60 @@
-//! The solvers by name: what a table shows, and what a command line or a file asks for.
+//! Solvers by name, as command lines and configuration files give them.
 
 use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::info::{Info, Numbers, Way};
+use super::info::{Info, Parameters, Run};
 use super::table::TABLE;
 use super::{Adaptive, AdaptiveSettings, Solver};
 use crate::{Levels, Process};
 
-/// A solver by its name, with its numbers.
+/// A solver by name, with its parameters.
 ///
 /// ```
-/// use ddpm_schedule::solver::{Method, Numbers};
+/// use ddpm_schedule::solver::{Method, Parameters};
 ///
-/// let method = Method::new("dpmpp_2m_sde", Numbers::default())?;
+/// let method = Method::new("dpmpp_2m_sde", Parameters::default())?;
 /// assert_eq!(method.info().name, "dpmpp-2m-sde");
-/// assert!(Method::new("heun", Numbers { eta: Some(1.0), ..Numbers::default() }).is_err());
+/// assert!(Method::new("heun", Parameters { eta: Some(1.0), ..Parameters::default() }).is_err());
 /// # Ok::<(), ddpm_schedule::solver::MethodError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
     info: &'static Info,
-    numbers: Numbers,
+    parameters: Parameters,
 }
 
-/// No such method.
+/// An unknown name, or invalid parameters.
+///
+/// ```
+/// use ddpm_schedule::solver::{Method, Parameters};
+///
+/// let parameters = Parameters { eta: Some(1.0), ..Parameters::default() };
+/// let error = Method::new("heun", parameters).unwrap_err();
+/// assert_eq!(error.to_string(), "heun has no eta; it has churn");
+/// ```
 #[derive(Clone, PartialEq, Debug, Error)]
 #[non_exhaustive]
 pub enum MethodError {
     /// No solver has the name.
     #[error("there is no sampler {0:?}{hint}", hint = hint(.0))]
     Unknown(String),
-    /// The solver has no such number.
-    #[error("{name} has no {number}{}", numbers(.name))]
+    /// The solver does not have the parameter.
+    #[error("{name} has no {parameter}{}", parameters(.name))]
     Unused {
         /// The solver.
         name: &'static str,
-        /// The number given.
-        number: &'static str,
+        /// The name of the parameter.
+        parameter: &'static str,
     },
-    /// A number out of its range.
-    #[error("{number} = {value} of {name} is outside {range}")]
+    /// A parameter is out of range.
+    #[error("{parameter} = {value} of {name} is outside {range}")]
     Range {
         /// The solver.
         name: &'static str,
-        /// The number's name.
-        number: &'static str,
+        /// The name of the parameter.
+        parameter: &'static str,
         /// The value refused.
         value: f64,
         /// The values that are allowed.
@@ -54,7 +62,7 @@ pub enum MethodError {
     },
 }
 
-/// What to write instead.
+/// What to write instead of an unknown name.
 fn hint(name: &str) -> String {
     let renamed = match name {
         "ancestral" => "ddpm",
@@ -68,12 +76,12 @@ fn hint(name: &str) -> String {
     format!("; it is called {renamed:?} now")
 }
 
-/// The numbers that a solver has.
-fn numbers(name: &str) -> String {
+/// The parameters that a solver has, as the end of a message.
+fn parameters(name: &str) -> String {
     let info = Info::all().iter().find(|info| info.name == name);
-    match info.map(|info| info.numbers) {
-        Some(numbers @ [_, ..]) => format!("; it has {}", numbers.join(" and ")),
-        _ => "; it has no numbers of its own".to_owned(),
+    match info.map(|info| info.parameters) {
+        Some(parameters @ [_, ..]) => format!("; it has {}", parameters.join(" and ")),
+        _ => "; it has no parameters".to_owned(),
     }
 }
 
@@ -83,7 +91,7 @@ impl Info {
         TABLE
     }
 
-    /// The names of other libraries.
+    /// The names in other libraries.
     pub fn aliases(&self) -> impl Iterator<Item = &'static str> + use<> {
         let lists = [self.diffusers, self.k_diffusion, self.comfyui];
         lists.into_iter().flatten().copied()
@@ -91,27 +99,27 @@ impl Info {
 }
 
 impl Method {
-    /// The solver of this name, ours or that of another library, with these numbers.
+    /// The solver with this name, here or in another library, and these parameters.
     ///
     /// # Errors
     ///
-    /// If there is no such solver, it does not have one of the numbers, or one is out of range.
-    pub fn new(name: &str, numbers: Numbers) -> Result<Self, MethodError> {
+    /// If no solver has the name, or if it lacks one of the parameters or one is out of range.
+    pub fn new(name: &str, parameters: Parameters) -> Result<Self, MethodError> {
         let known = |info: &&Info| info.name == name || info.aliases().any(|alias| alias == name);
         let info = Info::all().iter().find(known);
         let info = info.ok_or_else(|| MethodError::Unknown(name.to_owned()))?;
-        let method = Self { info, numbers };
+        let method = Self { info, parameters };
         method.check()?;
         Ok(method)
     }
 
     fn check(&self) -> Result<(), MethodError> {
-        let Numbers {
+        let Parameters {
             eta,
             churn,
             order,
             tolerance,
-        } = self.numbers;
+        } = self.parameters;
         let name = self.info.name;
         let most = if matches!(name, "lms" | "ipndm" | "ipndm-v") {
             4.0
@@ -125,7 +133,7 @@ impl Method {
             _ => "1..=3",
         };
         let order = order.map(f64::from);
-        for (number, value, valid, range) in [
+        for (parameter, value, valid, range) in [
             (
                 "eta",
                 eta,
@@ -152,13 +160,13 @@ impl Method {
             ),
         ] {
             let Some(value) = value else { continue };
-            if !self.info.numbers.contains(&number) {
-                return Err(MethodError::Unused { name, number });
+            if !self.info.parameters.contains(&parameter) {
+                return Err(MethodError::Unused { name, parameter });
             }
             if !valid {
                 return Err(MethodError::Range {
                     name,
-                    number,
+                    parameter,
                     value,
                     range,
                 });
@@ -167,63 +175,63 @@ impl Method {
         Ok(())
     }
 
-    /// What is known of it.
+    /// The facts about the solver.
     pub fn info(&self) -> &'static Info {
         self.info
     }
 
-    /// The numbers it was given.
-    pub fn numbers(&self) -> Numbers {
-        self.numbers
+    /// The parameters it was given.
+    pub fn parameters(&self) -> Parameters {
+        self.parameters
     }
 
-    /// Whether this method, with its numbers, adds noise.
+    /// Whether this method, with its parameters, adds noise.
     pub fn is_stochastic(&self) -> bool {
-        match self.numbers {
-            Numbers { eta: Some(eta), .. } => eta > 0.0,
-            Numbers {
+        match self.parameters {
+            Parameters { eta: Some(eta), .. } => eta > 0.0,
+            Parameters {
                 churn: Some(churn), ..
             } => churn > 0.0,
             _ => self.info.stochastic,
         }
     }
 
-    /// What chooses the steps of a method that is given none: `dpm-adaptive`.
+    /// The step size control of `dpm-adaptive`; `None` for all other methods.
     pub fn adaptive(&self) -> Option<Adaptive> {
         if self.info.name != "dpm-adaptive" {
             return None;
         }
         let published = AdaptiveSettings::default();
         let settings = AdaptiveSettings {
-            rtol: self.numbers.tolerance.unwrap_or(published.rtol),
+            rtol: self.parameters.tolerance.unwrap_or(published.rtol),
             ..published
         };
-        let order = self.numbers.order.map_or(3, |order| order as usize);
+        let order = self.parameters.order.map_or(3, |order| order as usize);
         Adaptive::new(order, settings).ok()
     }
 
-    /// The solver for these levels of a process.
+    /// Makes the solver for these levels of a process.
     pub fn solver(&self, process: &Process, levels: &Levels) -> Box<dyn Solver> {
-        let way = Way {
+        let run = Run {
             process: process.clone(),
             steps: levels.len(),
         };
-        (self.info.make)(&self.numbers, &way)
+        (self.info.make)(&self.parameters, &run)
     }
 }
 
-/// The same name and the same numbers.
+/// Compares the names and the parameters.
 impl PartialEq for Method {
     fn eq(&self, other: &Self) -> bool {
-        (self.info.name, self.numbers) == (other.info.name, other.numbers)
+        (self.info.name, self.parameters) == (other.info.name, other.parameters)
     }
 }
 
 impl FromStr for Method {
     type Err = MethodError;
 
-    /// A name, with the published numbers.
+    /// Parses a name; its parameters are the published ones.
     fn from_str(name: &str) -> Result<Self, MethodError> {
-        Self::new(name, Numbers::default())
+        Self::new(name, Parameters::default())
     }
 }

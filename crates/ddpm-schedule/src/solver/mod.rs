@@ -1,9 +1,9 @@
-//! Solvers of the reverse process: each step is a small table, and anyone can write one.
+//! Solvers of the reverse process. A step is a small table of numbers, so a solver is one function.
 //!
-//! A [`Solver`] holds no tensor. It is told the levels of the evaluations so far and the step to
-//! take, and answers with a [`Step`]: the levels at which the denoiser is asked, and what x_s is
-//! made of. One loop runs all of them (`Reverse` of `ddpm-process`), and a test runs them on
-//! scalars.
+//! A [`Solver`] contains no tensors. Given the levels of the evaluations so far and the step to
+//! take, it returns a [`Step`]: the levels at which the denoiser is evaluated, and x_s as a linear
+//! combination. One loop runs all solvers on tensors (`Reverse` of `ddpm-process`); [`run()`] does so
+//! on plain numbers.
 
 mod adams;
 mod adaptive;
@@ -15,7 +15,7 @@ mod exponential;
 mod info;
 mod method;
 mod multistep;
-mod numbers;
+mod on_numbers;
 mod plan;
 mod quadrature;
 mod row;
@@ -28,11 +28,11 @@ pub use adaptive::{Adaptive, AdaptiveError, AdaptiveSettings, Pair};
 pub use ancestral::{Ddim, Ddpm, Eta, EtaError, Variance};
 pub use consistency::{Consistency, Tcd};
 pub use er_sde::{ErSde, er_sde_5};
-pub use exponential::{Exponential, Of, Weights};
-pub use info::{Info, Numbers};
+pub use exponential::{Exponential, Interpolant, Weights};
+pub use info::{Info, Parameters};
 pub use method::{Method, MethodError};
 pub use multistep::{Bh, SaSolver, UniPc};
-pub use numbers::run;
+pub use on_numbers::run;
 pub use plan::{SolverError, steps};
 pub use row::{Row, Step, Term};
 pub use sigma::{Ancestral, Churn, Dpm2, Euler, Frame, Heun};
@@ -40,7 +40,19 @@ pub use single::{Blocks, DpmFast, SingleStep, Slope, StageNoise};
 
 use crate::NoiseLevel;
 
-/// Where a reverse process stands before a step.
+/// The step to take, and the levels of the evaluations before it.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Ddim, Eta, Position, Solver};
+///
+/// let t = NoiseLevel::variance_exploding(2.0)?;
+/// let s = NoiseLevel::variance_exploding(1.0)?;
+/// let first = Position { past: &[], t, s, left: None };
+/// let step = Ddim { eta: Eta::ZERO }.step(&first);
+/// assert_eq!(step.asks[0].0, t); // the denoiser is evaluated at t
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Position<'a> {
     /// The levels of the evaluations so far, the newest first.
@@ -49,14 +61,14 @@ pub struct Position<'a> {
     pub t: NoiseLevel,
     /// The level that the step leads to.
     pub s: NoiseLevel,
-    /// How many steps follow this one; `None` where nobody knows, as when an error estimate
-    /// chooses them.
+    /// The number of steps after this one; `None` if unknown, as when an error estimate chooses
+    /// them.
     pub left: Option<usize>,
 }
 
-/// A method that solves the reverse process, step by step.
+/// A method that solves the reverse process step by step.
 ///
-/// A method of one's own takes a few lines. This is Euler's in σ = b/a, which is DDIM:
+/// A new solver takes a few lines. This is Euler's method in σ = b/a, which is DDIM:
 ///
 /// ```
 /// use ddpm_schedule::solver::{Position, Row, Solver, Step};
@@ -76,8 +88,8 @@ pub trait Solver {
     /// The step from x_t to x_s.
     fn step(&self, at: &Position) -> Step;
 
-    /// How many evaluations the rows look back on at most, those of the step itself included. An
-    /// evaluation older than that is forgotten; its level stays in [`Position::past`].
+    /// The largest number of evaluations that a row combines, including those of its own step.
+    /// Older evaluations are dropped; their levels stay in [`Position::past`].
     fn memory(&self) -> usize {
         4
     }

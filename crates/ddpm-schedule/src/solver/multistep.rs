@@ -1,22 +1,37 @@
 //! Predictor–correctors on exponential integrators: UniPC and SA-Solver.
 //!
-//! A predictor takes x_t to a first x_s. The denoiser is asked there, and a corrector makes x_s
-//! again from x_t with that answer among the evaluations. The answer is also the first of the next
-//! step, so that the correction costs nothing. The last step only predicts: one evaluation fewer.
+//! A predictor computes a first x_s from x_t. The denoiser is evaluated there, and a corrector
+//! computes x_s again from x_t with this evaluation included. The next step reuses the evaluation,
+//! so the correction costs nothing. The last step only predicts, which saves one evaluation.
 
 use super::evaluations::nodes;
-use super::exponential::{Integral, Of, order};
+use super::exponential::{Integral, Interpolant, order};
 use super::{Position, Row, Solver, Step};
 use crate::NoiseLevel;
 
 /// UniPC (Zhao et al. 2023, algorithm 1): predictor and corrector of order p.
 ///
-/// The polynomial through p evaluations (p + 1 in the corrector) is integrated exactly, but for
-/// two of them, whose slope has half the weight that [`Bh`] says.
+/// The polynomial through p evaluations (p + 1 in the corrector) is integrated exactly. With two
+/// evaluations, the slope has the weight ½·B(h) of [`Bh`] instead.
+///
+/// ```
+/// use ddpm_schedule::solver::{Bh, Interpolant, Position, Solver, UniPc};
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let unipc = UniPc {
+///     interpolant: Interpolant::X0,
+///     order: 2,
+///     b: Bh::Bh2,
+///     lower_order_final: true,
+/// };
+/// let [t, s] = [2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let first = unipc.step(&Position { past: &[], t, s, left: Some(9) });
+/// assert_eq!(first.asks.len(), 2); // at t and, for the corrector, at s
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct UniPc {
     /// What is interpolated.
-    pub of: Of,
+    pub interpolant: Interpolant,
     /// p, 1 to 3.
     pub order: usize,
     /// B(h).
@@ -26,37 +41,66 @@ pub struct UniPc {
 }
 
 /// The weight B(h) of the slope between two evaluations.
+///
+/// ```
+/// use ddpm_schedule::solver::{Bh, Interpolant, UniPc};
+///
+/// let unipc = UniPc {
+///     interpolant: Interpolant::Epsilon,
+///     order: 3,
+///     b: Bh::Bh1,
+///     lower_order_final: true,
+/// };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bh {
     /// h.
     Bh1,
-    /// 1 − e⁻ʰ of x̂₀, eʰ − 1 of ε̂.
+    /// 1 − e⁻ʰ for x̂₀, eʰ − 1 for ε̂.
     Bh2,
 }
 
-/// SA-Solver (Xue et al. 2023, algorithm 1): stochastic Adams of x̂₀ with the noise τ.
+/// SA-Solver (Xue et al. 2023, algorithm 1): a stochastic Adams method on x̂₀ with the noise τ.
+///
+/// ```
+/// use ddpm_schedule::solver::SaSolver;
+///
+/// let sa = SaSolver {
+///     predictor: 2,
+///     corrector: 2,
+///     tau: 1.0,
+///     between: [f64::NEG_INFINITY, f64::INFINITY], // noise in every step
+///     lower_order_final: true,
+///     simple_slope: true,
+/// };
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SaSolver {
-    /// Evaluations in the predictor, at least 1.
+    /// The number of evaluations in the predictor, at least 1.
     pub predictor: usize,
-    /// Evaluations in the corrector, that at s among them, at least 1; 0 does not correct.
+    /// The number of evaluations in the corrector, including that at s. 0 disables the corrector.
     pub corrector: usize,
-    /// τ ≥ 0 where the log-SNR of t is in `between`, and 0 elsewhere.
+    /// The noise τ ≥ 0 of steps whose log-SNR at t is in `between`; other steps have τ = 0.
     pub tau: f64,
-    /// The least and the largest log-SNR λ = ln(a²/b²) of a noisy step.
+    /// The smallest and the largest log-SNR λ = ln(a²/b²) of a noisy step.
     pub between: [f64; 2],
-    /// Whether the orders fall towards the last step.
+    /// Whether the orders decrease towards the last step.
     pub lower_order_final: bool,
-    /// Whether the slope between two evaluations has the simple weight ½·h·(1 + τ²) of the authors'
-    /// implementation, which makes it DPM-Solver++(2M)'s for small h, and not the exact one.
+    /// Whether the slope between two evaluations has the weight ½·h·(1 + τ²) of the authors'
+    /// implementation, which is DPM-Solver++(2M)'s for small h, instead of the exact one.
     pub simple_slope: bool,
 }
 
 impl Solver for UniPc {
     fn step(&self, at: &Position) -> Step {
         let &Position { t, s, left, .. } = at;
-        let (of, noise) = (self.of, 0.0);
-        let integral = Integral { of, noise, t, s };
+        let (interpolant, noise) = (self.interpolant, 0.0);
+        let integral = Integral {
+            interpolant,
+            noise,
+            t,
+            s,
+        };
         let nodes = nodes(at);
         let order = order(self.order, at, &nodes, self.lower_order_final);
         let first = |k| integral.moment(0) * integral.value(k, t);
@@ -95,8 +139,13 @@ impl Solver for SaSolver {
         let [low, high] = self.between;
         let noisy = (low..=high).contains(&t.log_snr());
         let noise = if noisy { self.tau * self.tau } else { 0.0 };
-        let of = Of::X0;
-        let integral = Integral { of, noise, t, s };
+        let interpolant = Interpolant::X0;
+        let integral = Integral {
+            interpolant,
+            noise,
+            t,
+            s,
+        };
         let nodes = nodes(at);
         let h = integral.h();
         let excess = || 0.5 * (1.0 + noise) * h - integral.moment(1);
@@ -121,8 +170,8 @@ impl Solver for SaSolver {
     }
 }
 
-/// Asks at t where the step before has not, predicts, asks at s and corrects. With 0 steps left it
-/// only predicts, as on the way to clean data, where there is nothing to ask.
+/// Evaluates at t unless the step before did, predicts, evaluates at s and corrects. The last step
+/// and a step to clean data only predict.
 fn pece(at: &Position, predicted: Row, left: Option<usize>, corrected: impl Fn() -> Row) -> Step {
     let mut asks = Vec::new();
     if at.past.first() != Some(&at.t) {

@@ -1,4 +1,4 @@
-//! The steps of a whole way, checked before the first tensor is made.
+//! All steps of a run, checked before the first tensor is made.
 
 use thiserror::Error;
 
@@ -6,14 +6,26 @@ use super::{Position, Solver, Step};
 use crate::NoiseLevel;
 use crate::coefficient::fits;
 
-/// A solver that cannot take a step.
+/// Why a solver cannot take a step.
+///
+/// ```
+/// use ddpm_schedule::solver::{Ddpm, Position, SolverError, Step, Variance};
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let t = NoiseLevel::variance_preserving(0.9)?;
+/// let s = NoiseLevel::variance_preserving(0.5)?; // noisier than t
+/// let at = Position { past: &[], t, s, left: None };
+/// let error = Step::of(&Ddpm { variance: Variance::Small }, &at).unwrap_err();
+/// assert!(matches!(error, SolverError::AddsNoise { .. }));
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[non_exhaustive]
 pub enum SolverError {
-    /// Noise would be added on the way from data to noise.
+    /// The solver adds noise, but the step leads to more noise.
     #[error(
-        "the sampler adds noise, and cannot go from data to noise, from a log-SNR of {from} to {to}; \
-         one without noise can, such as ddim with η = 0"
+        "the sampler adds noise, so it cannot step towards noise, from a log-SNR of {from} to {to}; \
+         use one without noise, such as ddim with η = 0"
     )]
     AddsNoise {
         /// The log-SNR that the step starts from.
@@ -21,54 +33,52 @@ pub enum SolverError {
         /// The log-SNR that it leads to.
         to: f64,
     },
-    /// A number that tensors of single precision cannot be multiplied by.
+    /// A coefficient is too large for single precision.
     #[error(
-        "{name} is {value:.2e} in the step from a log-SNR of {from} to {to}: single precision has no \
-         room for more than 1e32{}", zero_snr(*.from)
+        "{name} is {value:.2e} in the step from a log-SNR of {from} to {to}: single precision allows \
+         at most 1e32{}", zero_snr(*.from)
     )]
     Coefficient {
-        /// What the number is.
+        /// The name of the coefficient.
         name: &'static str,
-        /// The number.
+        /// Its value.
         value: f64,
         /// The log-SNR that the step starts from.
         from: f64,
         /// The log-SNR that it leads to.
         to: f64,
     },
-    /// A step that asks at clean data, of which no denoiser says anything.
-    #[error("the step from a log-SNR of {from} asks the denoiser at clean data")]
+    /// The step evaluates the denoiser at clean data, where it is not defined.
+    #[error("the step from a log-SNR of {from} evaluates the denoiser at clean data")]
     AsksAtClean {
         /// The log-SNR that the step starts from.
         from: f64,
     },
-    /// No step is as small as a tolerance asks for.
-    #[error(
-        "no step from a log-SNR of {from} has an error within the tolerance; allow a larger one"
-    )]
+    /// No step meets the tolerance.
+    #[error("no step from a log-SNR of {from} meets the tolerance; increase the tolerance")]
     StepTooSmall {
         /// The log-SNR that the steps start from.
         from: f64,
     },
-    /// A row of evaluations that have not been made, or are forgotten.
+    /// A row combines evaluations that have not been made, or have been dropped.
     #[error(
-        "the step from a log-SNR of {from} looks back on {wanted} evaluations, of which {known} are \
-         known; a solver's memory() says how many are kept"
+        "the step from a log-SNR of {from} combines {wanted} evaluations, but {known} are kept; the \
+         solver's memory() sets how many"
     )]
     Forgotten {
         /// The log-SNR that the step starts from.
         from: f64,
         /// How many evaluations the row combines.
         wanted: usize,
-        /// How many there are.
+        /// How many are kept.
         known: usize,
     },
 }
 
-/// What a starting level without signal means for a solver.
+/// The explanation for a step that starts without signal.
 fn zero_snr(from: f64) -> &'static str {
     if from == f64::NEG_INFINITY {
-        "; at zero SNR σ = b/a is infinite, and only samplers of x̂₀ start there, such as ddim or dpmpp-2m"
+        "; at zero SNR σ = b/a is infinite; only samplers that interpolate x̂₀ can start there, such as ddim or dpmpp-2m"
     } else {
         ""
     }
@@ -81,13 +91,13 @@ impl Step {
         rows.flat_map(|row| &row.z).any(|&z| z != 0.0)
     }
 
-    /// The step of `solver` at `at`, if tensors can take it.
+    /// The step of `solver` at the position `at`, checked.
     ///
     /// # Errors
     ///
-    /// If it adds noise on the way to a lower SNR, a factor or the size of x is not finite or
-    /// above 10³², the denoiser is asked at clean data, or a row looks back on evaluations that
-    /// are not there.
+    /// If the step adds noise and leads to a lower SNR; if a factor or the standard deviation of
+    /// x_t is not finite or above 10³²; if the denoiser is evaluated at clean data; or if a row
+    /// combines evaluations that are not kept.
     pub fn of(solver: &impl Solver, at: &Position) -> Result<Self, SolverError> {
         let step = solver.step(at);
         let [from, to] = [at.t, at.s].map(NoiseLevel::log_snr);
@@ -128,11 +138,11 @@ impl Step {
     }
 }
 
-/// The steps from each level to the next.
+/// The checked steps of `solver` from each level to the next.
 ///
 /// # Errors
 ///
-/// As of [`Step::of`].
+/// As [`Step::of`].
 pub fn steps(solver: &impl Solver, levels: &[NoiseLevel]) -> Result<Vec<Step>, SolverError> {
     let mut past = Vec::new();
     let pairs = levels.windows(2).enumerate();

@@ -1,6 +1,6 @@
-//! Weights of interpolating polynomials under an integral: what every multistep method comes to.
+//! The integrals of interpolating polynomials as weights, which all multistep methods use.
 
-/// The w with Σ_k w_k·p(`nodes`[k]) = ∫p for every polynomial p of a degree below the number of
+/// The w with Σ_k w_k·p(`nodes[k]`) = ∫p for every polynomial p of a degree below the number of
 /// nodes, where `moment(i)` = ∫τⁱ.
 ///
 /// The nodes are all different. Σ_k w_k·r_kⁱ = m_i is solved by Lagrange's basis: w_k is the
@@ -30,7 +30,7 @@ pub(super) fn weights(nodes: &[f64], moment: impl Fn(usize) -> f64) -> Vec<f64> 
 pub(super) fn phi(k: u32, z: f64) -> f64 {
     let factorial = |n: u32| (1..=n).map(f64::from).product::<f64>();
     if z.abs() < 1.0 {
-        // The recurrence would lose a digit per power of z; zⁿ/n! of n = 20 is out of sight.
+        // The recurrence cancels for small z. zⁿ/n! at n = 20 is below rounding.
         let mut term = factorial(k).recip();
         let mut sum = term;
         for n in 1..20 {

@@ -1,18 +1,18 @@
-//! What a solver is made of: levels in, a small table of numbers out.
+//! The table of a step: rows of factors.
 
 use std::ops::{Add, Mul, Neg, Sub};
 
 use crate::NoiseLevel;
 
-/// An affine combination of what a reverse process has at hand:
+/// A linear combination of the state, the evaluations and the noises of a reverse process:
 ///
 /// `state`·x_t + Σ_k (`past[k].x`·x⁽ᵏ⁾ + `past[k].x0`·x̂₀⁽ᵏ⁾) + Σ_j `z[j]`·z_j
 ///
-/// x_t is the state at the start of the step. x⁽ᵏ⁾ is the x of evaluation k, and x̂₀⁽ᵏ⁾ the
-/// denoiser's answer to it; k = 0 is the newest evaluation when the row is used. z_j is the j-th
+/// x_t is the state at the start of the step. x⁽ᵏ⁾ is the denoiser's input in evaluation k, and
+/// x̂₀⁽ᵏ⁾ its prediction; k = 0 is the newest evaluation when the row is used. z_j is the j-th
 /// standard normal noise of the step.
 ///
-/// Rows are added and multiplied by numbers, so that a solver is written as in its paper:
+/// Rows can be added and multiplied by numbers, so that a solver reads as in its paper:
 ///
 /// ```
 /// use ddpm_schedule::NoiseLevel;
@@ -32,24 +32,43 @@ pub struct Row {
     pub past: Vec<Term>,
     /// The factors of the noises of the step: standard deviations.
     pub z: Vec<f64>,
-    /// ln of how much larger the noise is where the network's share of β is 1 and not 0: not 0
-    /// only for a [learned variance](crate::LearnedVariance).
+    /// ½·ln(β/β̃) for a [learned variance](crate::LearnedVariance), and otherwise 0: the noise is
+    /// multiplied by e^(`z_span`·v) for the network's v, where v = 0 is β̃ and v = 1 is β.
     pub z_span: f64,
 }
 
-/// The factors of one evaluation.
+/// The factors of one evaluation in a [`Row`].
+///
+/// ```
+/// use ddpm_schedule::solver::{Row, Term};
+///
+/// let row = 2.0 * Row::x0(1); // of the evaluation before the newest
+/// assert_eq!(row.past, [Term::default(), Term { x: 0.0, x0: 2.0 }]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Term {
-    /// The factor of the x that was shown to the denoiser.
+    /// The factor of the denoiser's input x.
     pub x: f64,
-    /// The factor of its answer x̂₀.
+    /// The factor of its prediction x̂₀.
     pub x0: f64,
 }
 
-/// A step from x_t to x_s: where the denoiser is asked, and what x_s is made of.
+/// A step from x_t to x_s: the evaluations that it makes, and the row of x_s.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Row, Step};
+///
+/// // x_s = x̂₀ from one evaluation at t.
+/// let t = NoiseLevel::variance_exploding(2.0)?;
+/// let step = Step::one(t, Row::x0(0));
+/// assert_eq!(step.asks, [(t, Row::state())]);
+/// assert!(!step.is_stochastic());
+/// # Ok::<(), ddpm_schedule::LevelError>(())
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Step {
-    /// The levels at which the denoiser is asked, in order, each with the x that it is shown.
+    /// The evaluations in order: the level, and the row of the denoiser's input.
     pub asks: Vec<(NoiseLevel, Row)>,
     /// x_s.
     pub last: Row,
@@ -64,12 +83,12 @@ impl Row {
         }
     }
 
-    /// x⁽ᵏ⁾, the x of evaluation k.
+    /// x⁽ᵏ⁾, the denoiser's input in evaluation k.
     pub fn x(k: usize) -> Self {
         Self::term(k, Term { x: 1.0, x0: 0.0 })
     }
 
-    /// x̂₀⁽ᵏ⁾, the answer of evaluation k.
+    /// x̂₀⁽ᵏ⁾, the prediction of evaluation k.
     pub fn x0(k: usize) -> Self {
         Self::term(k, Term { x: 0.0, x0: 1.0 })
     }
@@ -91,7 +110,7 @@ impl Row {
         }
     }
 
-    /// Nothing.
+    /// The row whose factors are all 0.
     pub fn zero() -> Self {
         Self::default()
     }
@@ -105,7 +124,7 @@ impl Row {
         }
     }
 
-    /// Every factor, the span included.
+    /// Every factor with its name, including the span.
     pub(crate) fn factors(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         let of_past = self
             .past
@@ -123,7 +142,7 @@ impl Row {
 }
 
 impl Step {
-    /// One evaluation, at t, of x_t itself.
+    /// A step with one evaluation, of x_t at t.
     pub fn one(t: NoiseLevel, last: Row) -> Self {
         Self {
             asks: vec![(t, Row::state())],
@@ -156,7 +175,8 @@ impl Add for Row {
 impl Mul<Row> for f64 {
     type Output = Row;
 
-    /// Every factor but the span, which is a logarithm. A factor of 0 stays 0 whatever `self` is.
+    /// Scales every factor but the span, which is a logarithm. A factor of 0 stays 0 for any
+    /// `self`.
     fn mul(self, mut row: Row) -> Row {
         let scale = |value: &mut f64| {
             if *value != 0.0 {

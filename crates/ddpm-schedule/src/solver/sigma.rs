@@ -1,8 +1,8 @@
 //! One-step methods along straight lines: Euler, Heun and DPM2, with churn or ancestral noise.
 //!
-//! In the right coordinates the probability flow is dy/du = slope, and constant x̂₀ and ε̂ give a
-//! straight line. [`Frame`] names the two choices of the literature. A step of Euler's is the same
-//! in both.
+//! In suitable coordinates (u, y) the probability flow is dy/du = slope, and constant x̂₀ and ε̂
+//! give a straight line. [`Frame`] names the two choices of the literature. An Euler step is the
+//! same in both.
 
 use super::{Position, Row, Solver, Step};
 use crate::NoiseLevel;
@@ -13,6 +13,13 @@ use crate::NoiseLevel;
 /// |---|---|---|---|
 /// | [`Sigma`](Self::Sigma) (Karras et al. 2022, eq. 1 and 3) | a | b/a | ε̂ |
 /// | [`Flow`](Self::Flow) (Liu et al. 2022, eq. 1) | a + b | b/(a + b) | ε̂ − x̂₀ |
+///
+/// ```
+/// use ddpm_schedule::solver::{Churn, Frame, Heun};
+///
+/// // Heun's method in the time of a rectified flow.
+/// let heun = Heun { frame: Frame::Flow, churn: Churn::NONE };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Frame {
     /// x/a and σ = b/a.
@@ -29,15 +36,15 @@ impl Frame {
         }
     }
 
-    /// u, which is 0 at clean data and, in the frame of σ, infinite at pure noise.
-    pub(super) fn place(self, level: NoiseLevel) -> f64 {
+    /// u: 0 at clean data; in the frame of σ, infinite at pure noise.
+    pub(super) fn u(self, level: NoiseLevel) -> f64 {
         match self {
             Self::Sigma => level.sigma(),
             Self::Flow => level.noise() / self.scale(level),
         }
     }
 
-    /// dy/du by evaluation k, which was made at `level`.
+    /// dy/du from evaluation k, which was made at `level`.
     fn slope(self, k: usize, level: NoiseLevel) -> Row {
         match self {
             Self::Sigma => Row::eps(k, level),
@@ -47,14 +54,14 @@ impl Frame {
 
     /// y_s = y_t + (u_s − u_t)·slope, from `x` at t.
     pub(super) fn line(self, x: Row, t: NoiseLevel, s: NoiseLevel, slope: Row) -> Row {
-        let along = self.place(s) - self.place(t);
+        let along = self.u(s) - self.u(t);
         self.scale(s) / self.scale(t) * x + self.scale(s) * along * slope
     }
 
-    /// Whether a step from t to s has a second stage: not at the end, where b = 0 and there is no
-    /// ε̂, nor from an infinite u.
+    /// Whether a step from t to s has a second stage. It has none if b = 0 at s, where there is no
+    /// ε̂, or if u is infinite at t.
     fn curved(self, t: NoiseLevel, s: NoiseLevel) -> bool {
-        s.noise() > 0.0 && self.place(t).is_finite()
+        s.noise() > 0.0 && self.u(t).is_finite()
     }
 }
 
@@ -64,6 +71,14 @@ pub(super) fn euler(t: NoiseLevel, s: NoiseLevel) -> Row {
 }
 
 /// Noise added before a step (Karras et al. 2022, algorithm 2): from σ up to σ̂ = (1 + γ)·σ.
+///
+/// ```
+/// use ddpm_schedule::solver::Churn;
+///
+/// // EDM's values for ImageNet-64.
+/// let churn = Churn { min: 0.05, max: 50.0, noise: 1.003, ..Churn::new(40.0, 256) };
+/// assert_eq!(churn.gamma, 40.0 / 256.0);
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Churn {
     /// γ ≥ 0.
@@ -72,7 +87,7 @@ pub struct Churn {
     pub min: f64,
     /// S_tmax ≥ S_tmin, the largest such σ.
     pub max: f64,
-    /// S_noise ≥ 0, the standard deviation of the noise in place of 1.
+    /// S_noise ≥ 0, a factor on the standard deviation of the noise.
     pub noise: f64,
 }
 
@@ -110,7 +125,17 @@ impl Churn {
 
 /// Euler's method, which is DDIM with η = 0 (Song et al. 2021, eq. 12 and 13).
 ///
-/// Order 1, one evaluation.
+/// Order 1, one evaluation per step.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Churn, Euler, Position, Row, Solver};
+///
+/// let [t, s] = [2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let euler = Euler { churn: Churn::NONE };
+/// let step = euler.step(&Position { past: &[], t, s, left: None });
+/// assert_eq!(step.last, Row::x0(0) + Row::eps(0, t)); // x̂₀ + σ_s·ε̂
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Euler {
     /// Noise added before every step.
@@ -128,10 +153,20 @@ impl Solver for Euler {
 
 /// Heun's method (Karras et al. 2022, algorithms 1 and 2): the mean of the slopes at both ends.
 ///
-/// Order 2, two evaluations; the last step, to clean data, is Euler's.
+/// Order 2, two evaluations per step; a step to clean data is an Euler step.
+///
+/// ```
+/// use ddpm_schedule::solver::{Churn, Frame, Heun, Position, Solver};
+/// use ddpm_schedule::NoiseLevel;
+///
+/// let heun = Heun { frame: Frame::Sigma, churn: Churn::NONE };
+/// let [t, s] = [2.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let step = heun.step(&Position { past: &[], t, s, left: None });
+/// assert_eq!((step.asks[0].0, step.asks[1].0), (t, s));
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Heun {
-    /// Where the lines are straight.
+    /// The coordinates in which steps are straight.
     pub frame: Frame,
     /// Noise added before every step.
     pub churn: Churn,
@@ -157,7 +192,16 @@ impl Solver for Heun {
 /// DPM2: the slope at the geometric mean of σ_t and σ_s (Crowson's `dpm_2`, after DPM-Solver-2 of
 /// Lu et al. 2022, algorithm 1).
 ///
-/// Order 2, two evaluations; the last step, to clean data, is Euler's.
+/// Order 2, two evaluations per step; a step to clean data is an Euler step.
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Churn, Dpm2, Position, Solver};
+///
+/// let [t, s] = [4.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// let step = Dpm2 { churn: Churn::NONE }.step(&Position { past: &[], t, s, left: None });
+/// assert!((step.asks[1].0.sigma() - 2.0).abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Dpm2 {
     /// Noise added before every step.
@@ -180,10 +224,19 @@ impl Solver for Dpm2 {
     }
 }
 
-/// A step of another method to a level below s, and noise from there up to s.
+/// A step of another method to a less noisy level than s, then noise up to s.
 ///
 /// σ_up² = η²·σ_s²·(σ_t² − σ_s²)/σ_t², σ_down² = σ_s² − σ_up². With η = 1 the noise is that of
-/// q(x_s | x_t, x₀). Of [`Euler`] this is DDIM with η (Song et al. 2021, eq. 16).
+/// q(x_s | x_t, x₀). Around [`Euler`], this is DDIM with η (Song et al. 2021, eq. 16).
+///
+/// ```
+/// use ddpm_schedule::NoiseLevel;
+/// use ddpm_schedule::solver::{Ancestral, Churn, Dpm2, Position, Solver};
+///
+/// let dpm2_a = Ancestral { solver: Dpm2 { churn: Churn::NONE }, eta: 1.0 };
+/// let [t, s] = [4.0, 1.0].map(|sigma| NoiseLevel::variance_exploding(sigma).unwrap());
+/// assert!(dpm2_a.step(&Position { past: &[], t, s, left: None }).is_stochastic());
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Ancestral<S> {
     /// A method that adds no noise at its last stage.

@@ -1,5 +1,5 @@
-//! The bound's terms: against integrals, the papers' formulas, and the entropy of data
-//! for which the bound is tight.
+//! The terms of the bound, against integrals, the papers' formulas, and the entropy of data for
+//! which the bound is tight.
 
 use std::f64::consts::{E, LN_2, PI};
 
@@ -9,7 +9,7 @@ use ddpm_schedule::bound::{
 use ddpm_schedule::{LearnedVariance, NoiseLevel, NoiseSchedule};
 use proptest::prelude::*;
 
-use crate::chains::{chain, rounding};
+use crate::cases::{chain, rounding};
 use crate::{assert_close, assert_relative, levels};
 
 fn gaussian(mean: f64, variance: f64) -> Gaussian {
@@ -25,8 +25,8 @@ fn log_density(gaussian: Gaussian, x: f64) -> f64 {
     -0.5 * ((x - gaussian.mean).powi(2) / variance + (2.0 * PI * variance).ln())
 }
 
-/// ∫ q ln(q/p) by the trapezoidal rule, which for an analytic function that vanishes at
-/// both ends converges faster than any power: 4000 intervals over ±12σ leave rounding.
+/// ∫ q ln(q/p) by the trapezoidal rule, which converges faster than any power for an analytic
+/// function that vanishes at both ends: with 4000 intervals over ±12σ only rounding is left.
 #[test]
 fn a_divergence_is_its_integral() {
     for (q, p) in [
@@ -67,7 +67,7 @@ fn divergences_of_near_equals_keep_their_digits() {
 }
 
 #[test]
-fn points_are_infinitely_far_from_everything_else() {
+fn the_divergence_of_a_point_mass_is_infinite() {
     let [here, there] = [0.0, 1.0].map(|mean| gaussian(mean, 0.0));
     assert_eq!(here.kl(here), 0.0);
     for (q, p) in [
@@ -80,7 +80,7 @@ fn points_are_infinitely_far_from_everything_else() {
 }
 
 #[test]
-fn the_prior_term_is_none_for_pure_noise_and_endless_for_clean_data() {
+fn the_prior_term_is_zero_for_pure_noise_and_infinite_for_clean_data() {
     let noise = NoiseLevel::variance_preserving(0.0).unwrap();
     assert_eq!(prior_kl(0.7, noise), 0.0);
     assert_eq!(prior_kl(0.7, NoiseLevel::CLEAN), f64::INFINITY);
@@ -98,13 +98,13 @@ fn the_step_to_clean_data_is_left_to_the_decoder() {
 
 /// Ho et al. 2020: before training, a uniform guess at a pixel costs 8 bits.
 #[test]
-fn a_pixel_of_no_information_has_eight_bits() {
+fn an_uninformed_pixel_costs_eight_bits() {
     assert_relative(bits(256_f64.ln()), 8.0, 1e-15);
     assert_eq!(bits(LN_2), 1.0);
 }
 
-/// A decoder much narrower than a bin and in its middle leaves nothing to say; one much
-/// wider gives a bin its density times its width.
+/// A decoder much narrower than a bin, in its middle, has the probability 1. One much wider gives a
+/// bin its density times its width.
 #[test]
 fn narrow_and_wide_decoders_have_their_limits() {
     let middle = |pixel: u8| 2.0 * f64::from(pixel) / 255.0 - 1.0;
@@ -125,9 +125,9 @@ fn narrow_and_wide_decoders_have_their_limits() {
     assert_close(decoder_nll(77, 255, wide), density, 1e-6);
 }
 
-/// Data N(m, v), x̂₀ = E[x₀ | x_t] with its mean squared error, and reverse steps with the
-/// variance of q(x_s | x_t): the model is then the process run backwards, and the bound
-/// is no bound but the entropy, plus what the prior misses q(x_T) by.
+/// Data N(m, v), x̂₀ = E[x₀ | x_t] with its mean squared error, and reverse steps with the variance
+/// of q(x_s | x_t): the model is then the reversed process, and the bound is the entropy plus the
+/// divergence of q(x_T) from the prior.
 #[test]
 fn the_bound_of_gaussian_data_is_its_entropy() {
     let data = gaussian(0.4, 0.3);
@@ -160,7 +160,7 @@ fn the_bound_of_gaussian_data_is_its_entropy() {
 
         let prior = gaussian(0.0, last.prior_std().powi(2));
         let expected = entropy(variance) + moments(last).kl(prior);
-        // A thousand terms, each exact to 10⁻¹¹ of itself: Δ is 10⁻³ at the least.
+        // A thousand terms, each with a relative error of 10⁻¹¹: Δ is at least 10⁻³.
         assert_close(bound, expected, 1e-11);
     }
 }
@@ -177,16 +177,16 @@ proptest! {
         for t in schedule.iter().skip(1) {
             let (t, s) = (schedule.level(t), schedule.previous(t));
             let (snr, gaussians) = (snr_kl(x0, x0_hat, t, s), posterior_kl(x0, x0_hat, t, s));
-            // Both are made from the same Δ; only λ's exponential is left, |λ| < 600.
+            // Both come from the same Δ; they differ in the exponential of λ, |λ| < 600.
             assert_relative(gaussians, snr, 1e-12);
-            // Here the difference is a difference.
+            // Here the difference is computed as one.
             let weight = 0.5 * (s.snr() - t.snr());
             assert_relative(snr, weight * (x0 - x0_hat).powi(2), rounding(t, s));
         }
     }
 
-    /// Ho et al. 2020, eq. 7 and 8 by α and ᾱ for the whole of μ̃, x_t included, with the
-    /// variance anywhere between β̃ and β and beyond.
+    /// Ho et al. 2020, eq. 7 and 8 by α and ᾱ for the whole of μ̃, including x_t, with a variance
+    /// between β̃ and β, or beyond.
     #[test]
     fn a_models_divergence_is_that_of_the_papers_gaussians(
         beta in 1e-3..0.9,
@@ -208,31 +208,32 @@ proptest! {
         let expected = truth.kl(gaussian(mean(x0_hat), variance));
         let log_variance = LearnedVariance::between(t, s).log_variance(output);
         let found = model_kl(x0, x0_hat, log_variance, t, s);
-        // The means differ by a number that may be as small as rounding, their squares
-        // are divided by a variance of 10⁻⁵ at least.
+        // The means may differ by as little as rounding; their squares are divided by a variance of
+        // at least 10⁻⁵.
         assert_close(found, expected, 1e-10 * (1.0 + expected));
     }
 
-    /// The prior term is the KL from q(x_T | x₀) to N(0, a² + b²), written so.
+    /// The prior term is the KL from q(x_T | x₀) to N(0, a² + b²), written out.
     #[test]
     fn the_prior_term_is_a_divergence([t] in levels(), x0 in -3.0..3.0) {
         let marginal = gaussian(t.signal() * x0, t.noise().powi(2));
         let expected = marginal.kl(gaussian(0.0, t.prior_std().powi(2)));
-        // The variances' ratio rounds to 2⁻⁵², |λ| times.
+        // The ratio of the variances has the rounding error |λ|·2⁻⁵².
         assert_close(prior_kl(x0, t), expected, 1e-13 * (1.0 + expected));
     }
 
-    /// The 256 bins share the whole line.
+    /// The 256 bins cover the real line.
     #[test]
-    fn the_decoder_leaves_no_gap(mean in -3.0..3.0, log_variance in -16.0..2.0) {
+    fn the_probabilities_of_the_bins_sum_to_one(mean in -3.0..3.0, log_variance in -16.0..2.0) {
         let decoder = Gaussian { mean, log_variance };
         let sum: f64 = (0..=u8::MAX).map(|pixel| (-decoder_nll(u32::from(pixel), 255, decoder)).exp()).sum();
-        // Where the ends hold all of it from far inside a tail, its exponent rounds: 10⁻¹³
-        // at |x − μ|/σ = 4000 times a negligible share; the rest rounds 256 times.
+        // If an end bin has all of the probability, and its edge is far in a tail, the exponent
+        // rounds: 10⁻¹³ at |x − μ|/σ = 4000 times a negligible probability. The others round 256
+        // times.
         assert_close(sum, 1.0, 1e-12);
     }
 
-    /// What is as far to the left as it was to the right is as likely.
+    /// The mirror image of a pixel under the mirror image of the decoder is as likely.
     #[test]
     fn the_decoder_is_symmetric(pixel: u8, mean in -3.0..3.0, log_variance in -16.0..2.0) {
         let right = decoder_nll(u32::from(pixel), 255, Gaussian { mean, log_variance });

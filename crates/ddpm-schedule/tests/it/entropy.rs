@@ -1,12 +1,12 @@
-//! The bound against the entropy it bounds.
+//! The variational bound against the entropy of the data.
 
 use ddpm_schedule::bound::{prior_kl, snr_kl};
 use ddpm_schedule::{NoiseLevel, NoiseSchedule};
 
-/// For Gaussian data N(m, s²) and its ideal denoiser everything is known: by the chain rule of
-/// entropies, what the bound exceeds the entropy by is the divergence of the true reverse process
-/// from the model's, step by step. The true q(x_s | x_t) is Gaussian too, with the mean of the
-/// model, and a variance larger than β̃ by what is not known of x₀.
+/// For Gaussian data N(m, s²) and its ideal denoiser all terms are known. By the chain rule of
+/// entropies, the bound exceeds the entropy by the divergence of the true reverse process from the
+/// model's, step by step. The true q(x_s | x_t) is Gaussian too, with the model's mean and a
+/// variance that exceeds β̃ by the uncertainty of x₀.
 ///
 /// Sums of 1000 terms below 10⁵: 1e-9.
 #[test]

@@ -1,4 +1,4 @@
-//! Everything that must be refused, and the numbers its message names.
+//! Invalid arguments, and the numbers that their error messages name.
 
 use std::fmt::Display;
 
@@ -203,7 +203,7 @@ fn only_variance_preserving_schedules_of_two_steps_are_rescaled() {
     assert_refused([
         (
             rescale(NoiseSchedule::linear(1, 0.1, 0.1)),
-            "rescaling keeps ᾱ₁ and makes ᾱ_T zero, which takes T ≥ 2 timesteps, not 1",
+            "rescaling keeps ᾱ₁ and sets ᾱ_T to zero, which requires T ≥ 2 timesteps, not 1",
         ),
         (
             rescale(NoiseSchedule::random_walk(2, 1.0)),
@@ -240,22 +240,18 @@ fn objectives_that_do_not_fit_are_refused() {
             Objective::new(zero_snr, Parametrization::Epsilon, Weighting::Simple),
             "Epsilon does not determine x̂₀ at t = 3, where x_t = 0·x₀ + 1·ε",
         ),
-        (
-            min_snr(0.0),
-            "of the weighting, gamma = 0 is outside (0, ∞]",
-        ),
+        (min_snr(0.0), "the weighting's gamma = 0 is outside (0, ∞]"),
         (
             min_snr(-5.0),
-            "of the weighting, gamma = -5 is outside (0, ∞]",
+            "the weighting's gamma = -5 is outside (0, ∞]",
         ),
         (
             min_snr(NAN),
-            "of the weighting, gamma = NaN is outside (0, ∞]",
+            "the weighting's gamma = NaN is outside (0, ∞]",
         ),
         (
             Objective::new(quiet, Parametrization::X0, Weighting::Vlb),
-            "the weight of the loss at t = 1 is inf, which single precision has no room for: at most \
-             1e32",
+            "the weight of the loss at t = 1 is inf, but single precision allows at most 1e32",
         ),
         (
             Objective::new(
@@ -263,8 +259,7 @@ fn objectives_that_do_not_fit_are_refused() {
                 Parametrization::Edm { sigma_data: 0.5 },
                 Weighting::Vlb,
             ),
-            "the weights of the bound are those of the timesteps of a schedule, and this process has \
-             none",
+            "the weights of the bound need the timesteps of a schedule, and this process has none",
         ),
     ]);
 }

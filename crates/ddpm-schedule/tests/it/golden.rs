@@ -1,4 +1,4 @@
-//! Numbers that `golden.py` makes at 60 digits: the published schedules in `golden.tsv`,
+//! Against numbers of 60 digits from `golden.py`: the published schedules in `golden.tsv`,
 //! the decoder of 8-bit data in `decoder.tsv`.
 
 use ddpm_schedule::bound::{Gaussian, decoder_nll};
@@ -9,9 +9,9 @@ use crate::{assert_close, assert_relative};
 const SCHEDULES: &str = include_str!("golden.tsv");
 const DECODER: &str = include_str!("decoder.tsv");
 
-/// Each λ carries an absolute error of a few units of 2⁻⁵² times its size, at most
-/// 20, and so does everything made from it: 10⁻¹⁴. β and β̃ also divide by the step's Δ,
-/// 10⁻³ where it is least. That leaves 10⁻¹¹ for them, 10⁻¹² for ᾱ and λ.
+/// Each λ has an absolute error of at most 20 units of 2⁻⁵² times its size, and so has every number
+/// made from it: 10⁻¹⁴. β and β̃ also divide by the step's Δ, at least 10⁻³. That leaves 10⁻¹¹ for
+/// them, 10⁻¹² for ᾱ and λ.
 const LEVEL: f64 = 1e-12;
 const VARIANCE: f64 = 1e-11;
 
@@ -47,7 +47,7 @@ fn published_schedules_have_the_golden_values() {
         assert_relative(schedule.beta(t), beta, VARIANCE);
         assert_relative(schedule.posterior_variance(t), beta_tilde, VARIANCE);
         if log_snr.is_finite() {
-            // λ goes through zero where signal and noise balance, hence the 1.
+            // λ is zero where signal and noise balance, hence the 1.
             assert_close(level.log_snr(), log_snr, LEVEL * log_snr.abs().max(1.0));
         } else {
             assert_eq!(level.log_snr(), log_snr);
@@ -56,9 +56,9 @@ fn published_schedules_have_the_golden_values() {
     assert_eq!(rows(SCHEDULES).count(), 7 * 8);
 }
 
-/// From the middle of a bin to 50 000 standard deviations away, in bins from 170 times as
-/// wide as σ to 2500 times as narrow. The distance squared rounds to 2⁻⁵² of the result, and
-/// the bin, a difference of two tails of size 1, to 2⁻⁵² of 2/(255·σ): a few times either.
+/// From the middle of a bin to 50 000 standard deviations away, in bins from 170 times as wide as σ
+/// to 2500 times as narrow. The squared distance rounds to 2⁻⁵² of the result, and the bin, a
+/// difference of two tails of size 1, to 2⁻⁵² of 2/(255·σ), a few times each.
 #[test]
 fn the_decoder_has_the_golden_values() {
     for row in rows(DECODER) {

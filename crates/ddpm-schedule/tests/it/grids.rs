@@ -1,9 +1,9 @@
-//! Grids: the tables of diffusers, k-diffusion and ComfyUI, and what holds for every length.
+//! Grids: the tables of diffusers, k-diffusion and ComfyUI, and properties for every length.
 //!
-//! The numbers are theirs, in double precision.
+//! The tables are computed by these libraries in double precision.
 #![allow(
     clippy::unreadable_literal,
-    reason = "the tables have no separators, and can be searched for"
+    reason = "the tables have no separators, so that they can be searched for"
 )]
 
 mod published;
@@ -38,7 +38,7 @@ fn flow_times(levels: &Levels) -> Vec<f64> {
     levels.as_slice().iter().map(share).collect()
 }
 
-/// The times told at the levels where steps start.
+/// The network times of the levels at which steps start.
 fn times(process: &Process, levels: &Levels) -> Vec<f64> {
     levels.pairs().map(|(t, _)| process.time(t)).collect()
 }
@@ -107,7 +107,7 @@ proptest! {
         }
     }
 
-    /// There and back again.
+    /// Reversing twice gives the same levels.
     #[test]
     fn the_inverse_of_the_inverse_is_the_same(n in 2_usize..40, end in 1.0..20.0) {
         let process = lin(100);
@@ -124,7 +124,7 @@ proptest! {
 }
 
 #[test]
-fn grids_are_known_by_their_names_here_and_elsewhere() {
+fn grids_are_parsed_from_their_names_in_all_libraries() {
     for grid in Grid::ALL {
         assert_eq!(grid.name().parse::<Grid>().unwrap(), grid);
         assert_eq!(grid.to_string(), grid.name());
@@ -143,7 +143,7 @@ fn grids_are_known_by_their_names_here_and_elsewhere() {
 }
 
 #[test]
-fn grids_that_lead_nowhere_are_refused() {
+fn invalid_grids_are_refused() {
     let process = lin(4);
     let grid = |grid: Grid, n| grid.levels(&process, n);
     let level = |time| process.level(time).unwrap();
@@ -177,7 +177,7 @@ fn grids_that_lead_nowhere_are_refused() {
         ),
         (
             grid(Grid::Times(vec![2.0, 1.0]), 3),
-            "3 levels were asked for, but 2 are listed",
+            "3 levels were requested, but 2 are listed",
         ),
         (
             grid(Grid::Times(vec![4.0]), 1),
@@ -215,11 +215,11 @@ fn grids_that_lead_nowhere_are_refused() {
         ),
         (
             Grid::LogSnr.levels(&zero, 3),
-            "the first level has no signal, so that σ = b/a is infinite there and has no steps",
+            "the first level has no signal: σ = b/a is infinite there and cannot be divided into steps",
         ),
         (
             full.inverse(),
-            "no step leads away from clean data, which says nothing of its noise",
+            "levels cannot start at clean data, which does not determine the noise",
         ),
         (
             full.ending_at(level(3.0)),

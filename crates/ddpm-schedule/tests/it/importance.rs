@@ -70,7 +70,7 @@ fn probabilities_follow_the_root_mean_square() {
 }
 
 #[test]
-fn losses_of_zero_leave_times_uniform_or_rare() {
+fn losses_of_zero_make_times_uniform_or_rare() {
     let (schedule, zero) = full(&[0.0; 3]);
     assert_eq!(
         zero.distribution(),
@@ -97,7 +97,7 @@ fn histories_of_another_shape_or_not_finite_are_refused() {
     );
     assert_eq!(
         error.to_string(),
-        "the history has 2 timesteps, but the schedule 3"
+        "the history has 2 timesteps, but the schedule has 3"
     );
     let error = from(vec![vec![], vec![1.0; 11], vec![]]);
     assert_eq!(error, LossHistoryError::Length { t: 2, length: 11 });
@@ -118,7 +118,7 @@ fn histories_of_another_shape_or_not_finite_are_refused() {
 }
 
 #[test]
-fn quantiles_outside_the_unit_interval_are_its_ends() {
+fn arguments_outside_the_unit_interval_are_clamped() {
     let schedule = walk(5);
     let distribution = TimestepDistribution::uniform(&schedule);
     for (u, t) in [
@@ -133,10 +133,10 @@ fn quantiles_outside_the_unit_interval_are_its_ends() {
     }
 }
 
-/// The least variance that the weights allow: with p ∝ L it is 0 but for the uniform
-/// share of 0.001, whatever the spread of L.
+/// The smallest variance that the weights allow: with p ∝ L it is 0 up to the uniform part of
+/// 0.001, for any spread of L.
 #[test]
-fn importance_takes_the_variance_out_of_the_estimate() {
+fn importance_sampling_reduces_the_variance() {
     let losses = [100.0, 10.0, 1.0, 0.1];
     let (schedule, history) = full(&losses);
     let variance = |distribution: &TimestepDistribution| {
@@ -151,7 +151,7 @@ fn importance_takes_the_variance_out_of_the_estimate() {
 }
 
 proptest! {
-    /// A checkpoint's losses make the same history.
+    /// The losses of a history restore it.
     #[test]
     fn a_history_is_its_losses(rows in vec(vec(0.0..9.0, 0..=10), 1..20)) {
         let schedule = walk(u32::try_from(rows.len()).unwrap());
@@ -161,8 +161,8 @@ proptest! {
         assert_eq!(LossHistory::from_losses(&schedule, kept), Ok(history));
     }
 
-    /// Probabilities are of one piece, the weights undo them, and the quantile of the
-    /// middle of each t's share is t.
+    /// Probabilities sum to 1, the weights invert them, and the quantile of the middle of each t's
+    /// interval is t.
     #[test]
     fn weights_make_the_estimate_unbiased(losses in vec(1e-3..1e3_f64, 1..50)) {
         let (schedule, history) = full(&losses);
@@ -174,7 +174,7 @@ proptest! {
                 assert_eq!(distribution.quantile(sum + 0.5 * p), t);
                 sum += p;
             }
-            // p is a difference of sums up to 1, and 10⁻⁸ at the least.
+            // p is a difference of sums up to 1, and at least 10⁻⁸.
             assert_relative(sum, 1.0, 1e-13);
             assert_relative(mean, losses.iter().sum::<f64>() / losses.len() as f64, 1e-13);
         }
@@ -188,11 +188,11 @@ proptest! {
         assert_eq!(times.len(), n as usize);
         for (i, &t) in (0..n).zip(&times) {
             let exact = f64::from(timesteps) * (u + f64::from(i)) / f64::from(n);
-            // Both neighbours of an integer will do where rounding decides.
+            // Both neighbours of an integer are correct where rounding decides.
             let distance = f64::from(t) - exact;
             assert!((-1e-12..1.0 + 1e-12).contains(&distance), "t = {t} for {exact}");
         }
-        // Each time comes ⌊n/T⌋ or ⌈n/T⌉ times.
+        // Each time occurs ⌊n/T⌋ or ⌈n/T⌉ times.
         for t in 1..=timesteps {
             let count = u32::try_from(times.iter().filter(|&&x| x == t).count()).unwrap();
             assert!(count == n / timesteps || count == n.div_ceil(timesteps), "{count} of {t}");
@@ -209,7 +209,7 @@ proptest! {
             let draws = stratified(0.5, grid).flat_map(|u| stratified(u, n));
             let hits = draws.filter(|&u| distribution.quantile(u) == t).count();
             let frequency = hits as f64 / f64::from(grid * n);
-            // A share's two edges each miss by less than one point of the grid.
+            // Each edge of an interval is off by less than one point of the grid.
             assert_close(frequency, distribution.probability(t), 2.0 / f64::from(grid * n));
         }
     }

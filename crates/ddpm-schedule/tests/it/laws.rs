@@ -1,5 +1,5 @@
-//! Solvers run to the end on Gaussian data, where the ideal denoiser is affine and the
-//! law of every x along the way is known exactly.
+//! Solvers on Gaussian data, where the ideal denoiser is affine and the distribution of every x is
+//! known exactly.
 
 use ddpm_schedule::solver::{Ddim, Eta, Solver, Variance, run};
 use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule};
@@ -29,14 +29,14 @@ impl Law {
         (gain, self.mean - gain * level.signal() * self.mean)
     }
 
-    /// What a solver with the ideal denoiser makes of x at `levels[0]`, being of the law
-    /// that data has there, by the time it reaches the last of them.
+    /// The law at the last level of a run with the ideal denoiser, from x at `levels[0]` with the
+    /// law of the data at that level.
     fn run(self, solver: &dyn Solver, levels: &[NoiseLevel]) -> Self {
         self.run_from(self.at(levels[0]), solver, levels)
     }
 
-    /// The same where the first x has the law `start`. Each x is affine in the first x and in
-    /// independent noises: its numbers here are the offset and the factor of each of these.
+    /// The same with the law `start` for the first x. Each x is affine in the first x and in
+    /// independent noises; its numbers here are the offset and these factors.
     fn run_from(self, start: Self, solver: &dyn Solver, levels: &[NoiseLevel]) -> Self {
         let mut x = vec![0.0; 2 + levels.len()];
         (x[0], x[1]) = (start.mean, start.variance.sqrt());
@@ -134,7 +134,7 @@ fn one_step_law(data: Law, start: Law, levels: &[NoiseLevel], eta: f64, fixed_la
 }
 
 /// Lu et al. 2022, algorithm 2, on y = x − a·m, which the ideal denoiser multiplies:
-/// x̂₀ − m = g·y. The run is deterministic: y_T = 1 shows the factor of all of them.
+/// x̂₀ − m = g·y. The run is deterministic: y_T = 1 gives the factor of all steps.
 fn multistep_law(data: Law, start: Law, levels: &[NoiseLevel]) -> Law {
     let half_log_snr = |level: NoiseLevel| (level.signal() / level.noise()).ln();
     let gain = |level: NoiseLevel| {
@@ -162,10 +162,9 @@ fn multistep_law(data: Law, start: Law, levels: &[NoiseLevel]) -> Law {
     }
 }
 
-/// From the prior, as a sampler starts, each one's output has the mean and variance of its
-/// scalar recursion: after one step, a few, or all. Up to a thousand steps contract
-/// their roundings, of which the largest is the recursion's own: β as a difference of two
-/// b² is off by 2⁻⁵²·b².
+/// Started from the prior, the output of each sampler has the mean and variance of its scalar
+/// recursion, after one step, a few, or all. Up to a thousand steps contract their rounding errors,
+/// of which the largest is the recursion's own: β as a difference of two b² is off by 2⁻⁵²·b².
 #[test]
 fn every_sampler_has_the_law_of_its_recursion() {
     let half = Eta::new(0.5).unwrap();
@@ -279,8 +278,8 @@ fn one_point_of_data_is_sampled_exactly() {
     }
 }
 
-/// Halving the steps divides the error by two at first order and by four at second.
-/// The next term of the error is one step smaller: at 200 steps, a few percent.
+/// Half the step size divides the error by two at first order and by four at second. The next term
+/// of the error is one step smaller: at 200 steps, a few percent.
 #[test]
 fn errors_fall_at_the_order_of_the_sampler() {
     let data = Law {

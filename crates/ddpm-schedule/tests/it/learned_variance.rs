@@ -3,7 +3,7 @@
 use ddpm_schedule::{LearnedVariance, NoiseLevel, NoiseSchedule};
 use proptest::prelude::*;
 
-use crate::chains::{chain, rounding};
+use crate::cases::{chain, rounding};
 use crate::{assert_close, assert_relative};
 
 fn linear(timesteps: u32) -> NoiseSchedule {
@@ -12,7 +12,7 @@ fn linear(timesteps: u32) -> NoiseSchedule {
 
 /// At t = 1 of DDPM's schedule, β̃₂ is (1−ᾱ₁)/(1−ᾱ₂)·β₂ with β₁ = 10⁻⁴.
 #[test]
-fn the_first_step_borrows_the_second_ones_posterior_variance() {
+fn the_first_step_uses_the_second_posterior_variance() {
     let schedule = linear(1000);
     let first = schedule.learned_variance(schedule.timestep(1).unwrap());
     let beta2 = 1e-4 + (0.02 - 1e-4) / 999.0;
@@ -48,7 +48,7 @@ fn the_logarithm_is_interpolated() {
 }
 
 #[test]
-fn pure_noise_has_a_finite_choice() {
+fn pure_noise_has_a_finite_range() {
     let schedule = linear(1000).rescale_zero_terminal_snr().unwrap();
     let last = schedule.learned_variance(schedule.last());
     // β_T = 1, and β̃_T = 1 − ᾱ_{T−1}.
@@ -58,7 +58,7 @@ fn pure_noise_has_a_finite_choice() {
 }
 
 proptest! {
-    /// The ends are the fixed variances of `schedule`, at every t ≥ 2 of every process.
+    /// At every t ≥ 2 of every process, the ends are the fixed variances.
     #[test]
     fn the_ends_are_the_fixed_variances(chain in chain()) {
         let schedule = chain.schedule();

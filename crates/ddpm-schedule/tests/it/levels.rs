@@ -1,4 +1,4 @@
-//! Levels, and the Gaussians between two of them.
+//! Levels, and the Gaussians of a pair of levels.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 

@@ -1,15 +1,12 @@
-//! The crate's integration tests: each formula against another route to its number.
+//! The integration tests: each formula against an independent computation.
 #![allow(
     clippy::doc_markdown,
     reason = "the underscores of formulas are subscripts, not identifiers"
 )]
-#![allow(
-    clippy::float_cmp,
-    reason = "limits such as zero signal are promised exactly"
-)]
+#![allow(clippy::float_cmp, reason = "limits such as zero signal are exact")]
 
 mod bound;
-mod chains;
+mod cases;
 mod entropy;
 mod errors;
 mod golden;
@@ -37,14 +34,14 @@ mod weightings;
 use std::ops::Range;
 
 use ddpm_schedule::NoiseLevel;
-use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Of, Variance, Weights};
+use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Exponential, Interpolant, Variance, Weights};
 use proptest::prelude::*;
 
-/// A number that is not negative, without what is behind the point.
+/// The whole part of a number that is not negative.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a place in a list"
+    reason = "an index into a list"
 )]
 fn whole(x: f64) -> usize {
     x as usize
@@ -61,7 +58,7 @@ const LEARNED: Ddpm = Ddpm {
     variance: Variance::Learned,
 };
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,
@@ -78,19 +75,19 @@ fn assert_close(actual: f64, expected: f64, tolerance: f64) {
     );
 }
 
-/// The same, relative to what is expected.
+/// The same, relative to |expected|.
 #[track_caller]
 fn assert_relative(actual: f64, expected: f64, tolerance: f64) {
     assert_close(actual, expected, tolerance * expected.abs());
 }
 
-/// A kind of process and the level it has at x ∈ [−1, 1], noisier as x grows.
+/// A kind of process, with a level at each x ∈ [−1, 1], noisier as x grows.
 #[derive(Clone, Copy, Debug)]
 enum Process {
     VariancePreserving,
     VarianceExploding,
     RectifiedFlow,
-    /// None of the published ones: signal grows along with noise.
+    /// Not a published one: the signal grows along with the noise.
     Growing,
 }
 
@@ -114,8 +111,8 @@ impl Process {
     }
 }
 
-/// `N` ≤ 3 levels of one process, from less to more noisy. Neighbours are at
-/// least 0.005 apart in x, so that Δ = λ_t − λ_s keeps twelve of its digits.
+/// `N` ≤ 3 levels of one process, the least noisy first. Neighbours are at least 0.005 apart in x,
+/// so that Δ = λ_t − λ_s keeps twelve of its digits.
 fn levels<const N: usize>() -> impl Strategy<Value = [NoiseLevel; N]> {
     let span: Range<f64> = 0.01..1.0;
     let gaps = proptest::collection::vec(span, N + 1);

@@ -1,11 +1,11 @@
-//! The table of solvers: names, numbers, and that each runs wherever it is asked to.
+//! The table of solvers: names, parameters, and every solver on every process.
 
-use ddpm_schedule::solver::{Info, Method, MethodError, Numbers, run, steps};
+use ddpm_schedule::solver::{Info, Method, MethodError, Parameters, run, steps};
 use ddpm_schedule::{Grid, NoiseSchedule, Process};
 
 use crate::assert_close;
 
-/// One of every kind, two of them without signal at their noisiest level.
+/// One process of every kind, two of them without signal at their noisiest level.
 fn processes() -> [Process; 6] {
     let linear = NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
     let zero_snr = linear.rescale_zero_terminal_snr().unwrap();
@@ -19,11 +19,11 @@ fn processes() -> [Process; 6] {
     ]
 }
 
-/// Data of one point is sampled exactly by every solver, whatever it interpolates: x̂₀ is that
-/// point at every level, and the last step leads to clean data. From one step to a few dozen, and
-/// from levels without signal too.
+/// Every solver samples a point mass exactly, whatever it interpolates: x̂₀ is that point at every
+/// level, and the last step leads to clean data. With one step to a few dozen, and also from levels
+/// without signal.
 #[test]
-fn every_method_finds_a_point_on_every_process() {
+fn every_method_samples_a_point_mass_exactly() {
     for (i, process) in processes().into_iter().enumerate() {
         for info in Info::all() {
             let method: Method = info.name.parse().unwrap();
@@ -47,9 +47,9 @@ fn every_method_finds_a_point_on_every_process() {
     }
 }
 
-/// What the table says of cost and noise is what the steps do, but for the first and the last.
+/// The table states the evaluations and the noise of the steps, except the first and the last.
 #[test]
-fn the_table_is_right_about_cost_and_noise() {
+fn the_table_states_the_evaluations_and_the_noise() {
     let process = Process::edm(0.01, 80.0).unwrap();
     let levels = Grid::Karras { rho: 7.0 }.levels(&process, 20).unwrap();
     for info in Info::all() {
@@ -67,18 +67,18 @@ fn the_table_is_right_about_cost_and_noise() {
     }
 }
 
-/// η = 0 takes the noise away from every solver that has an η, and then it solves the flow.
+/// η = 0 removes the noise of every solver that has an η, which then solves the flow.
 #[test]
 fn without_eta_there_is_no_noise() {
     let process = Process::edm(0.01, 80.0).unwrap();
     let levels = Grid::Karras { rho: 7.0 }.levels(&process, 10).unwrap();
     for info in Info::all() {
-        if !info.numbers.contains(&"eta") {
+        if !info.parameters.contains(&"eta") {
             continue;
         }
-        let numbers = Numbers {
+        let numbers = Parameters {
             eta: Some(0.0),
-            ..Numbers::default()
+            ..Parameters::default()
         };
         let method = Method::new(info.name, numbers).unwrap();
         assert!(!method.is_stochastic(), "{}", info.name);
@@ -91,9 +91,9 @@ fn without_eta_there_is_no_noise() {
     }
 }
 
-/// No two solvers share a name of any library's.
+/// No two solvers have the same name in any library.
 #[test]
-fn names_are_unique_and_lead_back() {
+fn names_are_unique_and_parse() {
     let mut names = Vec::new();
     for info in Info::all() {
         names.push(info.name);
@@ -110,14 +110,14 @@ fn names_are_unique_and_lead_back() {
 }
 
 #[test]
-fn numbers_that_mean_nothing_are_refused() {
+fn invalid_parameters_are_refused() {
     let with = |name: &str, numbers| Method::new(name, numbers).unwrap_err().to_string();
-    let none = Numbers::default();
-    let eta = |eta| Numbers {
+    let none = Parameters::default();
+    let eta = |eta| Parameters {
         eta: Some(eta),
         ..none
     };
-    let order = |order| Numbers {
+    let order = |order| Parameters {
         order: Some(order),
         ..none
     };
@@ -125,7 +125,7 @@ fn numbers_that_mean_nothing_are_refused() {
         (with("heun", eta(1.0)), "heun has no eta; it has churn"),
         (
             with("ddpm", eta(1.0)),
-            "ddpm has no eta; it has no numbers of its own",
+            "ddpm has no eta; it has no parameters",
         ),
         (
             with("ddim", eta(1.5)),
@@ -151,7 +151,7 @@ fn numbers_that_mean_nothing_are_refused() {
     assert!(with("plms", none).contains("ddim, euler, "));
 }
 
-/// The orders of the same family at order 1 are one step: DDIM (scheduler-sums: identities).
+/// At order 1 the families are the same step: DDIM (scheduler-sums: identities).
 #[test]
 fn the_first_order_is_ddim() {
     let process = Process::from(NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap());
@@ -172,7 +172,7 @@ fn the_first_order_is_ddim() {
         "dpm-solver-single",
         "deis",
     ] {
-        let mut numbers = Numbers::default();
+        let mut numbers = Parameters::default();
         if name != "euler" {
             numbers.order = Some(1);
         }

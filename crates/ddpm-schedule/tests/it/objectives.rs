@@ -61,7 +61,7 @@ fn min_snr_has_the_published_weights() {
 }
 
 #[test]
-fn an_endless_gamma_weights_epsilon_as_simple_does() {
+fn min_snr_of_infinite_gamma_is_simple() {
     let objective = objective(
         Parametrization::Epsilon,
         Weighting::MinSnr {
@@ -146,11 +146,11 @@ fn epsilon_at_zero_snr_is_refused_by_name() {
 }
 
 #[test]
-fn inverses_exist_where_the_output_tells_x0_from_noise() {
+fn inverses_exist_where_the_output_determines_x0() {
     let pure_noise = NoiseLevel::variance_preserving(0.0).unwrap();
     assert_eq!(Parametrization::Epsilon.preconditioning(pure_noise), None);
     assert_eq!(Parametrization::X0.preconditioning(NoiseLevel::CLEAN), None);
-    // Of 1/a and b/a, the one and then the other is beyond f64.
+    // First 1/a and then b/a exceeds f64.
     for (a, b) in [(1e-320, 1e-321), (1e-300, 1e20)] {
         let level = NoiseLevel::new(a, b).unwrap();
         assert_eq!(Parametrization::Epsilon.preconditioning(level), None);
@@ -200,7 +200,7 @@ fn a_level_outside_the_process_has_no_preconditioning() {
     objective.preconditioning(NoiseLevel::new(0.0, 1.0).unwrap());
 }
 
-/// Continuous processes have objectives too, at every level between their ends; but no timesteps.
+/// Continuous processes have objectives too, at every level between their ends, but no timesteps.
 #[test]
 fn a_continuous_process_has_an_objective() {
     let edm = Process::edm(0.002, 80.0).unwrap();
@@ -212,7 +212,7 @@ fn a_continuous_process_has_an_objective() {
         let level = NoiseLevel::variance_exploding(sigma).unwrap();
         assert_relative(objective.weight(level), 1.0, 1e-13);
     }
-    // A flow's velocity is b² of x₀'s loss at any time, and min-SNR is (1−t)²/t² at the most.
+    // The loss of a flow's velocity is that of x₀ over b², and min-SNR is at most (1−t)²/t².
     let flow = Process::flow(3.0).unwrap();
     let min_snr = Weighting::MinSnr { gamma: 5.0 };
     let objective = Objective::new(flow.clone(), Parametrization::Flow, min_snr).unwrap();
@@ -221,7 +221,7 @@ fn a_continuous_process_has_an_objective() {
         let expected = ((1.0 - t) / t).powi(2).min(5.0) * t * t;
         assert_relative(objective.weight(level), expected, 1e-13);
     }
-    // ε at the flow's start is refused by its time.
+    // ε at the flow's start is refused; the message has the time.
     let refused = Objective::new(flow, Parametrization::Epsilon, Weighting::Simple);
     let Err(ObjectiveError::Parametrization(error)) = refused else {
         panic!("{refused:?}");

@@ -1,5 +1,5 @@
-//! Where diffusers computes something other than the mathematics of its own settings, and what
-//! comes of it. docs/peers.md has the table, and [`solvers`](crate::solvers) the loops.
+//! Where diffusers deviates from the mathematics of its own settings, and by how much.
+//! docs/peers.md has the table, and [`solvers`](crate::solvers) the loops.
 
 use ddpm_schedule::solver::{Ddim, Ddpm, Eta, Solver, Step, Variance, run};
 use ddpm_schedule::{
@@ -20,9 +20,9 @@ fn step(solver: &impl Solver, t: NoiseLevel, s: NoiseLevel) -> Step {
     solver.step(&ddpm_schedule::solver::Position { past, t, s, left })
 }
 
-/// Of the two last steps the peer's number is off by twice its tolerance. In single precision
-/// 1 − ᾱ and 1 − ᾱ₂/ᾱ₁ keep three digits of 10⁻⁴, and with coefficients computed so, as the peer
-/// does, its number comes out. In double precision it is 387.9673 (`solvers::ddpm::from_noise`).
+/// The peer's number for the last two steps is off by twice its tolerance. In single precision 1 −
+/// ᾱ and 1 − ᾱ₂/ᾱ₁ keep three digits of 10⁻⁴; with coefficients computed in this way its number is
+/// reproduced. In double precision it is 387.9673 (`solvers::ddpm::from_noise`).
 #[test]
 fn ddpm_from_noise_differs_by_single_precision() {
     let schedule = lin();
@@ -48,7 +48,7 @@ fn ddpm_from_noise_differs_by_single_precision() {
     assert_close(size(&peers) / N as f64, 0.5051, 1e-3);
 }
 
-/// Each to 10⁻⁵, as the peer states them.
+/// Each to the 10⁻⁵ of the peer's tests.
 #[test]
 fn variances() {
     let schedule = lin();
@@ -85,16 +85,17 @@ fn variances() {
     }
 }
 
-/// The mean that the peer's DDIM moves: where it takes the unclipped ε̂ with the clipped x̂₀, an x
-/// whose x̂₀ is right does not arrive at its own marginal. Where ε̂ follows from x̂₀ it does, for
-/// every error of ε̂.
+/// The peer's DDIM changes the mean: with the unclipped ε̂ and the clipped x̂₀, an x whose x̂₀ is
+/// right does not arrive at its own marginal. If ε̂ follows from x̂₀ it does, for every error of
+/// ε̂.
 #[test]
-fn clipping_moves_the_noise_along() {
+fn clipping_must_change_epsilon_too() {
     let schedule = lin();
     let [t, s] = [901, 801].map(|t| schedule.level(schedule.timestep(t).unwrap()));
     let (x0, eps) = (1.0, 0.7);
     let x_t = t.signal() * x0 + t.noise() * eps;
-    // A network that is a tenth off in ε̂ is far off in x̂₀, which is then clipped to the truth.
+    // A network whose ε̂ is off by a tenth is far off in x̂₀, which is then clipped to the true
+    // value.
     let guessed = eps - 0.1;
     let x0_guessed = (x_t - t.noise() * guessed) / t.signal();
     assert!(x0_guessed > 1.0);
@@ -112,7 +113,8 @@ fn clipping_moves_the_noise_along() {
     assert_close(truth - peers, 0.1 * s.noise(), 1e-14);
 }
 
-/// How many of N steps lead where the next begins, for the peer's "previous timestep", t − ⌊T/N⌋.
+/// How many of N steps lead to the start of the next, for the peer's "previous timestep", t −
+/// ⌊T/N⌋.
 fn agreeing(levels: &Levels, stride: f64) -> usize {
     let schedule = lin();
     let told = index(&schedule);
@@ -121,10 +123,10 @@ fn agreeing(levels: &Levels, stride: f64) -> usize {
     pairs.filter(|pair| pair[0] - stride == pair[1]).count()
 }
 
-/// The peer's DDIM subtracts where ours carries both levels: of trailing times it agrees only if
-/// N divides T, and of linspace it hardly ever does.
+/// The peer's DDIM subtracts a stride where ours has both levels. For trailing times it agrees only
+/// if N divides T, and for linspace hardly ever.
 #[test]
-fn subtracting_misses_the_next_time() {
+fn subtracting_the_stride_misses_the_next_time() {
     let process = Process::from(lin());
     for (n, agree) in [(10, 9), (7, 1), (30, 19), (300, 199)] {
         let trailing = Grid::Trailing.levels(&process, n).unwrap();
@@ -134,8 +136,8 @@ fn subtracting_misses_the_next_time() {
     assert_eq!(agreeing(&linspace, 100.0), 0);
 }
 
-/// After its last trailing step the peer's DDPM with variance β adds the noise of that step to the
-/// finished image: of the standard deviation stated. Ours ends in x̂₀.
+/// After its last trailing step the peer's DDPM with variance β adds the noise of that step, with
+/// this standard deviation, to the finished image. Ours ends in x̂₀.
 #[test]
 fn the_last_step_adds_no_noise() {
     let process = Process::from(lin());

@@ -1,4 +1,4 @@
-//! EDM's and the flow's parametrization, by the papers' own formulas and by what they are for.
+//! EDM's and the flow's parametrization, by the papers' formulas and by their purpose.
 
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Weighting};
 use proptest::prelude::*;
@@ -37,9 +37,9 @@ fn limits_and_ranges_of_edm() {
     }
 }
 
-/// The others see x_t as it is.
+/// The other networks see x_t unscaled.
 #[test]
-fn other_networks_see_x_as_it_is() {
+fn other_networks_see_x_unscaled() {
     let level = NoiseLevel::new(0.6, 0.3).unwrap();
     for parametrization in Parametrization::ALL {
         let scale = parametrization.preconditioning(level).unwrap();
@@ -51,8 +51,8 @@ fn other_networks_see_x_as_it_is() {
     assert_eq!(Parametrization::X0.preconditioning(clean), None);
 }
 
-/// x̂₀ = x_t − t·output on a flow (Liu et al. 2022), the Euler step to its end, and the same
-/// along the straight way through any level.
+/// x̂₀ = x_t − t·output on a flow (Liu et al. 2022), the Euler step to its end, and the same along
+/// the straight path through any level.
 #[test]
 fn a_flow_goes_straight_to_the_data() {
     let level = NoiseLevel::rectified_flow(0.3).unwrap();
@@ -68,8 +68,8 @@ fn a_flow_goes_straight_to_the_data() {
 }
 
 proptest! {
-    /// What table 1 was made for: with data of standard deviation σ_data, the network sees and
-    /// predicts numbers of unit variance, and c_out is the least possible.
+    /// The purpose of table 1: with data of standard deviation σ_data, the network sees and
+    /// predicts numbers of unit variance, and c_out is as small as possible.
     #[test]
     fn edm_gives_the_network_unit_variance([level] in levels(), sigma_data in 0.1..3.0) {
         let edm = Parametrization::Edm { sigma_data };
@@ -86,7 +86,7 @@ proptest! {
         assert!(scale.c_out <= most * (1.0 + 1e-12));
     }
 
-    /// Unit variance all the way makes EDM's target −v.
+    /// With unit variance at every level, EDM's target is −v.
     #[test]
     fn edm_of_unit_variance_is_v(share in 1e-6..1.0) {
         let level = NoiseLevel::variance_preserving(share).unwrap();

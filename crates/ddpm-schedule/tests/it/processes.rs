@@ -1,11 +1,11 @@
-//! Processes: the time told and the level are functions of each other.
+//! Processes: network time and level are functions of each other.
 
 use std::f64::consts::FRAC_PI_2;
 
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Process};
 use proptest::prelude::*;
 
-use crate::chains::chain;
+use crate::cases::chain;
 use crate::{assert_close, assert_relative};
 
 /// Continuous processes, each with the times of its ends.
@@ -22,12 +22,12 @@ fn continuous() -> [(Process, [f64; 2]); 5] {
 
 proptest! {
     #[test]
-    fn the_time_of_the_level_of_a_time_is_the_time(share in 0.0..=1.0, step in 1e-4..0.1) {
+    fn time_is_the_inverse_of_level(share in 0.0..=1.0, step in 1e-4..0.1) {
         for (process, [least, most]) in continuous() {
             let time: f64 = (1.0 - share) * least + share * most;
             let later = f64::min(time + step * (most - least), most);
             let level = process.level(time).unwrap();
-            // Near noise alone a cosine is flat: λ is as accurate as its own rounding.
+            // Near pure noise a cosine is flat, so λ is only as accurate as its own rounding.
             assert_close(process.time(level), time, 1e-11 * most.abs());
             let noisier = process.level(later).unwrap();
             assert!(time >= most || noisier.log_snr() < level.log_snr());
@@ -57,7 +57,7 @@ proptest! {
         let spacing = schedule.iter().skip(1).map(|t| {
             schedule.previous(t).log_snr() - schedule.level(t).log_snr()
         });
-        // A share of λ's interval is as accurate as λ.
+        // A fraction of λ's interval is as accurate as λ.
         let closest = spacing.fold(1.0, f64::min);
         let error = 1e-14 * level.log_snr().abs().clamp(1.0, 1e3) / closest;
         assert_close(process.time(level), share * last, error + 1e-9);
@@ -109,12 +109,12 @@ fn continuous_processes_have_the_published_levels() {
     assert_relative(level.noise(), 0.25, 1e-15);
     assert_eq!(flow.ends().0.signal(), 0.0);
     assert_relative(flow.ends().1.noise(), 0.003 / 1.002, 1e-14);
-    // A level of another process is known by its ratio: 0.6/(0.8 + 0.6).
+    // A level of another process is identified by its ratio: 0.6/(0.8 + 0.6).
     let level = NoiseLevel::new(0.8, 0.6).unwrap();
     assert_relative(flow.time(level), 1000.0 * 3.0 / 7.0, 1e-14);
 }
 
-/// Times beyond the ends, where a network knows nothing.
+/// Levels beyond the ends, where no network is trained.
 #[test]
 fn times_beyond_the_ends_are_those_of_the_ends() {
     let clean = NoiseLevel::CLEAN;
@@ -140,7 +140,7 @@ fn assert_close_or_same(actual: f64, expected: f64) {
     assert!(actual == expected || (actual - expected).abs() < 1e-12);
 }
 
-/// From T−1 to T without signal there, √ᾱ falls linearly, and with it the time rises.
+/// From T−1 to T, where there is no signal, √ᾱ falls linearly as the time rises.
 #[test]
 fn the_last_step_to_zero_snr_is_linear_in_the_signal() {
     let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
@@ -153,7 +153,7 @@ fn the_last_step_to_zero_snr_is_linear_in_the_signal() {
 }
 
 #[test]
-fn processes_that_do_not_exist_are_refused() {
+fn invalid_processes_are_refused() {
     for (result, message) in [
         (
             Process::vp_linear(0.0, 1.0),

@@ -1,20 +1,19 @@
-//! What holds for every schedule: random walks, variance preserving and other processes
-//! of any length and any β go through the same code.
+//! Properties of every schedule: random walks, variance preserving and other processes, of any
+//! length and any β.
 
 use ddpm_schedule::solver::{Ddim, Eta, run};
 use ddpm_schedule::{Levels, NoiseLevel, NoiseSchedule, Parametrization, Timestep};
 use proptest::array;
 use proptest::prelude::*;
 
-use crate::chains::{Chain, chain, levels, long, rounding, some_levels, stepwise};
+use crate::cases::{Chain, chain, levels, long, rounding, some_levels, stepwise};
 use crate::{assert_close, assert_relative};
 
-/// The T steps of the process one after the other, once as it is defined and once as the
-/// schedule's transitions: either way x_t = signal·x₀ + √variance·ε with the coefficients of
-/// t's level.
+/// The T steps of the process in sequence, once as it is defined and once as the schedule's
+/// transitions. Both have x_t = signal·x₀ + √variance·ε with the coefficients of t's level.
 ///
-/// They agree to 10⁻¹² and T times 2⁻⁵²: a step's factor is near 1 and rounded to 2⁻⁵³,
-/// twice in its square, and equal steps are rounded alike.
+/// They agree to 10⁻¹² + T·2⁻⁵²: a step's factor is near 1 and rounded to 2⁻⁵³, twice in its
+/// square, and equal steps are rounded alike.
 #[track_caller]
 fn assert_steps_make_the_marginals(chain: &Chain) {
     let schedule = chain.schedule();
@@ -41,7 +40,7 @@ fn log_density(x: f64, mean: f64, variance: f64) -> f64 {
     -0.5 * ((x - mean).powi(2) / variance + (std::f64::consts::TAU * variance).ln())
 }
 
-/// A few of the cases, for what takes a tenth of a second each.
+/// Fewer cases, for tests that take a tenth of a second per case.
 fn few() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
@@ -56,8 +55,8 @@ proptest! {
         assert_steps_make_the_marginals(&chain);
     }
 
-    /// Where the signal-to-noise ratio ends, and that it only falls. Data of unit variance
-    /// arrives at the prior's width.
+    /// The signal-to-noise ratio falls at every step and ends at the prior's. Data of unit variance
+    /// arrives at the prior's standard deviation.
     #[test]
     fn every_process_goes_from_clean_data_to_its_prior(chain in chain()) {
         let schedule = chain.schedule();
@@ -107,8 +106,8 @@ proptest! {
         let posterior_density = log_density(x_s, mean, posterior.variance);
         let marginal = log_density(x_t, t.signal() * x0, t.noise().powi(2));
 
-        // Beside the coefficients' rounding: x_s and x_t are numbers of some size, and
-        // their distances from a mean are measured in its standard deviations.
+        // Besides the rounding of coefficients: x_s and x_t round too, and their distances from a
+        // mean are measured in its standard deviations.
         let distances = [
             x_s / s.noise(),
             x_s / posterior.variance.sqrt(),
@@ -129,7 +128,7 @@ proptest! {
     ) {
         let (a, b) = (level.signal(), level.noise());
         let x_t = a * x0 + b * eps;
-        // What a rounding of x_t is to x₀ = (x_t − bε)/a and to ε = (x_t − ax₀)/b.
+        // The effect of a rounding of x_t on x₀ = (x_t − bε)/a and on ε = (x_t − ax₀)/b.
         let size = f64::abs(a * x0) + f64::abs(b * eps) + 1.0;
         let tolerance = 1e-14 * size * (1.0 + b / a) * (1.0 + a / b) * (1.0 + 1.0 / a.min(b));
         for from in Parametrization::ALL {
@@ -173,15 +172,15 @@ proptest! {
             let x0 = |_: &[f64], _| vec![1.0, 0.0, 0.0];
             let x = run(&ddim, &[t, s], x, x0, |_| vec![0.0, 0.0, 1.0]).unwrap();
             (signal, variance) = (x[0], x[1].powi(2) + x[2].powi(2));
-            // On the way down errors shrink with the noise, and up to forty add up.
+            // Errors shrink with the noise, and up to forty add up.
             assert_relative(signal, s.signal(), 1e-11 * (1.0 + t.noise() / s.signal()));
             assert_relative(variance, s.noise().powi(2), 1e-11);
         }
         assert_eq!((signal, variance), (1.0, 0.0));
     }
 
-    /// A process respaced to any of its times has the ᾱ of the one it was made from, and
-    /// its one step is the product of the steps it leaps over.
+    /// A process respaced to any of its times keeps their ᾱ, and each of its steps is the product
+    /// of the steps that it skips.
     #[test]
     fn respacing_keeps_alpha_bar(chain in chain(), visited in array::uniform(any::<bool>())) {
         let schedule = chain.schedule();
@@ -214,8 +213,8 @@ proptest! {
     }
 }
 
-/// The last time of a schedule of T ≤ 40, and of those before it the chosen ones; and the way
-/// through their levels to clean data.
+/// The chosen times of a schedule of T ≤ 40 and its last time; and the levels from there to clean
+/// data.
 fn subsequence(schedule: &NoiseSchedule, chosen: &[bool; 40]) -> (Vec<Timestep>, Levels) {
     let visited = schedule.iter().rev().zip(chosen);
     let visited = visited.filter(|&(t, &chosen)| chosen || t == schedule.last());

@@ -1,4 +1,4 @@
-//! Numbers that tensors of single precision have no room for are refused, by name, time and size.
+//! Numbers beyond single precision are refused; the error has the name, the time and the size.
 
 use ddpm_schedule::solver::{
     Ddim, Ddpm, Eta, Info, Method, Position, Solver, SolverError, Variance, steps,
@@ -42,7 +42,7 @@ fn a_schedule_too_long_for_epsilon_is_refused() {
             panic!("{objective:?}");
         };
         assert_eq!(error.t, f64::from(t));
-        // The sum of 15,000 rounded logarithms.
+        // The error of a sum of 15,000 rounded logarithms.
         assert_relative(error.signal, ln_a.exp(), 1e-9);
         let level = schedule.level(schedule.timestep(t).unwrap());
         let refused = Parametrization::Epsilon.check(level, f64::from(t));
@@ -69,10 +69,10 @@ fn a_schedule_too_long_for_epsilon_is_refused() {
     );
 }
 
-/// What is accepted can be multiplied by a million in single precision.
+/// Accepted coefficients can be multiplied by a million in single precision.
 #[test]
 #[expect(clippy::cast_possible_truncation, reason = "the numbers become f32")]
-fn every_coefficient_of_an_objective_has_room() {
+fn every_coefficient_of_an_objective_fits_f32() {
     let walk = |sigma| NoiseSchedule::random_walk(30, sigma).unwrap();
     let schedules = [
         linear(1000),
@@ -155,14 +155,14 @@ fn levels_and_weights_beyond_single_precision_are_refused() {
     }
     assert_eq!(
         refused(1e40, Parametrization::V, Weighting::Simple).to_string(),
-        "the noise b at t = 1 is 1.00e40, which single precision has no room for: at most 1e32"
+        "the noise b at t = 1 is 1.00e40, but single precision allows at most 1e32"
     );
 }
 
-/// The steps of a way are those of each of its pairs, the evaluations so far being those of the
-/// steps before.
+/// The steps of a run are those of its pairs of levels, where the past evaluations are those of the
+/// earlier steps.
 #[test]
-fn a_sampler_takes_the_steps_of_its_trajectory() {
+fn steps_are_those_of_each_pair_of_levels() {
     let process = Process::from(linear(1000));
     let levels = Grid::Trailing.levels(&process, 7).unwrap();
     for name in ["ddpm", "ddpm-learned", "dpmpp-2m", "heun", "unipc"] {
@@ -184,9 +184,9 @@ fn a_sampler_takes_the_steps_of_its_trajectory() {
     }
 }
 
-/// Noise on the way to noise was a panic in the first step.
+/// A stochastic step towards noise used to panic.
 #[test]
-fn noise_on_the_way_to_noise_is_refused() {
+fn stochastic_steps_towards_noise_are_refused() {
     let schedule = linear(1000);
     let process = Process::from(schedule.clone());
     let first = schedule.level(schedule.first());
@@ -212,12 +212,12 @@ fn noise_on_the_way_to_noise_is_refused() {
         assert_eq!(
             error.to_string(),
             format!(
-                "the sampler adds noise, and cannot go from data to noise, from a log-SNR of {from} \
-                 to {to}; one without noise can, such as ddim with η = 0"
+                "the sampler adds noise, so it cannot step towards noise, from a log-SNR of {from} \
+                 to {to}; use one without noise, such as ddim with η = 0"
             )
         );
     }
-    // Each solver of the table adds noise or goes this way.
+    // Each solver of the table adds noise or can step towards noise.
     for info in Info::all() {
         let method: Method = info.name.parse().unwrap();
         let solver = method.solver(&process, &back);
@@ -235,8 +235,8 @@ fn noise_on_the_way_to_noise_is_refused() {
     }
 }
 
-/// On the way to noise x counts b_s/b_t: from b = 10⁻²⁰ to 10²⁰ that is 10⁴⁰. And an x_t of width
-/// 10⁴⁰ is infinite itself.
+/// In a step towards noise the factor of x is b_s/b_t: from b = 10⁻²⁰ to 10²⁰ that is 10⁴⁰. An x_t
+/// with a standard deviation of 10⁴⁰ is infinite itself.
 #[test]
 fn steps_beyond_single_precision_are_refused() {
     let level = |noise| NoiseLevel::new(1.0, noise).unwrap();

@@ -1,4 +1,4 @@
-//! DDPM, DDIM and DPM-Solver++: identities of one step. And the mean of every solver's.
+//! DDPM, DDIM and DPM-Solver++: identities of one step; and the mean of every solver.
 
 use ddpm_schedule::solver::{Ddim, Eta, Info, Method, Position, Row, Solver, Step, Term, steps};
 use ddpm_schedule::{Grid, NoiseLevel, NoiseSchedule};
@@ -15,7 +15,7 @@ const ROUNDING_OVER_DELTA: f64 = 1e-10;
 
 const ALL: [&dyn Solver; 5] = [&DDIM, &SMALL, &LARGE, &LEARNED, &DPMPP_2M];
 
-/// What x_s is made of, if the newest evaluation was shown x_t itself.
+/// The factors of x_s, if the input of the newest evaluation was x_t itself.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Factors {
     /// Of x̂₀.
@@ -26,11 +26,11 @@ struct Factors {
     x_t: f64,
     /// Of the noise.
     z: f64,
-    /// ln of how much the noise grows from β̃ to β.
+    /// ln of the ratio of the noise's standard deviations for β and β̃.
     z_span: f64,
 }
 
-/// The step of a solver that asks once, at t, after an evaluation at `prev`.
+/// The step of a solver that evaluates once, at t, after an evaluation at `prev`.
 fn factors<S: Solver + ?Sized>(
     solver: &S,
     prev: Option<NoiseLevel>,
@@ -74,7 +74,7 @@ fn the_step_to_clean_data_returns_x0() {
     }
 }
 
-/// The variance that a learned step adds, by the network's share v.
+/// The variance that a step adds, as a function of the network's v.
 fn learned_variance(t: NoiseLevel, s: NoiseLevel) -> impl Fn(f64) -> f64 {
     let step = factors(&LEARNED, None, t, s);
     move |v| (step.z * (step.z_span * v).exp()).powi(2)
@@ -114,7 +114,8 @@ fn the_multistep_after_pure_noise_is_of_first_order() {
     assert_close(step.x_t, 0.6 / 0.8, ROUNDING);
 }
 
-/// The sum of what a row makes of x₀ where every x̂₀ is x₀ and every x is a·x₀, and of the sizes.
+/// The factor of x₀ in a row if every x̂₀ is x₀ and every x is a·x₀, and the sum of its terms'
+/// sizes.
 fn mean(row: &Row, t: NoiseLevel, means: &[f64]) -> (f64, f64) {
     let state = row.state * t.signal();
     let past = row.past.iter().zip(means);
@@ -123,8 +124,8 @@ fn mean(row: &Row, t: NoiseLevel, means: &[f64]) -> (f64, f64) {
     (terms.iter().sum(), terms.iter().map(|x| x.abs()).sum())
 }
 
-/// If x̂₀ is x₀, every x that the denoiser is shown has the mean a·x₀ of its level, and so has x_s:
-/// for every solver of the table in every process, and in every step of ten.
+/// If x̂₀ is x₀, every input of the denoiser has the mean a·x₀ of its level, and so has x_s: for
+/// every solver of the table, in every process, and in each of ten steps.
 #[test]
 fn every_solver_keeps_the_mean() {
     let schedule = NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap();
@@ -135,7 +136,7 @@ fn every_solver_keeps_the_mean() {
         ddpm_schedule::Process::flow(3.0).unwrap(),
     ];
     for process in processes {
-        // A flow's first level has no signal; ε̂ begins at the second.
+        // A flow's first level has no signal; solvers of ε̂ start at the second.
         let levels = Grid::Linspace.levels(&process, 11).unwrap();
         let levels = ddpm_schedule::Levels::new(levels.as_slice()[1..].iter().copied()).unwrap();
         for info in Info::all() {
@@ -199,7 +200,7 @@ proptest! {
             assert_eq!(step.x0_prev, 0.0);
             assert_eq!(step.z_span, 0.0);
         }
-        // What a network may choose from: v = 0 is β̃, v = 1 is β.
+        // The range of a learned variance: v = 0 is β̃, v = 1 is β.
         let learned = learned_variance(t, s);
         assert_relative(learned(0.0), beta_tilde, ROUNDING_OVER_DELTA);
         assert_relative(learned(1.0), beta, ROUNDING_OVER_DELTA);

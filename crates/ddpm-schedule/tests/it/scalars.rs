@@ -1,11 +1,11 @@
-//! The loop that runs a solver, on plain numbers: what `Reverse` does with tensors.
+//! The loop that runs a solver, on plain numbers, as `Reverse` does with tensors.
 
 use ddpm_schedule::NoiseLevel;
 use ddpm_schedule::solver::{Position, Row, Solver};
 
 use crate::torch::Torch;
 
-/// What a denoiser says of one number: x̂₀, and the ε̂ to go on with.
+/// A denoiser's prediction for one number: x̂₀, and the ε̂ that the solver uses.
 #[derive(Clone, Copy)]
 pub(crate) struct Said {
     pub(crate) x0: f64,
@@ -74,7 +74,7 @@ impl<'a, M: FnMut(f64, NoiseLevel) -> Said> Run<'a, M> {
         last
     }
 
-    /// Asks, and then works out rows.
+    /// Makes the evaluations of a step, then x_s.
     pub(crate) fn rows<const N: usize>(
         &mut self,
         asks: &[(NoiseLevel, Row)],
@@ -87,10 +87,12 @@ impl<'a, M: FnMut(f64, NoiseLevel) -> Said> Run<'a, M> {
         }
         for (at, row) in asks {
             let shown = self.row(row, x, &mut z);
-            let said: Vec<_> = shown.iter().map(|&x| (self.denoiser)(x, *at)).collect();
-            let x0 = said.iter().map(|said| said.x0).collect();
+            let predicted: Vec<_> = shown.iter().map(|&x| (self.denoiser)(x, *at)).collect();
+            let x0 = predicted.iter().map(|predicted| predicted.x0).collect();
             let (a, b) = (at.signal(), at.noise());
-            let shown = said.iter().map(|said| a * said.x0 + b * said.eps);
+            let shown = predicted
+                .iter()
+                .map(|predicted| a * predicted.x0 + b * predicted.eps);
             self.past.insert(0, (*at, shown.collect(), x0));
             self.evaluations += 1;
         }

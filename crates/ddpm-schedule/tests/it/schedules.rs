@@ -35,7 +35,7 @@ fn timesteps_count_from_one_and_networks_from_zero() {
 }
 
 #[test]
-fn before_the_first_timestep_comes_clean_data() {
+fn clean_data_precedes_the_first_timestep() {
     let schedule = NoiseSchedule::linear(3, 0.1, 0.3).unwrap();
     let [t1, t2, t3] = [1, 2, 3].map(|t| schedule.timestep(t).unwrap());
     assert_eq!(schedule.previous(t1), NoiseLevel::CLEAN);
@@ -141,7 +141,7 @@ fn the_previous_level_of_a_longer_schedules_time_panics() {
     short.previous(long.last());
 }
 
-/// Rescaling what is rescaled already changes nothing but the rounding.
+/// Rescaling a second time changes nothing but the rounding.
 #[test]
 fn rescaling_twice_is_rescaling_once() {
     let once = NoiseSchedule::linear(1000, 1e-4, 0.02)

@@ -1,8 +1,8 @@
-//! The solvers against the sums that other libraries come to, in f64, to 10⁻⁹.
+//! The solvers against sums from other libraries, in f64, to 10⁻⁹.
 
 #![allow(
     clippy::unreadable_literal,
-    reason = "the numbers stand as the libraries print them"
+    reason = "the numbers are as the libraries print them"
 )]
 
 mod adams;
@@ -46,7 +46,7 @@ pub(crate) fn lin() -> NoiseSchedule {
     NoiseSchedule::linear(1000, 1e-4, 0.02).unwrap()
 }
 
-/// The fixture's network x·τ/(τ+1), told τ at each level.
+/// The fixture's network x·τ/(τ+1), where τ is the network time of each level.
 pub(crate) fn network(
     parametrization: Parametrization,
     time: impl Fn(NoiseLevel) -> f64,
@@ -59,7 +59,7 @@ pub(crate) fn network(
     }
 }
 
-/// A number that is whole, or what is left of it below the point.
+/// The whole part of a number.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -83,13 +83,13 @@ pub(crate) fn assert_sum(x: &[f64], expected: f64) {
 }
 
 /// For noise: torch computes it in single precision, with a logarithm, a sine and a cosine whose
-/// last digit is not always that of ours.
+/// last digit can differ from ours.
 #[track_caller]
 pub(crate) fn assert_seeded(x: &[f64], expected: f64) {
     assert_relative(size(x), expected, 1e-7);
 }
 
-/// Numbers compared with others, all of them before the test fails.
+/// Comparisons that are all made before the test fails.
 pub(crate) struct Check {
     faults: Vec<String>,
 }

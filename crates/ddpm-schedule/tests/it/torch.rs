@@ -1,4 +1,4 @@
-//! The numbers of `torch.randn` on a CPU: the noise of the peers' tests.
+//! The numbers of `torch.randn` on a CPU, which are the noise of the peers' tests.
 
 /// The Mersenne Twister MT19937 (Matsumoto & Nishimura 1998), seeded as `torch.manual_seed` does.
 pub(crate) struct Torch {
@@ -41,7 +41,7 @@ impl Torch {
         f64::from(y & 0x00ff_ffff) / f64::from(1 << 24)
     }
 
-    /// `n` standard normal numbers, a multiple of 16: Box and Muller's pairs are eight apart.
+    /// `n` standard normal numbers, n a multiple of 16: Box–Muller pairs are eight apart.
     pub(crate) fn randn(&mut self, n: usize) -> Vec<f64> {
         assert!(n.is_multiple_of(16), "another rule serves the rest");
         let mut x: Vec<f64> = (0..n).map(|_| self.uniform()).collect();

@@ -1,4 +1,4 @@
-//! Levels drawn in training, by the distribution functions of their laws.
+//! The laws of training levels, by their distribution functions.
 
 use std::f64::consts::SQRT_2;
 
@@ -40,7 +40,7 @@ proptest! {
                 assert_close(normal((sigma.ln() - mean) / std), u, 1e-12);
             }
         }
-        // Of a schedule, the timestep nearest in time.
+        // On a schedule, the timestep nearest in time.
         let wide = Process::edm(1e-9, 1e9).unwrap();
         let told = discrete.time(law.on(&discrete).unwrap().quantile(u));
         assert_eq!(told.fract(), 0.0);
@@ -49,7 +49,7 @@ proptest! {
         let law = TrainingLevels::LogitNormalTime { mean, std };
         let t = vp.time(law.on(&vp).unwrap().quantile(u)) / 999.0;
         assert!(t < 0.0011 || (normal(((t / (1.0 - t)).ln() - mean) / std) - u).abs() < 1e-9);
-        // The shift of the flow, undone.
+        // Without the flow's shift.
         let t = flow.time(law.on(&flow).unwrap().quantile(u)) / 1000.0;
         let t = t / (3.0 - 2.0 * t);
         assert!(t < 0.0011 || (normal(((t / (1.0 - t)).ln() - mean) / std) - u).abs() < 1e-9);
@@ -106,7 +106,7 @@ proptest! {
     }
 }
 
-/// σ in equal shares; and the levels of Karras' grid as quantiles.
+/// Equidistant σ; and the levels of Karras' grid as quantiles.
 #[test]
 fn uniform_sigmas_are_those_of_grids() {
     let process = Process::edm(0.002, 80.0).unwrap();
@@ -166,7 +166,7 @@ fn stratified_draws_have_the_moments_of_the_law() {
 }
 
 #[test]
-fn laws_that_do_not_exist_are_refused() {
+fn invalid_laws_are_refused() {
     let [discrete, zero, ..] = processes();
     let (mean, std) = (f64::NAN, 1.0);
     for (result, message) in [

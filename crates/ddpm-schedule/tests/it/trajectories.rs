@@ -1,13 +1,13 @@
-//! The way from noise to data and back: published times, levels between them, and the steps.
+//! From noise to data and back: published times, levels between them, and the steps.
 
 use ddpm_schedule::solver::{
-    Ddim, Ddpm, Eta, Exponential, Of, Position, Solver, SolverError, Step, Variance, Weights, run,
-    steps,
+    Ddim, Ddpm, Eta, Exponential, Interpolant, Position, Solver, SolverError, Step, Variance,
+    Weights, run, steps,
 };
 use ddpm_schedule::{Grid, GridError, Levels, NoiseLevel, NoiseSchedule, Process};
 use proptest::prelude::*;
 
-use crate::chains::{Chain, chain};
+use crate::cases::{Chain, chain};
 use crate::{assert_close, assert_relative};
 
 /// The grids that choose timesteps.
@@ -17,12 +17,12 @@ const OF_TIMES: [Grid; 4] = [
     Grid::Linspace,
     Grid::Quadratic,
 ];
-/// Two that choose levels between them.
+/// Two grids that choose levels between timesteps.
 const OF_LEVELS: [Grid; 2] = [Grid::Karras { rho: 7.0 }, Grid::LogSnr];
 
 const DDIM: Ddim = Ddim { eta: Eta::ZERO };
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,
@@ -67,7 +67,7 @@ fn spacings_have_the_published_tables() {
         (&Linspace, 1000, 2, &[1000, 1]),
         (&Linspace, 1000, 1, &[1000]),
         (&Quadratic, 1000, 5, &[1000, 563, 251, 63, 1]),
-        // Unforced, the last three would be 2, 1, 1.
+        // Without the minimum distance, the last three would be 2, 1, 1.
         (&Quadratic, 10, 8, &[10, 8, 6, 5, 4, 3, 2, 1]),
         (&Quadratic, 1000, 1, &[1000]),
         (&leading, 1, 1, &[1]),
@@ -134,8 +134,8 @@ proptest! {
         }
     }
 
-    /// Levels from T's to that of t = 1, evenly spaced in their coordinate, each told a time
-    /// between those of the timesteps around it.
+    /// Levels from T to t = 1, evenly spaced in their coordinate, each with a network time between
+    /// those of the neighbouring timesteps.
     #[test]
     fn spacings_of_levels_are_even_and_told_their_time(
         (timesteps, n) in (2_u32..400).prop_flat_map(|timesteps| (Just(timesteps), 2..=timesteps)),
@@ -148,7 +148,7 @@ proptest! {
             let last = *levels.last().unwrap();
             assert_eq!(levels[0], schedule.level(schedule.last()));
             assert_eq!(last, schedule.level(schedule.first()));
-            // σ^(1/7) or ln σ; a step of it is as accurate as 2⁻⁵² of the whole.
+            // σ^(1/7) or ln σ; a step has an error of 2⁻⁵² of the whole.
             let place = |at: NoiseLevel| {
                 let sigma = at.noise() / at.signal();
                 if grid == Grid::LogSnr { sigma.ln() } else { sigma.powf(1.0 / 7.0) }
@@ -172,8 +172,8 @@ proptest! {
         }
     }
 
-    /// A level between two timesteps has the log-SNR asked for, and a total variance between
-    /// theirs: 1 where the process preserves it.
+    /// A level between two timesteps has the requested log-SNR, and a total variance between
+    /// theirs: 1 if the process preserves it.
     #[test]
     fn levels_between_timesteps_keep_the_process(chain in chain(), share in 0.0..=1.0) {
         let schedule = chain.schedule();
@@ -205,10 +205,10 @@ proptest! {
         }
     }
 
-    /// Where the network's answer does not depend on x or t, inversion is exact: each step's
-    /// ε̂ and x̂₀ are those it is undone with, for DDIM and, of first order, DPM-Solver++.
+    /// If the network's output does not depend on x or t, inversion is exact, because each step is
+    /// undone with the same ε̂ and x̂₀, by DDIM and by DPM-Solver++ of first order.
     #[test]
-    fn the_way_back_undoes_the_way_there(
+    fn inversion_undoes_sampling(
         chain in chain(),
         x0 in -3.0..3.0,
         x in -3.0..3.0,
@@ -223,13 +223,13 @@ proptest! {
         let solvers: [&dyn Solver; 2] = [&DDIM, &first_order];
         for solver in solvers {
             let run = |levels: &Levels, x: f64| {
-                let none = |_| panic!("no noise is asked for");
+                let none = |_| panic!("the solver uses no noise");
                 run(&solver, levels.as_slice(), vec![x], |_, _| vec![x0], none).unwrap()[0]
             };
             let start = x * schedule.level(schedule.last()).prior_std();
             let back = run(&there.inverse().unwrap(), run(&there, start));
-            // On the way there all but b_s/b_t of x is forgotten, and rounding with it is
-            // multiplied by b_t/b_s on the way back.
+            // A step to data multiplies x by b_s/b_t, and the inverse step multiplies its rounding
+            // by b_t/b_s.
             let last = schedule.level(schedule.last());
             let grown = last.noise() / end.noise();
             let sizes = (start.abs() + f64::abs(x0) * 40.0) * (1.0 + grown) * (1.0 + last.signal());
@@ -243,9 +243,9 @@ fn position(t: NoiseLevel, s: NoiseLevel) -> Position<'static> {
     Position { past, t, s, left }
 }
 
-/// The deterministic samplers' way to no signal at all is a limit of the formula.
+/// A deterministic step to pure noise is a limit of the formula.
 #[test]
-fn a_way_to_pure_noise_ends_in_its_noise() {
+fn a_step_to_pure_noise_returns_epsilon() {
     let level = |alpha_bar| NoiseLevel::variance_preserving(alpha_bar).unwrap();
     let [noise, t] = [level(0.0), level(0.36)];
     let solvers: [&dyn Solver; 2] = [&DDIM, &DPMPP_2M];
@@ -260,7 +260,7 @@ fn a_way_to_pure_noise_ends_in_its_noise() {
 }
 
 #[test]
-fn noise_is_not_added_on_the_way_to_noise() {
+fn ddpm_cannot_step_towards_noise() {
     let schedule = walk(5);
     let [t, s] = [schedule.first(), schedule.last()].map(|t| schedule.level(t));
     let variance = Variance::Small;
@@ -270,35 +270,35 @@ fn noise_is_not_added_on_the_way_to_noise() {
 }
 
 #[test]
-fn no_step_leads_away_from_clean_data() {
+fn steps_from_clean_data_are_refused() {
     let s = NoiseLevel::variance_preserving(0.5).unwrap();
     let refused = steps(&DPMPP_2M, &[NoiseLevel::CLEAN, s]).unwrap_err();
     let from = f64::INFINITY;
     assert_eq!(refused, SolverError::AsksAtClean { from });
-    let message = "the step from a log-SNR of inf asks the denoiser at clean data";
+    let message = "the step from a log-SNR of inf evaluates the denoiser at clean data";
     assert_eq!(refused.to_string(), message);
 }
 
 #[test]
-fn trajectories_that_lead_nowhere_are_refused() {
+fn invalid_levels_are_refused() {
     let schedule = walk(4);
     let level = |t| schedule.level(schedule.timestep(t).unwrap());
     let clean = NoiseLevel::CLEAN;
     let full = Levels::full(&schedule);
     let no_steps = "there must be at least one step, from one level to another";
-    let from_clean = "no step leads away from clean data, which says nothing of its noise";
+    let from_clean = "levels cannot start at clean data, which does not determine the noise";
     for (result, message) in [
         (Levels::new([]), no_steps),
         (Levels::new([level(1)]), no_steps),
         (full.ending_at(level(4)), no_steps),
         (
             Levels::new([level(4), level(1), level(2)]),
-            "the log-SNR must go one way from -1.3862943611198906 to -0.6931471805599454, but \
+            "the log-SNR must be monotone from -1.3862943611198906 to -0.6931471805599454, but \
              -0.6931471805599454 follows 0",
         ),
         (
             Levels::new([level(2), level(2)]),
-            "the log-SNR must go one way from -0.6931471805599454 to -0.6931471805599454, but \
+            "the log-SNR must be monotone from -0.6931471805599454 to -0.6931471805599454, but \
              -0.6931471805599454 follows -0.6931471805599454",
         ),
         (Levels::new([clean, level(2), level(3)]), from_clean),

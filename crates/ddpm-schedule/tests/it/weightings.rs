@@ -1,4 +1,4 @@
-//! Weights of the loss, by the formulas of their papers for the output that the paper trains.
+//! Weights of the loss, by the papers' formulas for the output that the paper trains.
 
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Objective, Parametrization, Weighting};
 
@@ -89,33 +89,33 @@ fn sigmoid_is_a_factor_of_the_loss_of_epsilon() {
 }
 
 #[test]
-fn weights_that_do_not_exist_are_refused() {
+fn invalid_weightings_are_refused() {
     let schedule = NoiseSchedule::linear(10, 1e-4, 0.02).unwrap();
     for (weighting, message) in [
         (
             Weighting::SoftMinSnr { gamma: 0.0 },
-            "of the weighting, gamma = 0 is outside (0, ∞]",
+            "the weighting's gamma = 0 is outside (0, ∞]",
         ),
         (
             Weighting::P2 { k: 0.0, gamma: 1.0 },
-            "of the weighting, k = 0 is outside (0, ∞)",
+            "the weighting's k = 0 is outside (0, ∞)",
         ),
         (
             Weighting::P2 {
                 k: 1.0,
                 gamma: -1.0,
             },
-            "of the weighting, gamma = -1 is outside [0, ∞)",
+            "the weighting's gamma = -1 is outside [0, ∞)",
         ),
         (
             Weighting::Edm {
                 sigma_data: f64::NAN,
             },
-            "of the weighting, sigma_data = NaN is outside (0, ∞)",
+            "the weighting's sigma_data = NaN is outside (0, ∞)",
         ),
         (
             Weighting::Sigmoid { bias: 1e3 },
-            "of the weighting, bias = 1000 is outside [−500, 500]",
+            "the weighting's bias = 1000 is outside [−500, 500]",
         ),
     ] {
         let result = Objective::new(schedule.clone(), Parametrization::V, weighting);

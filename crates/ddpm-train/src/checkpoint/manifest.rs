@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 /// manifests have none: nothing tells a whole one from a damaged one, and they are not read.
 pub const FORMAT: u32 = 1;
 
-/// The files of a checkpoint besides its manifest.
+/// The files of every checkpoint besides its manifest. One of a run with several averages has an
+/// [`average_file`] for each but the first.
 pub const PARTS: [&str; 6] = [
     "config.toml",
     "ema.safetensors",
@@ -23,18 +24,24 @@ pub const PARTS: [&str; 6] = [
     "state.json",
 ];
 
-/// The parts that a run's future depends on; the configuration is a person's to change.
-const STATE: [&str; 5] = [
-    "ema.safetensors",
-    "losses.safetensors",
-    "model.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-];
+/// The part that is a person's to change; a run's future depends on the others.
+const CONFIGURATION: &str = "config.toml";
+
+/// The file of the average of a decay, of one that is not a run's first.
+pub fn average_file(decay: f64) -> String {
+    format!("ema-{decay}.safetensors")
+}
+
+/// Whether a name is an [`average_file`].
+fn is_average(name: &str) -> bool {
+    let decay = name.strip_prefix("ema-");
+    let decay = decay.and_then(|rest| rest.strip_suffix(".safetensors")?.parse().ok());
+    decay.is_some_and(|decay| (0.0..1.0).contains(&decay) && name == average_file(decay))
+}
 
 pub(super) const NAME: &str = "manifest.json";
 
-/// Far more than a manifest of [`PARTS`] takes.
+/// Far more than a manifest takes.
 const MAX_LENGTH: u64 = 1 << 16;
 
 /// The size and hash of each of a checkpoint's files.
@@ -60,7 +67,7 @@ struct Version {
 
 impl Manifest {
     /// The manifest of files that are about to be written.
-    pub(super) fn of(files: &[(&str, Vec<u8>)]) -> Self {
+    pub(super) fn of(files: &[(String, Vec<u8>)]) -> Self {
         let entry = |bytes: &Vec<u8>| Entry {
             size: bytes.len() as u64,
             sha256: format!("{:x}", Sha256::digest(bytes)),
@@ -69,7 +76,7 @@ impl Manifest {
         Self {
             format: FORMAT,
             files: files
-                .map(|(name, bytes)| ((*name).to_owned(), entry(bytes)))
+                .map(|(name, bytes)| (name.clone(), entry(bytes)))
                 .collect(),
         }
     }
@@ -78,8 +85,8 @@ impl Manifest {
         serde_json::to_vec_pretty(self).map_err(|e| FileError::content(Path::new(NAME), e))
     }
 
-    /// Reads a manifest's bytes: of a known format, and naming exactly the [`PARTS`], so that none
-    /// of its names can lead out of the checkpoint.
+    /// Reads a manifest's bytes: of a known format, and naming all of the [`PARTS`] and nothing else but
+    /// the files of averages, so that none of its names can lead out of the checkpoint.
     ///
     /// # Errors
     ///
@@ -92,8 +99,9 @@ impl Manifest {
             ));
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        if !manifest.files.keys().eq(PARTS) {
-            let names: Vec<_> = manifest.files.keys().map(String::as_str).collect();
+        let names: Vec<_> = manifest.files.keys().map(String::as_str).collect();
+        let parts = names.iter().filter(|name| !is_average(name));
+        if !parts.eq(&PARTS) {
             return Err(format!("names {names:?}, not {PARTS:?}"));
         }
         Ok(manifest)
@@ -131,14 +139,14 @@ impl Manifest {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// The SHA-256 of the training state: weights, average, optimizer, remembered losses, step and
+    /// The SHA-256 of the training state: weights, averages, optimizer, remembered losses, step and
     /// data. Equal states have equal hashes, whatever their configurations say.
     ///
     /// It is the hash of what `sha256sum` prints for those files in the order of their names.
     pub fn state_hash(&self) -> String {
         let mut hash = Sha256::new();
         for (name, entry) in &self.files {
-            if STATE.contains(&name.as_str()) {
+            if name != CONFIGURATION {
                 hash.update(format!("{}  {name}\n", entry.sha256));
             }
         }
@@ -166,5 +174,43 @@ impl Entry {
             return content("its SHA-256 is not the manifest's".to_owned());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest of the parts and of one more file.
+    fn parse(name: &str) -> Result<Manifest, String> {
+        let mut files = PARTS.map(|part| (part.to_owned(), Vec::new())).to_vec();
+        files.push((name.to_owned(), Vec::new()));
+        Manifest::parse(&Manifest::of(&files).to_json().unwrap())
+    }
+
+    #[test]
+    fn further_averages_are_named_by_their_decays_and_nothing_else() {
+        for decay in [0.0, 0.5, 0.9999, 1e-7] {
+            let manifest = parse(&average_file(decay)).unwrap();
+            assert_eq!(manifest.files.len(), PARTS.len() + 1);
+        }
+        for name in [
+            "ema-1.safetensors",
+            "ema--0.5.safetensors",
+            "ema-0.90.safetensors",
+            "ema-5e-1.safetensors",
+            "ema-NaN.safetensors",
+            "ema-.safetensors",
+            "ema-../0.5.safetensors",
+            "ema-0.5.safetensors/x",
+            "/ema-0.5.safetensors",
+            "notes.txt",
+        ] {
+            let error = parse(name).unwrap_err();
+            assert!(error.starts_with("names ["), "{name}: {error}");
+        }
+        let five = PARTS.map(|part| (part.to_owned(), Vec::new()));
+        let files = Manifest::of(&five[1..]).to_json().unwrap();
+        assert!(Manifest::parse(&files).is_err());
     }
 }

@@ -11,16 +11,19 @@ use ddpm_model::weights::{load_module, module_bytes, not_finite};
 use serde::{Deserialize, Serialize};
 
 use super::folder;
-use super::manifest::{self, Manifest, PARTS};
-use super::tensors::{load_losses, load_optim, losses_bytes, optim_bytes};
-use crate::optim::Optim;
-use crate::params::{self, Named};
+use super::manifest::{self, Manifest, average_file};
+use super::tensors::{load_losses, load_optimizer, losses_bytes, optimizer_bytes};
+use crate::optim::{Optimizer, OptimizerState, Scalar};
+use crate::params;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
     step: u64,
-    updates: u64,
+    /// In older checkpoints, where it is the step.
+    #[serde(default, skip_serializing)]
+    #[expect(dead_code, reason = "a field that may be there")]
+    updates: Option<u64>,
     shape: Vec<usize>,
     data: String,
     /// Absent in older checkpoints.
@@ -29,6 +32,9 @@ struct State {
     /// Likewise.
     #[serde(default)]
     settings: BTreeMap<String, String>,
+    /// The numbers of the optimizer's state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    optimizer: BTreeMap<String, Scalar>,
 }
 
 /// Everything a run needs to go on.
@@ -42,14 +48,15 @@ pub struct Snapshot<M> {
     pub data: String,
     /// Names of the classes of the data, by number; empty if it has none.
     pub class_names: Vec<String>,
-    /// What identifies the run ([`Settings::identity`](crate::Settings::identity)).
+    /// What identifies the run: [`Settings::identity`](crate::Settings::identity), and the names of the
+    /// frozen parameters as `frozen`.
     pub settings: BTreeMap<String, String>,
     /// The weights being trained.
     pub model: M,
-    /// The averaged weights.
-    pub ema: M,
-    /// The optimizer and its moments.
-    pub optim: Optim,
+    /// The averaged weights with their decays; there is at least one.
+    pub averages: Vec<(f64, M)>,
+    /// The optimizer and its state.
+    pub optimizer: Box<dyn Optimizer>,
     /// The last losses of t = 1, 2, …, T, where times are drawn by them; otherwise empty.
     pub losses: Vec<Vec<f64>>,
 }
@@ -58,7 +65,7 @@ pub struct Snapshot<M> {
 /// trained on while it is written.
 pub struct Encoded {
     pub(super) step: u64,
-    files: Vec<(&'static str, Vec<u8>)>,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 impl Encoded {
@@ -68,26 +75,44 @@ impl Encoded {
     ///
     /// If a tensor cannot be read from its device.
     pub fn new<M: Module>(snapshot: &Snapshot<M>, config: &str) -> Result<Self, FileError> {
+        let optimizer = snapshot.optimizer.state();
+        let OptimizerState { tensors, scalars } = optimizer
+            .map_err(|reason| FileError::content(Path::new("optimizer.safetensors"), reason))?;
         let state = State {
             step: snapshot.step,
-            updates: snapshot.optim.updates,
+            updates: None,
             shape: snapshot.shape.clone(),
             data: snapshot.data.clone(),
             class_names: snapshot.class_names.clone(),
             settings: snapshot.settings.clone(),
+            optimizer: scalars,
         };
-        let contents = [
-            Ok(config.as_bytes().to_vec()),
-            module_bytes(&snapshot.ema),
-            losses_bytes(&snapshot.losses),
-            module_bytes(&snapshot.model),
-            optim_bytes(&snapshot.optim),
-            serde_json::to_vec_pretty(&state).map_err(|e| e.to_string()),
+        let mut contents = vec![
+            ("config.toml".to_owned(), Ok(config.as_bytes().to_vec())),
+            (
+                "losses.safetensors".to_owned(),
+                losses_bytes(&snapshot.losses),
+            ),
+            (
+                "model.safetensors".to_owned(),
+                module_bytes(&snapshot.model),
+            ),
+            (
+                "optimizer.safetensors".to_owned(),
+                optimizer_bytes(&tensors),
+            ),
+            (
+                "state.json".to_owned(),
+                serde_json::to_vec_pretty(&state).map_err(|e| e.to_string()),
+            ),
         ];
-        let files = PARTS.into_iter().zip(contents);
-        let files = files.map(|(name, bytes)| match bytes {
+        let averages = snapshot.averages.iter().enumerate();
+        contents.extend(
+            averages.map(|(i, (decay, average))| (average_name(i, *decay), module_bytes(average))),
+        );
+        let files = contents.into_iter().map(|(name, bytes)| match bytes {
             Ok(bytes) => Ok((name, bytes)),
-            Err(reason) => Err(FileError::content(Path::new(name), reason)),
+            Err(reason) => Err(FileError::content(Path::new(&name), reason)),
         });
         Ok(Self {
             step: snapshot.step,
@@ -104,7 +129,7 @@ impl Encoded {
     pub fn write(self, folder: &Path) -> Result<(PathBuf, u64), FileError> {
         let target = folder.join(folder::name(self.step));
         for (name, bytes) in &self.files {
-            if ["ema.safetensors", "model.safetensors"].contains(name) {
+            if name.starts_with("ema") || name == "model.safetensors" {
                 let path = target.join(name);
                 match not_finite(bytes) {
                     Ok(None) => {}
@@ -116,10 +141,11 @@ impl Encoded {
                 }
             }
         }
-        // Of what vanished the folder is named, not a file that was to be in it.
+        // Names the missing folder rather than a file inside it.
         fs::metadata(folder).map_err(io(folder))?;
         let manifest = Manifest::of(&self.files);
-        let mut files = self.files;
+        let (names, contents): (Vec<_>, Vec<_>) = self.files.into_iter().unzip();
+        let mut files: Vec<_> = names.iter().map(String::as_str).zip(contents).collect();
         files.push((manifest::NAME, manifest.to_json()?));
         write_folder(&target, &files)?;
         Ok((target, manifest.bytes()))
@@ -140,37 +166,43 @@ pub fn save<M: Module>(
     Ok(path)
 }
 
-/// Loads a checkpoint into networks of the right shape.
+/// The file of the average of a decay, the `i`-th of a run.
+fn average_name(i: usize, decay: f64) -> String {
+    match i {
+        0 => "ema.safetensors".to_owned(),
+        _ => average_file(decay),
+    }
+}
+
+/// Loads a checkpoint into networks of the right shape, with an optimizer that has seen nothing and the
+/// decays of the averages.
 ///
 /// # Errors
 ///
-/// If a file is missing or damaged, or a tensor is missing, unexpected or of the wrong shape.
+/// If a file is missing or damaged, a tensor is missing, unexpected or of the wrong shape, or the state
+/// of the optimizer is not one of this optimizer for the trained parameters of `model`.
 pub fn load<M: Module>(
     path: &Path,
     model: M,
-    optim: Optim,
+    mut optimizer: Box<dyn Optimizer>,
+    decays: &[f64],
     device: &Device,
 ) -> Result<Snapshot<M>, FileError> {
     let state = read_state(path)?;
-    let ema = load_module(&path.join("ema.safetensors"), model.valid())?;
+    let averages = decays.iter().enumerate().map(|(i, &decay)| {
+        let path = path.join(average_name(i, decay));
+        Ok((decay, load_module(&path, model.valid())?))
+    });
+    let averages = averages.collect::<Result<_, FileError>>()?;
     let model = load_module(&path.join("model.safetensors"), model)?;
     let losses = load_losses(&path.join("losses.safetensors"))?;
     let path = path.join("optimizer.safetensors");
-    let optim = load_optim(&path, optim, state.updates, device)?;
-    let lengths = |named: &Named| -> Vec<(String, usize)> {
-        named
-            .iter()
-            .map(|(name, t)| (name.clone(), t.dims()[0]))
-            .collect()
+    let gathered = OptimizerState {
+        tensors: load_optimizer(&path)?,
+        scalars: state.optimizer,
     };
-    let parameters = lengths(&params::values(&model));
-    let fits = [&optim.exp_avg, &optim.exp_avg_sq]
-        .iter()
-        .all(|m| lengths(m) == parameters);
-    if optim.updates > 0 && !fits {
-        let reason = "the moments are not those of the network's parameters";
-        return Err(FileError::content(&path, reason));
-    }
+    let restored = optimizer.restore(gathered, &params::trained(&model), device);
+    restored.map_err(|reason| FileError::content(&path, reason))?;
     Ok(Snapshot {
         step: state.step,
         shape: state.shape,
@@ -178,10 +210,21 @@ pub fn load<M: Module>(
         class_names: state.class_names,
         settings: state.settings,
         model,
-        ema,
-        optim,
+        averages,
+        optimizer,
         losses,
     })
+}
+
+/// What tells a checkpoint's run from others: the fingerprint of its data, and its settings as
+/// [`Snapshot::settings`] has them, which are empty in older checkpoints.
+///
+/// # Errors
+///
+/// If its `state.json` is missing or damaged.
+pub fn identity(checkpoint: &Path) -> Result<(String, BTreeMap<String, String>), FileError> {
+    let state = read_state(checkpoint)?;
+    Ok((state.data, state.settings))
 }
 
 fn read_state(checkpoint: &Path) -> Result<State, FileError> {

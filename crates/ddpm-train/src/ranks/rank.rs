@@ -143,7 +143,7 @@ impl Ranks {
 
     /// Ends the processes of all ranks at once, this one too, for a program that cannot go on: the
     /// others would wait for it for ever. It returns where there are no other processes: one alone
-    /// has nobody to end, and threads hear from [`on_devices`] that one of them failed.
+    /// has nobody to end, and threads hear from [`on_devices`](super::on_devices) that one of them failed.
     pub fn abort(&self, code: i32) {
         if let Some(team) = &self.team {
             team.abort(code);

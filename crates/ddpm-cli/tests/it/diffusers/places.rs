@@ -100,8 +100,8 @@ fn a_wrong_path_is_named_with_the_right_one() {
     assert_refused(
         folder,
         "pipe/unet",
-        "pipe/unet: has diffusion_pytorch_model.safetensors, but no config.json, which says what \
-         network the weights are of; copy it from where they came from",
+        "pipe/unet: has diffusion_pytorch_model.safetensors, but no config.json, which \
+         describes the network; copy it from the source of the weights",
     );
     fs::write(folder.join("alone.ckpt"), "").unwrap();
     assert_refused(

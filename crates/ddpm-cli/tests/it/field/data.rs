@@ -7,66 +7,66 @@ use std::path::Path;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 
-use super::{Report, check, ends};
+use super::{Fault, check, ends};
 use crate::run::{ddpm, ok, tiny};
 
-const ROWS: &[Report] = &[
-    Report {
+const ROWS: &[Fault] = &[
+    Fault {
         reports: "lucidrains/stylegan2-pytorch#7, pytorch/vision#138",
         kind: "an incompletely copied JPEG stops training, and the user has to find it",
         tried: "a good PNG and a JPEG cut at ½, at ⅒, after 700 bytes, 100 bytes before its end, and after 700 \
                 bytes with an end marker added",
         run: cut_jpegs,
     },
-    Report {
+    Fault {
         reports: "etemesi254/zune-image#312, #354, #67, #273",
         kind: "a decoder fills in missing parts of a JPEG and only warns",
         tried: "3,000 bytes in the middle of a JPEG's scan set to zero",
         run: zeroed_jpeg,
     },
-    Report {
+    Fault {
         reports: "openai/guided-diffusion#58, hollowstrawberry/kohya-colab#23, modelscope/DiffSynth-Studio#1456",
         kind: "WebP or BMP files are passed over",
         tried: "4 files each of png, webp, bmp, tif, gif and jfif, and a text file",
         run: formats,
     },
-    Report {
+    Fault {
         reports: "JoePenna/Dreambooth-Stable-Diffusion#177, pytorch/vision#669",
         kind: "images in nested folders are not found",
         tried: "`{a,b}/{0..2}.png` and `{a,b}/more/{0..2}.png`",
         run: nested,
     },
-    Report {
+    Fault {
         reports: "CAMMA-public/Endoscapes#3, huggingface/pytorch-image-models#334",
         kind: "a data set of links, many of them broken after copying",
         tried: "a PNG and a link to a missing file",
         run: broken_link,
     },
-    Report {
+    Fault {
         reports: "pytorch/vision#4925",
         kind: "an empty class folder",
         tried: "`cat/0.png`, `dog/` without a file, `owl/0.png`; `num_classes = 3`",
         run: empty_class,
     },
-    Report {
+    Fault {
         reports: "NVlabs/edm2#11, lucidrains/denoising-diffusion-pytorch#123",
         kind: "unclear which number stands for which class",
         tried: "folders `0` … `10`; then `--class 2`, and `--class cat`, which does not exist",
         run: class_names,
     },
-    Report {
+    Fault {
         reports: "huggingface/dataset-viewer#1361, facebookresearch/detectron2#1221",
         kind: "legitimate large images exceed a limit of the decoder",
         tried: "a PNG of 12,000×9,000 pixels, the size of a phone's photograph",
         run: large,
     },
-    Report {
+    Fault {
         reports: "tensorflow/tensor2tensor#1695, yandex-research/tab-ddpm#6",
         kind: "the given data is ignored, and default data is used for training",
         tried: "`ddpm train --data photos`",
         run: |folder| ends(folder, "train --data photos --out r", 1),
     },
-    Report {
+    Fault {
         reports: "huggingface/diffusers#5330",
         kind: "an argument that has no effect is accepted",
         tried: "`ddpm eval nll --from RUN --data photos` for a run on the digits; `size = 8` with `kind = \

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use super::{Report, check, ends};
+use super::{Fault, check, ends};
 use crate::diffusers::places::{put_pipeline, spoil};
 use crate::run::{ddpm, ok, samples};
 
@@ -18,8 +18,8 @@ const UNET: &str = "unet/config.json";
 
 const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 
-const ROWS: &[Report] = &[
-    Report {
+const ROWS: &[Fault] = &[
+    Fault {
         reports: "huggingface/diffusers#1918",
         kind: "a scheduler made from another's configuration keeps the other's keys",
         tried: "a DDIM file with the `variance_type` of a DDPM",
@@ -36,7 +36,7 @@ const ROWS: &[Report] = &[
             noted(folder)
         },
     },
-    Report {
+    Fault {
         reports: "vladmandic/sdnext#2424, cswry/SeeSR#51",
         kind: "published files contain keys of other schedulers",
         tried: "a DDPM file with `skip_prk_steps`, `interpolation_type`, `use_karras_sigmas`, `timestep_type`, \
@@ -58,7 +58,7 @@ const ROWS: &[Report] = &[
             noted(folder)
         },
     },
-    Report {
+    Fault {
         reports: "huggingface/diffusers#1918",
         kind: "the same, with a key that would change the samples",
         tried: "a DDPM file with an unknown key, `rescale_betas_zero_snrr = true`",
@@ -72,7 +72,7 @@ const ROWS: &[Report] = &[
             ends(folder, DRAW, 1)
         },
     },
-    Report {
+    Fault {
         reports: "huggingface/diffusers#2706, huggingface/diffusers#2146",
         kind: "averaged weights cannot be loaded because of the keys that describe the averaging",
         tried: "`config.json` of a `unet_ema`, with `decay`, `inv_gamma`, `min_decay`, `optimization_step`, \
@@ -95,7 +95,7 @@ const ROWS: &[Report] = &[
             noted(folder)
         },
     },
-    Report {
+    Fault {
         reports: "huggingface/diffusers#6815, huggingface/diffusers#2153, huggingface/diffusers#5960",
         kind: "black pictures, because all values are NaN",
         tried: "a NaN in one weight of the folder",
@@ -107,7 +107,7 @@ const ROWS: &[Report] = &[
             shown
         },
     },
-    Report {
+    Fault {
         reports: "Hzfinfdu/Diffusion-BERT#24",
         kind: "weights saved from a wrapped network have a prefix in every name",
         tried: "`module.` and `_orig_mod.` before all names of the weights",
@@ -126,7 +126,7 @@ const ROWS: &[Report] = &[
             "exit 0; the samples are byte for byte those without the prefix".into()
         },
     },
-    Report {
+    Fault {
         reports: "huggingface/diffusers#10928, Tencent-Hunyuan/Hunyuan3D-2#262",
         kind: "only a variant of the weights exists",
         tried: "only `diffusion_pytorch_model.fp16.safetensors`",
@@ -137,7 +137,7 @@ const ROWS: &[Report] = &[
             ends(folder, DRAW, 1)
         },
     },
-    Report {
+    Fault {
         reports: "AUTOMATIC1111/stable-diffusion-webui#8123, haofanwang/Lora-for-Diffusers#3",
         kind: "a repository was cloned without its large files",
         tried: "a Git LFS pointer in place of the weights",
@@ -148,7 +148,7 @@ const ROWS: &[Report] = &[
             ends(folder, DRAW, 1)
         },
     },
-    Report {
+    Fault {
         reports: "node-config/node-config#215, B3Pay/ic-reactor#665",
         kind: "an editor wrote a byte order mark at the start of a file",
         tried: "a byte order mark at the start of `scheduler_config.json`",

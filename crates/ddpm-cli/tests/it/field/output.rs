@@ -5,12 +5,12 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::{Report, check, ends, outcome};
+use super::{Fault, check, ends, outcome};
 use crate::faults::{endless, listening, said, send, spawn, start_command, until, until_saved};
 use crate::run::{ok, tiny};
 
-const ROWS: &[Report] = &[
-    Report {
+const ROWS: &[Fault] = &[
+    Fault {
         reports: "rustic-rs/rustic#1915, gitbutlerapp/gitbutler#11088",
         kind: "a panic when the reader of a pipe has closed it",
         tried: "`ddpm train` with standard output and standard error in a pipe without a reader",
@@ -26,7 +26,7 @@ const ROWS: &[Report] = &[
             "exit 0; the run is byte for byte the same".into()
         },
     },
-    Report {
+    Fault {
         reports: "uutils/coreutils#10613",
         kind: "a full device behind standard error changes the outcome",
         tried: "`ddpm train 2> /dev/full`",
@@ -41,7 +41,7 @@ const ROWS: &[Report] = &[
             "exit 0; the run is byte for byte the same".into()
         },
     },
-    Report {
+    Fault {
         reports: "sharkdp/fd#737, uutils/coreutils#9782, torognes/vsearch#243",
         kind: "success is reported although standard output could not be written",
         tried: "`ddpm recipe digits > /dev/full`, and the same with `schedule`, `check --hash`, `devices` and \
@@ -65,7 +65,7 @@ const ROWS: &[Report] = &[
             shown[0].clone()
         },
     },
-    Report {
+    Fault {
         reports: "clap-rs/clap#5457, clap-rs/clap#5993",
         kind: "completions panic if their output cannot be written",
         tried: "`ddpm completions bash`, to a pipe without a reader and to `/dev/full`",
@@ -78,7 +78,7 @@ const ROWS: &[Report] = &[
             format!("exit 0, silently; {}", outcome(&full))
         },
     },
-    Report {
+    Fault {
         reports: "open-mmlab/mmsegmentation#1998, tdrussell/diffusion-pipe#139",
         kind: "training ends with the terminal and saves nothing",
         tried: "SIGHUP, SIGUSR1, SIGINT and SIGTERM during `ddpm train`, whose standard error nobody reads",
@@ -102,7 +102,7 @@ const ROWS: &[Report] = &[
             "exit 129, 138, 130, 143, each with a checkpoint of the last step".into()
         },
     },
-    Report {
+    Fault {
         reports: "open-mmlab/mmsegmentation#1998",
         kind: "under nohup, closing the terminal ends the program",
         tried: "SIGHUP to a `ddpm train` that was started with SIGHUP ignored, then SIGTERM",
@@ -126,7 +126,7 @@ const ROWS: &[Report] = &[
             "SIGHUP is ignored; SIGTERM saves, exit 143".into()
         },
     },
-    Report {
+    Fault {
         reports: "Sygil-Dev/stable-diffusion#137",
         kind: "negative guidance is useful",
         tried: "`ddpm sample --guidance -1`, `--guidance nan` and `--seed -1`",

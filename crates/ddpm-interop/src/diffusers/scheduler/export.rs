@@ -248,7 +248,7 @@ fn class(plan: &Sampled) -> Option<Value> {
 }
 
 fn of_schedule(name: &str, method: &Method) -> Option<Value> {
-    let order = |published: u32| method.numbers().order.unwrap_or(published);
+    let order = |published: u32| method.parameters().order.unwrap_or(published);
     let multistep = |order: u32, algorithm: &str| {
         json!({
             "_class_name": "DPMSolverMultistepScheduler",

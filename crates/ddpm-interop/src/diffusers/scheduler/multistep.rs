@@ -1,7 +1,9 @@
 //! The exponential integrators: DPM-Solver, DEIS, UniPC and SA-Solver.
 
 use ddpm_process::Clip;
-use ddpm_schedule::solver::{Bh, Blocks, Exponential, Of, SaSolver, Slope, UniPc, Weights};
+use ddpm_schedule::solver::{
+    Bh, Blocks, Exponential, Interpolant, SaSolver, Slope, UniPc, Weights,
+};
 use ddpm_schedule::{NoiseLevel, Process};
 use serde_json::{Value, json};
 
@@ -69,13 +71,13 @@ pub(super) fn exponential(
     let (of, noise) = algorithm(keys, of_epsilon, to_clean)?;
     let weights = solver_type(keys, Weights::Midpoint, Weights::Taylor)?;
     let order = order(keys, "solver_order", 2)?;
-    if of == Of::Epsilon && noise > 0.0 && order == 3 {
+    if of == Interpolant::Epsilon && noise > 0.0 && order == 3 {
         let reason = "supported are 1 and 2 with algorithm_type = \"sde-dpmsolver\"; diffusers \
                       has no third order there";
         return Err(keys.bad("solver_order", &json!(order), reason));
     }
     let solver = Exponential {
-        of,
+        interpolant: of,
         order,
         weights,
         noise,
@@ -89,23 +91,23 @@ fn algorithm(
     keys: &mut Keys,
     of_epsilon: bool,
     to_clean: bool,
-) -> Result<(Of, f64), DiffusersError> {
+) -> Result<(Interpolant, f64), DiffusersError> {
     let of_x0 = [
-        ("dpmsolver++", (Of::X0, 0.0)),
-        ("sde-dpmsolver++", (Of::X0, 1.0)),
-        // diffusers accepts the name of another solver.
-        ("deis", (Of::X0, 0.0)),
+        ("dpmsolver++", (Interpolant::X0, 0.0)),
+        ("sde-dpmsolver++", (Interpolant::X0, 1.0)),
+        // diffusers reads the name of another solver as its own.
+        ("deis", (Interpolant::X0, 0.0)),
     ];
     let all = [
         of_x0[0],
         of_x0[1],
         of_x0[2],
-        ("dpmsolver", (Of::Epsilon, 0.0)),
-        ("sde-dpmsolver", (Of::Epsilon, 1.0)),
+        ("dpmsolver", (Interpolant::Epsilon, 0.0)),
+        ("sde-dpmsolver", (Interpolant::Epsilon, 1.0)),
     ];
     let choices = if of_epsilon { &all[..] } else { &of_x0[..] };
     let (of, noise) = keys.choice("algorithm_type", "dpmsolver++", choices)?;
-    if of == Of::Epsilon && to_clean {
+    if of == Interpolant::Epsilon && to_clean {
         let reason = "supported is \"sigma_min\" with algorithm_type = \"dpmsolver\": clean data \
                       has no ε̂";
         return Err(keys.bad("final_sigmas_type", &json!("zero"), reason));
@@ -148,12 +150,12 @@ pub(super) fn single(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let (objective, way) = levels(keys, family)?;
     let to_clean = way.end == End::Clean;
     let (of, noise) = algorithm(keys, true, to_clean)?;
-    if of == Of::Epsilon && noise > 0.0 {
+    if of == Interpolant::Epsilon && noise > 0.0 {
         let reason = "supported are \"dpmsolver++\", \"sde-dpmsolver++\" and \"dpmsolver\"";
         return Err(keys.bad("algorithm_type", &json!("sde-dpmsolver"), reason));
     }
     let solver = Blocks {
-        of,
+        interpolant: of,
         order: order(keys, "solver_order", 2)?,
         slope: solver_type(keys, Slope::Chord, Slope::Exact)?,
         noise,
@@ -184,7 +186,7 @@ pub(super) fn deis(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     let names = ["logrho", "midpoint", "heun", "bh1", "bh2"].map(Value::from);
     keys.only("solver_type", &names)?;
     let solver = Exponential {
-        of: Of::Epsilon,
+        interpolant: Interpolant::Epsilon,
         order: order(keys, "solver_order", 2)?,
         weights: Weights::Lagrange,
         noise: 0.0,
@@ -213,11 +215,11 @@ pub(super) fn unipc(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
     keys.only("disable_corrector", &[json!([]), Value::Null])?;
     keys.only("solver_p", &[Value::Null])?;
     let (of, clip) = if keys.take("predict_x0", true)? {
-        (Of::X0, threshold(keys)?)
+        (Interpolant::X0, threshold(keys)?)
     } else {
         // diffusers thresholds only where x̂₀ is interpolated.
         threshold(keys)?;
-        (Of::Epsilon, None)
+        (Interpolant::Epsilon, None)
     };
     let b = keys.choice(
         "solver_type",
@@ -231,7 +233,7 @@ pub(super) fn unipc(keys: &mut Keys) -> Result<Scheduler, DiffusersError> {
         ],
     )?;
     let solver = UniPc {
-        of,
+        interpolant: of,
         order: order(keys, "solver_order", 2)?,
         b,
         lower_order_final: keys.take("lower_order_final", true)?,

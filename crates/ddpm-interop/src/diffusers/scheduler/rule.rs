@@ -1,8 +1,8 @@
 //! The solvers of diffusers' classes.
 
 use ddpm_schedule::solver::{
-    Adams, Ancestral, Blocks, Consistency, Ddim, Ddpm, Dpm2, Euler, Exponential, Frame, Heun, Of,
-    Position, SaSolver, Slope, Solver, Step, Tcd, UniPc, Variance, Weights,
+    Adams, Ancestral, Blocks, Consistency, Ddim, Ddpm, Dpm2, Euler, Exponential, Frame, Heun,
+    Interpolant, Position, SaSolver, Slope, Solver, Step, Tcd, UniPc, Variance, Weights,
 };
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Process};
 
@@ -105,10 +105,10 @@ impl Rule {
             Self::Pndm { .. } => "pndm",
             Self::Plms(_) => "plms",
             Self::Multistep { solver, .. } => multistep_name(solver),
-            Self::Single { solver, .. } => match (solver.of, solver.noise > 0.0) {
-                (Of::Epsilon, _) => "dpm-solver-single",
-                (Of::X0, false) => "dpmpp-2s",
-                (Of::X0, true) => "dpmpp-2s-sde",
+            Self::Single { solver, .. } => match (solver.interpolant, solver.noise > 0.0) {
+                (Interpolant::Epsilon, _) => "dpm-solver-single",
+                (Interpolant::X0, false) => "dpmpp-2s",
+                (Interpolant::X0, true) => "dpmpp-2s-sde",
             },
             Self::UniPc { .. } => "unipc",
             Self::SaSolver { .. } => "sa-solver",
@@ -144,7 +144,7 @@ impl Rule {
             }
             Self::UniPc { solver, .. } => {
                 let last = ending(solver.lower_order_final, false);
-                let (order, b, of) = (solver.order, solver.b, solver.of);
+                let (order, b, of) = (solver.order, solver.b, solver.interpolant);
                 format!("order {order}, {b:?}, of {of:?}{last}").to_lowercase()
             }
             Self::SaSolver { solver, .. } => {
@@ -215,14 +215,19 @@ fn ending(lower_order_final: bool, euler_at_final: bool) -> &'static str {
 }
 
 fn multistep_name(solver: &Exponential) -> &'static str {
-    match (solver.of, solver.weights, solver.order, solver.noise > 0.0) {
-        (Of::Epsilon, Weights::Lagrange, ..) => "deis",
-        (Of::Epsilon, .., false) => "dpm-solver",
-        (Of::Epsilon, .., true) => "dpm-solver-sde",
-        (Of::X0, _, 3, false) => "dpmpp-3m",
-        (Of::X0, _, 3, true) => "dpmpp-3m-sde",
-        (Of::X0, _, _, false) => "dpmpp-2m",
-        (Of::X0, _, _, true) => "dpmpp-2m-sde",
+    match (
+        solver.interpolant,
+        solver.weights,
+        solver.order,
+        solver.noise > 0.0,
+    ) {
+        (Interpolant::Epsilon, Weights::Lagrange, ..) => "deis",
+        (Interpolant::Epsilon, .., false) => "dpm-solver",
+        (Interpolant::Epsilon, .., true) => "dpm-solver-sde",
+        (Interpolant::X0, _, 3, false) => "dpmpp-3m",
+        (Interpolant::X0, _, 3, true) => "dpmpp-3m-sde",
+        (Interpolant::X0, _, _, false) => "dpmpp-2m",
+        (Interpolant::X0, _, _, true) => "dpmpp-2m-sde",
     }
 }
 

@@ -9,14 +9,15 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Attention;
-use crate::cpu::gemm::{Matrix, Out, left_len, multiply, pack_left, pack_right, right_len};
+use super::sizes::Attention;
+use crate::cpu::gemm::{MatrixView, Output, left_len, multiply, pack_left, pack_right, right_len};
+use crate::cpu::isa::Isa;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::{Isa, vector};
+use crate::cpu::vector;
 
-/// What the forward pass saw and wrote, and the gradient of its output.
+/// The forward pass's inputs and outputs, and the gradient of its output.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
+struct ForwardPass<'a> {
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
@@ -25,11 +26,12 @@ struct Seen<'a> {
     lse: &'a [f32],
 }
 
-/// The gradients of q, k and v, from dout and what [`forward`](super::forward) saw and wrote.
+/// Computes the gradients of q, k and v, from dout and from the inputs and outputs of
+/// [`forward`](super::forward::forward).
 ///
 /// # Panics
 ///
-/// If a size is 0 or a length does not fit.
+/// If a size is 0 or a length does not match.
 pub fn backward(
     isa: Isa,
     attention: &Attention,
@@ -50,7 +52,7 @@ pub fn backward(
         .enumerate()
         .for_each(|(b, (dq, (dk, dv)))| {
             let [q, k, v, out, dout] = attention.sequence([qkv[0], qkv[1], qkv[2], out, dout], b);
-            let seen = Seen {
+            let pass = ForwardPass {
                 q,
                 k,
                 v,
@@ -62,7 +64,7 @@ pub fn backward(
             (all.par_chunks_mut(3 * tokens * dim).enumerate()).for_each(|(h, gradients)| {
                 isa.dispatch(Head {
                     attention,
-                    seen,
+                    pass,
                     h,
                     gradients,
                 });
@@ -82,7 +84,7 @@ pub fn backward(
 /// One head of one sequence.
 struct Head<'a> {
     attention: &'a Attention,
-    seen: Seen<'a>,
+    pass: ForwardPass<'a>,
     h: usize,
     /// dq, dk and dv, each `[tokens, dim]`.
     gradients: &'a mut [f32],
@@ -94,7 +96,7 @@ impl WithSimd for Head<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
             attention,
-            seen,
+            pass,
             h,
             gradients,
         } = self;
@@ -108,9 +110,9 @@ impl WithSimd for Head<'_> {
         let mut keys_t = Scratch::take(right_len(dim, n));
         let mut values_t = Scratch::take(right_len(dim, n));
         let mut keys = Scratch::take(right_len(n, dim));
-        pack_right(simd, head(seen.k, 0).transposed(), dim, n, &mut keys_t);
-        pack_right(simd, head(seen.v, 0).transposed(), dim, n, &mut values_t);
-        pack_right(simd, head(seen.k, 0), n, dim, &mut keys);
+        pack_right(simd, head(pass.k, 0).transposed(), dim, n, &mut keys_t);
+        pack_right(simd, head(pass.v, 0).transposed(), dim, n, &mut values_t);
+        pack_right(simd, head(pass.k, 0), n, dim, &mut keys);
 
         let mut p = Scratch::take(strip * n);
         let mut ds = Scratch::take(strip * n);
@@ -123,27 +125,45 @@ impl WithSimd for Head<'_> {
         for row in (0..n).step_by(strip) {
             let rows = strip.min(n - row);
             let (p, ds) = (&mut p[..rows * n], &mut ds[..rows * n]);
-            pack_left(simd, head(seen.q, row), rows, dim, &mut left);
-            multiply(simd, [rows, n, dim], &left, &keys_t, &mut set(p, n));
-            pack_left(simd, head(seen.dout, row), rows, dim, &mut left);
-            multiply(simd, [rows, n, dim], &left, &values_t, &mut set(ds, n));
+            pack_left(simd, head(pass.q, row), rows, dim, &mut left);
+            multiply(simd, [rows, n, dim], &left, &keys_t, &mut overwritten(p, n));
+            pack_left(simd, head(pass.dout, row), rows, dim, &mut left);
+            multiply(
+                simd,
+                [rows, n, dim],
+                &left,
+                &values_t,
+                &mut overwritten(ds, n),
+            );
             for (i, (p, ds)) in p
                 .chunks_exact_mut(n)
                 .zip(ds.chunks_exact_mut(n))
                 .enumerate()
             {
-                weights(simd, attention, seen, (row + i, h), p, ds);
+                weights(simd, attention, pass, (row + i, h), p, ds);
             }
 
-            pack_left(simd, Matrix::rows(ds, n), rows, n, &mut left);
+            pack_left(simd, MatrixView::rows(ds, n), rows, n, &mut left);
             let dq = &mut dq[row * dim..];
-            multiply(simd, [rows, dim, n], &left, &keys, &mut set(dq, dim));
-            for (a, b, to) in [(&*ds, seen.q, &mut *dk), (&*p, seen.dout, &mut *dv)] {
-                pack_left(simd, Matrix::rows(a, n).transposed(), n, rows, &mut left);
+            multiply(
+                simd,
+                [rows, dim, n],
+                &left,
+                &keys,
+                &mut overwritten(dq, dim),
+            );
+            for (a, b, to) in [(&*ds, pass.q, &mut *dk), (&*p, pass.dout, &mut *dv)] {
+                pack_left(
+                    simd,
+                    MatrixView::rows(a, n).transposed(),
+                    n,
+                    rows,
+                    &mut left,
+                );
                 pack_right(simd, head(b, row), rows, dim, &mut right);
-                let mut to = Out {
+                let mut to = Output {
                     add: true,
-                    ..set(to, dim)
+                    ..overwritten(to, dim)
                 };
                 multiply(simd, [n, dim, rows], &left, &right, &mut to);
             }
@@ -151,9 +171,9 @@ impl WithSimd for Head<'_> {
     }
 }
 
-/// A product of rows of `stride` floats that replaces what is there.
-fn set(data: &mut [f32], stride: usize) -> Out<'_> {
-    Out {
+/// An output with rows of `stride` floats, which are overwritten.
+fn overwritten(data: &mut [f32], stride: usize) -> Output<'_> {
+    Output {
         data,
         stride,
         add: false,
@@ -161,23 +181,23 @@ fn set(data: &mut [f32], stride: usize) -> Out<'_> {
     }
 }
 
-/// A row's scores become P, and its dP becomes dS.
+/// Replaces a row's scores by P and its dP by dS.
 #[inline(always)]
 fn weights<S: Simd>(
     simd: S,
     attention: &Attention,
-    seen: Seen<'_>,
+    pass: ForwardPass<'_>,
     (row, h): (usize, usize),
     p: &mut [f32],
     ds: &mut [f32],
 ) {
     let at = row * attention.width() + h * attention.dim;
     let (out, dout) = (
-        &seen.out[at..][..attention.dim],
-        &seen.dout[at..][..attention.dim],
+        &pass.out[at..][..attention.dim],
+        &pass.dout[at..][..attention.dim],
     );
     let delta = simd.splat_f32s(dot(simd, out, dout));
-    let lse = simd.splat_f32s(-seen.lse[row * attention.heads + h]);
+    let lse = simd.splat_f32s(-pass.lse[row * attention.heads + h]);
     let scale = simd.splat_f32s(attention.scale());
     vector::zip!(S, simd, [], over [p, ds], into [], |[], [s, dp]| {
         let p = vector::exp(simd, simd.mul_add_e_f32s(s, scale, lse));

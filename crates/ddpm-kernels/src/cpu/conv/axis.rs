@@ -1,20 +1,20 @@
 //! A convolution along one axis, as a set of phases with their taps.
 //!
 //! Along an axis, a convolution of stride s over an input repeated f times (nearest upsampling)
-//! reads, for output p and kernel element t, the input ⌊(s·p + t − padding) / f⌋. With
-//! p = f·m + a this is s·m + ⌊(s·a + t − padding) / f⌋: every phase a has a few *taps*, each a
-//! constant offset from s·m, and the kernel elements that share an offset share a tap with the
-//! sum of their weights. The transposed map (the input gradient) has the same form, with s phases
-//! and step f, so that padding, stride, upsampling and all their gradients are one loop.
+//! reads the input ⌊(s·p + t − padding) / f⌋ for output p and kernel element t. With p = f·m + a
+//! this is s·m + ⌊(s·a + t − padding) / f⌋. Every phase a has a few *taps*, each a constant offset
+//! from s·m; kernel elements with the same offset share a tap, whose weight is their sum. The
+//! transposed map (the input gradient) has the same form, with s phases and step f. One loop
+//! therefore computes padding, stride, upsampling and all their gradients.
 
 use std::ops::Range;
 
-/// A constant offset into the source, and the kernel elements whose weights it carries.
+/// A constant offset into the source, and the kernel elements that read there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tap {
-    /// Output `phases`·m + a reads source `step`·m + `offset`, or zero outside the source.
+    /// Output phases·m + a reads source step·m + offset, or zero outside the source.
     pub(crate) offset: isize,
-    /// Their weights are added.
+    /// The kernel elements, whose weights are added.
     pub(crate) kernel: Vec<usize>,
 }
 
@@ -29,10 +29,10 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The axis of a convolution, or `None` where the kernel is longer than the padded input.
+    /// The axis of a convolution, or `None` if the kernel is longer than the padded input.
     ///
-    /// A stride that leaves the input at its first step becomes the shortest one that does, and
-    /// phases after the last output are left out: the padded input bounds every number here.
+    /// A stride that leaves the input at its first step is shortened to the smallest such stride, and
+    /// phases after the last output are left out, so that the padded input bounds every number here.
     pub(crate) fn new(
         source: usize,
         kernel: usize,
@@ -99,12 +99,12 @@ impl Axis {
         }
     }
 
-    /// How many outputs phase `a` has.
+    /// The number of outputs of phase `a`.
     pub(crate) fn count(&self, a: usize) -> usize {
         (self.output + self.phases.len() - 1 - a) / self.phases.len()
     }
 
-    /// Those m below `count` for which step·m + offset lies inside the source.
+    /// The range of m below `count` for which step·m + offset lies inside the source.
     pub(crate) fn inside(&self, offset: isize, count: usize) -> Range<usize> {
         let step = self.step.cast_signed();
         let first = (-offset + step - 1).div_euclid(step).max(0);
@@ -112,6 +112,25 @@ impl Axis {
         let end = end.clamp(0, count.cast_signed());
         first.min(end).cast_unsigned()..end.cast_unsigned()
     }
+}
+
+/// The taps of a phase of both axes, row by row.
+pub(crate) fn taps<'a>(rows: &'a [Tap], cols: &'a [Tap]) -> impl Iterator<Item = [&'a Tap; 2]> {
+    rows.iter()
+        .flat_map(|row| cols.iter().map(move |col| [row, col]))
+}
+
+/// The kernel elements (row, column) of a tap of both axes.
+pub(crate) fn elements([row, col]: [&Tap; 2]) -> impl Iterator<Item = (usize, usize)> {
+    (row.kernel.iter()).flat_map(move |&row| col.kernel.iter().map(move |&col| (row, col)))
+}
+
+/// All phases of both axes with their taps.
+pub(crate) fn phases(axes: &[Axis; 2]) -> impl Iterator<Item = ([usize; 2], [&[Tap]; 2])> {
+    axes[0].phases.iter().enumerate().flat_map(|(a, rows)| {
+        let cols = axes[1].phases.iter().enumerate();
+        cols.map(move |(b, cols)| ([a, b], [&rows[..], &cols[..]]))
+    })
 }
 
 #[cfg(test)]
@@ -131,7 +150,7 @@ mod tests {
             .flatten()
     }
 
-    /// Every kernel element reaches the source pixel that the definition names.
+    /// Every kernel element reads the source pixel of the definition.
     #[test]
     fn phases_are_the_definition_regrouped() {
         let axis = Axis::new(5, 3, 2, [1, 2], 2).unwrap();
@@ -154,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_is_where_the_source_is() {
+    fn inside_is_the_range_within_the_source() {
         for axis in axes() {
             for (a, taps) in axis.phases.iter().enumerate() {
                 for tap in taps {
@@ -170,9 +189,9 @@ mod tests {
         }
     }
 
-    /// A stride or an upsampling beyond the image leaves one output, which is the definition's.
+    /// A stride or an upsampling factor beyond the image leaves the one output of the definition.
     #[test]
-    fn beyond_the_image_there_is_nothing() {
+    fn steps_beyond_the_image_are_cut() {
         let axis = Axis::new(5, 3, usize::MAX, [1, 1], 1).unwrap();
         assert_eq!((axis.output, axis.step), (1, 5));
         assert_eq!(axis.transpose().phases.len(), 5);
@@ -183,7 +202,7 @@ mod tests {
         assert_eq!(axis.phases[0][1].kernel, [1, 2]);
     }
 
-    /// Nearest 2× upsampling before a 3-wide kernel: two taps a phase instead of three.
+    /// Nearest 2× upsampling before a 3-wide kernel: two taps per phase instead of three.
     #[test]
     fn upsampling_merges_taps() {
         let axis = Axis::new(8, 3, 1, [1, 1], 2).unwrap();

@@ -1,16 +1,16 @@
-//! The sizes of a convolution, and which of them are none.
+//! The sizes of a convolution, and which of them are invalid.
 
 use std::fmt;
 
 use super::axis::Axis;
-use crate::cpu::floats;
+use crate::cpu::lengths::checked_len;
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Rows and columns of the input, before upsampling.
     pub size: [usize; 2],
-    /// Channels of the first input and of the second (0: there is none).
+    /// Channels of the first and of the second input; 0 if there is no second.
     pub in_channels: [usize; 2],
     /// Channels of the output.
     pub out_channels: usize,
@@ -20,7 +20,7 @@ pub struct Shape {
     pub stride: usize,
     /// Zeros before and after the rows, before and after the columns.
     pub padding: [[usize; 2]; 2],
-    /// How often nearest upsampling repeats each row and column of the input; 1: none.
+    /// The factor of nearest upsampling before the convolution; 1 for none.
     pub upsample: usize,
 }
 
@@ -32,7 +32,7 @@ pub enum ShapeError {
     Zero(&'static str),
     /// The kernel is larger than the padded input along this axis (0: rows, 1: columns).
     KernelTooLarge(usize),
-    /// The named tensor, of one image, has more bytes than a slice can have.
+    /// The named tensor of one image has more bytes than a slice can have.
     TooLarge(&'static str),
 }
 
@@ -54,8 +54,8 @@ impl std::error::Error for ShapeError {}
 impl Shape {
     /// Both axes of the convolution.
     ///
-    /// The indices that a kernel computes lie in the input, upsampled and padded. No index overflows
-    /// where memory could hold that tensor.
+    /// The indices that a kernel computes lie in the upsampled and padded input. No index overflows
+    /// if memory can hold that tensor.
     pub(super) fn axes(&self) -> Result<[Axis; 2], ShapeError> {
         for (size, name) in [
             (self.size[0], "input height"),
@@ -86,8 +86,7 @@ impl Shape {
         Ok(axes)
     }
 
-    /// Pixels of the upsampled and padded input along an axis; the largest number where there are
-    /// more.
+    /// Pixels of the upsampled and padded input along an axis, saturating.
     fn padded(&self, axis: usize) -> usize {
         let [before, after] = self.padding[axis];
         let upsampled = self.size[axis].saturating_mul(self.upsample);
@@ -95,7 +94,9 @@ impl Shape {
     }
 }
 
-/// An error where memory cannot hold a tensor of these sizes.
+/// An error if memory cannot hold a tensor of these sizes.
 fn fits(name: &'static str, sizes: &[usize]) -> Result<(), ShapeError> {
-    floats(sizes).map(|_| ()).ok_or(ShapeError::TooLarge(name))
+    checked_len(sizes)
+        .map(|_| ())
+        .ok_or(ShapeError::TooLarge(name))
 }

@@ -1,16 +1,19 @@
-//! Gradients of what the epilogue adds: sums over pixels.
+//! Gradients of the epilogue's terms: sums over pixels.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::cpu::Isa;
+use crate::cpu::isa::Isa;
 
-/// The gradients of a shift and of a bias, from `dy`, that of the output
-/// (`[batch, pixels, channels]`): writes `shift` (`[batch, channels]`), the sum over the pixels of
-/// each image, and `bias` (`[channels]`), the sum over all.
+/// Computes the gradients of a shift and of a bias from `dy`, the gradient of the output,
+/// `[batch, pixels, channels]`.
+///
+/// Writes the sum over the pixels of each image to `shift`, `[batch, channels]`, and the sum over all
+/// pixels to `bias`, `[channels]`.
 ///
 /// # Panics
-/// If `bias` is empty or the lengths do not fit each other.
+///
+/// If `bias` is empty or the lengths do not match.
 pub fn shift_gradient(isa: Isa, dy: &[f32], shift: &mut [f32], bias: &mut [f32]) {
     let channels = bias.len();
     assert!(channels > 0, "at least one channel");

@@ -2,23 +2,24 @@
 
 use rayon::prelude::*;
 
-use super::chunk::{self, Affine, Seen, Slopes};
-use super::{Gradients, GroupNorm, Images, Moments, len_of};
-use crate::cpu::Isa;
+use super::chunk::{self, Affine, ChunkInputs, Slopes};
+use super::group_norm::{GroupNorm, ImageSlices, Moments, NormGradients, len_of};
+use crate::cpu::isa::Isa;
 use crate::cpu::vector::rounded;
 
-/// The gradients of all inputs, from dy and what [`forward`](super::forward) saw and wrote.
+/// Computes the gradients of all inputs, from dy and from the inputs and moments of
+/// [`forward`](super::forward::forward).
 ///
 /// # Panics
 ///
-/// If a length does not fit the others, or a gradient is asked for an input that is not there.
+/// If a length does not match, or the gradient of an absent input is asked for.
 pub fn backward(
     isa: Isa,
     norm: &GroupNorm<'_>,
-    images: Images<'_>,
+    images: ImageSlices<'_>,
     moments: &[Moments],
     dy: &[f32],
-    out: Gradients<'_>,
+    out: NormGradients<'_>,
 ) {
     let (c, batch) = (norm.channels(), norm.batch);
     norm.check(
@@ -66,7 +67,7 @@ pub fn backward(
         let moments = &moments[task.b * norm.groups..][..norm.groups];
         task.run(isa, norm, &images, moments, &dy[task.b * size..][..size]);
     });
-    // Images in order, whatever order they were done in.
+    // Added in the order of the images, so that the order of the tasks does not matter.
     for channel in 0..c {
         let sum = |f: fn(&(f64, f64)) -> f64| tasks.iter().map(|t| f(&t.affine[channel])).sum();
         out.weight[channel] = rounded(sum(|d| d.0));
@@ -118,7 +119,7 @@ impl ImageGradient<'_> {
         &mut self,
         isa: Isa,
         norm: &GroupNorm<'_>,
-        images: &Images<'_>,
+        images: &ImageSlices<'_>,
         moments: &[Moments],
         dy: &[f32],
     ) {
@@ -128,9 +129,9 @@ impl ImageGradient<'_> {
         let affine: Vec<Affine> = (parts.iter())
             .map(|part| norm.affine(b, part, repeat, moments))
             .collect();
-        let seen = |p: usize, i: usize| {
+        let inputs = |p: usize, i: usize| {
             let pixels = chunk.min(norm.pixels - i * chunk);
-            Seen {
+            ChunkInputs {
                 x: parts[p].pixels(i * chunk, pixels),
                 dy: &dy[i * chunk * c..][..pixels * c],
                 rows: parts[p].rows(c, repeat),
@@ -143,7 +144,7 @@ impl ImageGradient<'_> {
         for (p, (part, dx)) in parts.iter().zip(&mut dx).enumerate() {
             let all: Vec<Vec<Slopes>> = (dx.par_chunks_mut((chunk * part.channels).max(1)))
                 .enumerate()
-                .map(|(i, dz)| chunk::slopes(isa, seen(p, i), part.channels, dz))
+                .map(|(i, dz)| chunk::slopes(isa, inputs(p, i), part.channels, dz))
                 .collect();
             slopes.extend((0..part.channels).map(|c| {
                 let chunks = all.iter().map(|chunk| chunk[c]);
@@ -161,7 +162,7 @@ impl ImageGradient<'_> {
         }
     }
 
-    /// Writes what has one value a channel; returns the coefficients of
+    /// Writes the gradients that have one value per channel; returns the coefficients of
     /// dx = factor·dz + k₀·(x − centre) + k₁.
     ///
     /// With k = weight·(1 + scale) and means over the group,

@@ -2,7 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::cpu::{Isa, vector};
+use crate::cpu::isa::Isa;
+use crate::cpu::vector;
 
 /// Count, mean and the sum of squares about the mean.
 #[derive(Clone, Copy)]
@@ -24,9 +25,9 @@ impl Sums {
     }
 }
 
-/// Where a chunk's rows lie in a tensor that holds other channels too.
+/// Where a chunk's rows lie in a tensor that has other channels too.
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct RowLayout {
     pub(super) stride: usize,
     pub(super) first: usize,
 }
@@ -55,19 +56,19 @@ impl Affine {
     }
 }
 
-/// The values of the channels, as often as a row has pixels.
+/// The values of the channels, repeated for each pixel of a row.
 pub(super) fn along_row(repeat: usize, channels: impl Iterator<Item = f32>) -> Vec<f32> {
     channels.collect::<Vec<_>>().repeat(repeat)
 }
 
-/// The moments of each channel of a chunk: once through it for the mean, once more about it.
+/// The moments of each channel of a chunk: one pass for the mean, one for the squares about it.
 pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Vec<Sums> {
-    struct Moments<'a> {
+    struct ChannelMoments<'a> {
         x: &'a [f32],
         width: usize,
         count: &'a dyn Fn(usize) -> f32,
     }
-    impl WithSimd for Moments<'_> {
+    impl WithSimd for ChannelMoments<'_> {
         type Output = [Vec<f32>; 3];
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
@@ -81,35 +82,35 @@ pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Ve
             for (lane, mean) in mean.iter_mut().enumerate() {
                 *mean /= (self.count)(lane).max(1.0);
             }
-            // The mean is rounded: what it misses is the sum of the distances from it.
-            let (mut missed, mut squares) = (vec![0.0; self.width], vec![0.0; self.width]);
+            // The mean is rounded; the sum of the distances from it is its error.
+            let (mut error, mut squares) = (vec![0.0; self.width], vec![0.0; self.width]);
             for x in self.x.chunks(self.width) {
                 let inputs = [x, &mean[..x.len()]];
-                let sums = [&mut missed[..x.len()], &mut squares[..x.len()]];
+                let sums = [&mut error[..x.len()], &mut squares[..x.len()]];
                 vector::zip!(S, simd, inputs, over sums, into [], |[x, mean], [sum, squares]| {
                     let d = simd.sub_f32s(x, mean);
                     let squares = simd.mul_add_e_f32s(d, d, squares);
                     ([simd.add_f32s(sum, d), squares], [])
                 });
             }
-            [mean, missed, squares]
+            [mean, error, squares]
         }
     }
     let width = (channels * repeat).max(1);
-    // Lanes of the row that the last pixels fill only in part have one pixel fewer.
+    // The last row may be shorter: the lanes beyond its end have one pixel fewer.
     let count = |lane| (x.len() / width + usize::from(lane < x.len() % width)) as f32;
-    let [mean, missed, squares] = isa.dispatch(Moments {
+    let [mean, error, squares] = isa.dispatch(ChannelMoments {
         x,
         width,
         count: &count,
     });
     let lane = |i: usize| {
         let n = f64::from(count(i));
-        let missed = f64::from(missed[i]) / n.max(1.0);
+        let error = f64::from(error[i]) / n.max(1.0);
         Sums {
             n,
-            mean: f64::from(mean[i]) + missed,
-            squares: f64::from(squares[i]) - n * missed * missed,
+            mean: f64::from(mean[i]) + error,
+            squares: f64::from(squares[i]) - n * error * error,
         }
     };
     (0..channels)
@@ -121,8 +122,15 @@ pub(super) fn moments(isa: Isa, x: &[f32], channels: usize, repeat: usize) -> Ve
 }
 
 /// y = SiLU(z), or y = z.
-pub(super) fn apply(isa: Isa, x: &[f32], affine: &Affine, silu: bool, y: &mut [f32], rows: Rows) {
-    struct Apply<'a, const SILU: bool>(&'a [f32], &'a Affine, &'a mut [f32], Rows);
+pub(super) fn apply(
+    isa: Isa,
+    x: &[f32],
+    affine: &Affine,
+    silu: bool,
+    y: &mut [f32],
+    rows: RowLayout,
+) {
+    struct Apply<'a, const SILU: bool>(&'a [f32], &'a Affine, &'a mut [f32], RowLayout);
     impl<const SILU: bool> WithSimd for Apply<'_, SILU> {
         type Output = ();
         #[inline(always)]
@@ -173,18 +181,18 @@ impl std::ops::Add for Slopes {
     }
 }
 
-/// A chunk of x, the same pixels of dy, and how they are normalised.
+/// A chunk of x, the same pixels of dy, and the coefficients of their norm.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct ChunkInputs<'a> {
     pub(super) x: &'a [f32],
     pub(super) dy: &'a [f32],
-    pub(super) rows: Rows,
+    pub(super) rows: RowLayout,
     pub(super) affine: &'a Affine,
     pub(super) silu: bool,
 }
 
-impl<'a> Seen<'a> {
-    /// Rows of x, dy, centre, factor and term.
+impl<'a> ChunkInputs<'a> {
+    /// RowLayout of x, dy, centre, factor and term.
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = [&'a [f32]; 5]> {
         let Self { affine, rows, .. } = *self;
@@ -208,17 +216,22 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The sums of each channel that the gradients are made of; writes dz.
-pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) -> Vec<Slopes> {
-    struct Op<'a, const SILU: bool>(Seen<'a>, &'a mut [f32]);
-    impl<const SILU: bool> WithSimd for Op<'_, SILU> {
+/// The sums of each channel from which the gradients are computed; writes dz.
+pub(super) fn slopes(
+    isa: Isa,
+    chunk: ChunkInputs<'_>,
+    channels: usize,
+    dz: &mut [f32],
+) -> Vec<Slopes> {
+    struct ChannelSlopes<'a, const SILU: bool>(ChunkInputs<'a>, &'a mut [f32]);
+    impl<const SILU: bool> WithSimd for ChannelSlopes<'_, SILU> {
         type Output = [Vec<f32>; 3];
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-            let Self(seen, dz) = self;
-            let width = seen.affine.width();
+            let Self(chunk, dz) = self;
+            let width = chunk.affine.width();
             let mut sums = [vec![0.0; width], vec![0.0; width], vec![0.0; width]];
-            for (inputs, dz) in seen.iter().zip(dz.chunks_mut(width)) {
+            for (inputs, dz) in chunk.iter().zip(dz.chunks_mut(width)) {
                 let n = dz.len();
                 let [s, sd, sum] = &mut sums;
                 let sums = [&mut s[..n], &mut sd[..n], &mut sum[..n]];
@@ -238,10 +251,10 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) 
             sums
         }
     }
-    let sums = if seen.silu {
-        isa.dispatch(Op::<true>(seen, dz))
+    let sums = if chunk.silu {
+        isa.dispatch(ChannelSlopes::<true>(chunk, dz))
     } else {
-        isa.dispatch(Op::<false>(seen, dz))
+        isa.dispatch(ChannelSlopes::<false>(chunk, dz))
     };
     let lane = |i: usize| Slopes {
         dz: f64::from(sums[0][i]),
@@ -250,7 +263,7 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) 
     };
     (0..channels)
         .map(|c| {
-            (c..seen.affine.centre.len())
+            (c..chunk.affine.centre.len())
                 .step_by(channels)
                 .map(lane)
                 .fold(Slopes::default(), std::ops::Add::add)
@@ -258,7 +271,7 @@ pub(super) fn slopes(isa: Isa, seen: Seen<'_>, channels: usize, dz: &mut [f32]) 
         .collect()
 }
 
-/// dx = factor·dz + along·(x − centre) + constant, over dz.
+/// dx = factor·dz + along·(x − centre) + constant, in place of dz.
 pub(super) fn gradient(
     isa: Isa,
     x: &[f32],
@@ -267,8 +280,8 @@ pub(super) fn gradient(
     constant: &[f32],
     dx: &mut [f32],
 ) {
-    struct Op<'a>(&'a [f32], [&'a [f32]; 4], &'a mut [f32]);
-    impl WithSimd for Op<'_> {
+    struct Gradient<'a>(&'a [f32], [&'a [f32]; 4], &'a mut [f32]);
+    impl WithSimd for Gradient<'_> {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
@@ -285,5 +298,5 @@ pub(super) fn gradient(
         }
     }
     let row = [&affine.centre, &affine.factor, along, constant];
-    isa.dispatch(Op(x, row, dx));
+    isa.dispatch(Gradient(x, row, dx));
 }

@@ -2,7 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::cpu::{Isa, vector};
+use crate::cpu::isa::Isa;
+use crate::cpu::vector;
 
 /// eˣ, SiLU(x) and SiLU'(x) of every element.
 struct Functions<'a>(&'a [f32]);
@@ -21,7 +22,7 @@ impl WithSimd for Functions<'_> {
     }
 }
 
-/// Every 1021st float, and the ones where something happens.
+/// Every 1021st float, and floats at the edges of the functions.
 fn floats() -> Vec<f32> {
     let special = [
         0.0,
@@ -59,7 +60,7 @@ fn floats() -> Vec<f32> {
         .collect()
 }
 
-/// The distance of neighbouring floats at `x`.
+/// The distance between neighbouring floats at `x`.
 #[allow(
     clippy::cast_possible_truncation,
     reason = "rounding to f32 is the point"

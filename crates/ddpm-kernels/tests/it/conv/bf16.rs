@@ -1,11 +1,11 @@
-//! Convolutions of bf16: by AVX512-BF16 where there is one, and spelt out everywhere.
+//! Convolutions in bf16: with AVX512-BF16 where the processor has it, and in plain Rust everywhere.
 
 use ddpm_kernels::cpu::conv::{Algorithm, Conv};
 use ddpm_kernels::cpu::{Isa, Precision};
 
 use super::{Case, Numbers, Results, network, plain, random, terms};
 
-/// Root mean square of the difference, relative to that of the exact numbers.
+/// The root mean square of the difference, relative to that of the exact numbers.
 fn error(found: &[f32], exact: &[f64]) -> f64 {
     let norm: f64 = exact.iter().map(|y| y * y).sum();
     let pairs = found.iter().zip(exact);
@@ -38,10 +38,11 @@ fn found(results: &Results) -> [&[f32]; 4] {
     [&results.plain, dx, dx2, &results.dw]
 }
 
-/// A bf16 is off by up to 2⁻⁹ of itself, a product of two by up to 2⁻⁸, in the mean by 1.6·10⁻³;
-/// that of a sum of products with random signs is the same. Few terms may cancel: twice the most.
+/// The relative error of a bf16 is at most 2⁻⁹ and that of a product of two at most 2⁻⁸, on average
+/// 1.6·10⁻³. For a sum of products with random signs it is the same on average. In a sum of few terms
+/// they may cancel, so the limit is twice the maximum.
 #[test]
-fn random_shapes_are_as_near_as_the_rounding() {
+fn random_shapes_are_within_the_rounding_error() {
     let mut numbers = Numbers::new(4);
     let mut shapes: Vec<_> = network().into_iter().map(|shape| (shape, 3)).collect();
     while shapes.len() < 100 {
@@ -67,9 +68,9 @@ fn random_shapes_are_as_near_as_the_rounding() {
     }
 }
 
-/// The instruction and its description in plain Rust differ by the order of sums alone.
+/// The instruction and plain Rust differ only in the order of sums.
 #[test]
-fn the_instruction_does_what_is_spelt_out() {
+fn the_instruction_matches_plain_rust() {
     let case = Case::new(plain([12, 12], 64, 64, 3), 3, 7);
     for algorithm in [
         Algorithm::Direct,
@@ -83,14 +84,14 @@ fn the_instruction_does_what_is_spelt_out() {
             if !other.is_empty() {
                 let error = error(found, &other);
                 println!("{algorithm:?}: {error:.1e}");
-                // A number may be rounded the other way where its f32 differs in the last bit.
+                // A number may be rounded differently if its f32 differs in the last bit.
                 assert!(error < 1e-4, "{algorithm:?}: {error:.1e}");
             }
         }
     }
 }
 
-/// The error of each algorithm as documented, as in `super::winograd`.
+/// The documented error of each algorithm, as in `super::winograd`.
 #[test]
 fn errors_are_as_documented() {
     let case = Case::new(plain([16, 16], 64, 64, 3), 2, 11);

@@ -1,4 +1,4 @@
-//! What a convolution refuses, and what it does at the bounds of what it takes.
+//! Invalid arguments of a convolution, and extreme valid ones.
 
 use ddpm_kernels::cpu::conv::{Algorithm, Conv, Epilogue, Shape, ShapeError};
 use ddpm_kernels::cpu::{Isa, Precision};
@@ -6,7 +6,7 @@ use ddpm_kernels::cpu::{Isa, Precision};
 use super::{Case, plain};
 
 #[test]
-fn shapes_that_are_none_do_not_construct() {
+fn invalid_shapes_are_errors() {
     let shape = plain([4, 4], 3, 5, 3);
     let refused = |shape| Conv::new(shape).unwrap_err();
     assert_eq!(
@@ -24,9 +24,9 @@ fn shapes_that_are_none_do_not_construct() {
     );
 }
 
-/// 274177·67280421310721 = 2⁶⁴ + 1, so that an image of one float would pass for such a one.
+/// 274177·67280421310721 = 2⁶⁴ + 1: with wrapping arithmetic, an image of one float would match.
 #[test]
-fn sizes_that_wrap_do_not_construct() {
+fn sizes_that_overflow_are_errors() {
     let pixel = plain([1, 1], 1, 1, 1);
     let half = usize::MAX / 2;
     for (name, shape) in [
@@ -84,8 +84,8 @@ fn sizes_that_wrap_do_not_construct() {
     }
 }
 
-/// A stride of any size leaves one output, an upsampling larger than the stride as many as there are;
-/// both gradients are written whole.
+/// A stride beyond the image leaves one output, and an upsampling factor may be larger than the stride.
+/// Both gradients are written completely.
 #[test]
 fn strides_and_upsampling_beyond_the_image_match_the_definition() {
     let pixel = plain([1, 1], 2, 3, 3);
@@ -134,16 +134,16 @@ fn an_empty_batch_gives_empty_results() {
     }
 }
 
-/// Two convolutions with as many weights, of which one has twice the output channels: its pack has
-/// blocks of channels that are another pixel's in the other's output.
-fn of_as_many_weights() -> [Conv; 2] {
+/// Two convolutions with the same number of weights. One has twice the output channels: its packed
+/// weights have blocks of channels that would belong to another pixel in the other's output.
+fn pair_with_equal_weight_counts() -> [Conv; 2] {
     [plain([4, 4], 32, 16, 3), plain([4, 4], 16, 32, 3)].map(|shape| Conv::new(shape).unwrap())
 }
 
 #[test]
 #[should_panic = "the weights were packed for another convolution"]
-fn a_pack_of_another_shape_is_refused() {
-    let [conv, other] = of_as_many_weights();
+fn weights_packed_for_another_shape_panic() {
+    let [conv, other] = pair_with_equal_weight_counts();
     let weights = vec![1.0; 32 * 16 * 9];
     let pack = other.pack(Isa::detect(), Precision::F32, Algorithm::Direct, &weights);
     let (x, mut y) = (vec![1.0; 16 * 32], vec![0.0; 16 * 16]);
@@ -152,15 +152,15 @@ fn a_pack_of_another_shape_is_refused() {
 
 #[test]
 #[should_panic = "the weights were packed for another convolution"]
-fn a_transposed_pack_of_another_shape_is_refused() {
-    let [conv, other] = of_as_many_weights();
+fn transposed_weights_packed_for_another_shape_panic() {
+    let [conv, other] = pair_with_equal_weight_counts();
     let weights = vec![1.0; 32 * 16 * 9];
     let pack = other.pack_transpose(Isa::detect(), Precision::F32, Algorithm::Direct, &weights);
     let (dy, mut dx) = (vec![1.0; 16 * 16], vec![0.0; 16 * 32]);
     conv.input_gradient(&pack, &dy, [Some(&mut dx), None]);
 }
 
-/// Whichever instruction set is asked for: what the processor lacks is computed by plain Rust.
+/// Plain Rust takes the place of an instruction set that the processor lacks.
 #[test]
 fn a_missing_instruction_set_is_plain_rust() {
     let case = Case::new(plain([5, 3], 4, 6, 3), 2, 1);

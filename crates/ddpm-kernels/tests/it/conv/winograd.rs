@@ -22,8 +22,8 @@ fn winograd_shapes() -> Vec<Shape> {
     ]
 }
 
-/// The transforms add and cancel, so that their error is larger: measured, at most 3 times the
-/// direct bound for F(2×2) and 20 times for F(4×4), whose matrices hold numbers up to 8.
+/// Sums in the transforms cancel, so the error is larger. The measured error is at most 3 times the
+/// direct bound for F(2×2) and 20 times for F(4×4), whose matrices have entries up to 8.
 #[test]
 fn winograd_matches_the_definition() {
     for isa in Isa::available() {
@@ -36,8 +36,8 @@ fn winograd_matches_the_definition() {
     }
 }
 
-/// The error of each algorithm as documented: root mean square, relative to the result's, of the
-/// output and of the weight gradient.
+/// The documented error of each algorithm: the root mean square error of the output and of the weight
+/// gradient, relative to the root mean square of the result.
 #[test]
 fn errors_are_as_documented() {
     let case = Case::new(plain([16, 16], 64, 64, 3), 2, 11);

@@ -1,4 +1,4 @@
-//! The levels and times of diffusers, k-diffusion and ComfyUI, in numbers.
+//! The published levels and times of diffusers, k-diffusion and ComfyUI.
 
 use std::f64::consts::FRAC_PI_2;
 
@@ -7,7 +7,7 @@ use ddpm_schedule::{Fractional, Grid, GridOptions, NoiseLevel, Process};
 use super::{BETA, KARRAS, assert_all, flow_times, lin, sigmas, times};
 use crate::{assert_close, assert_relative};
 
-/// The levels of diffusers' Euler, T = 1100, and the times told there.
+/// The levels of diffusers' Euler, T = 1100, and the network times there.
 #[test]
 fn the_sigmas_of_euler() {
     let process = lin(1100);
@@ -91,9 +91,9 @@ fn the_sigmas_of_euler() {
     );
 }
 
-/// Times between timesteps as they are told, where ln σ is interpolated.
+/// Network times between timesteps, where ln σ is interpolated.
 #[test]
-fn fractional_times_are_told_as_they_are() {
+fn fractional_times_are_not_rounded() {
     let process = lin(1100);
     let options = GridOptions {
         fractional: Fractional::LogSigma,
@@ -106,8 +106,8 @@ fn fractional_times_are_told_as_they_are() {
     }
 }
 
-/// The levels of diffusers' DPM-Solver, T = 1000: one point more than steps, and the times told
-/// at Karras', exponential and equal-λ levels.
+/// The levels of diffusers' DPM-Solver, T = 1000: one point more than steps, and the network times
+/// of Karras', exponential and equal-λ levels.
 #[test]
 fn the_sigmas_of_dpm_solver() {
     let process = lin(1000);
@@ -153,7 +153,7 @@ fn the_sigmas_of_dpm_solver() {
     assert_eq!(exponential, [602.0, 409.0, 21.0, 4.0]);
 }
 
-/// EDM's own levels and clock, and two of consistency models' 201.
+/// EDM's own levels and network times, and two of consistency models' 201.
 #[test]
 fn the_sigmas_of_edm() {
     let process = Process::edm(0.002, 80.0).unwrap();
@@ -193,7 +193,7 @@ fn the_sigmas_of_edm() {
     assert_relative(level, 162.147_735_382_871_1, 1e-12);
 }
 
-/// tan, ρ = 2 and Mochi's parabola.
+/// The grids of tan σ, of ρ = 2, and of Mochi's parabola.
 #[test]
 fn the_sigmas_of_comfyui() {
     let process = Process::edm(0.002, 80.0).unwrap();
@@ -239,7 +239,7 @@ fn the_sigmas_of_comfyui() {
     assert_relative(levels.start().sigma(), 157.407_280_8, 1e-9);
 }
 
-/// The quantiles of Beta(0.6, 0.6) as timesteps, and the 47 different ones among 60 of T = 50.
+/// The quantiles of Beta(0.6, 0.6) as timesteps, and the 47 distinct ones of 60 with T = 50.
 #[test]
 fn the_times_of_comfyuis_beta() {
     let grid = Grid::BetaTime {
@@ -290,7 +290,7 @@ fn beta_quantiles_invert_the_distribution() {
     }
 }
 
-/// Equal steps, then the shift; and σ chosen along b/(a + b).
+/// Equal steps, then the shift; and grids of σ = b/(a + b).
 #[test]
 fn the_times_of_flows() {
     let flow = |shift| Process::flow(shift).unwrap();
@@ -311,7 +311,7 @@ fn the_times_of_flows() {
     assert_all(&flow_times(&levels), &expected, 1e-9);
     let times = times(&flow(3.0), &levels);
     assert_close(times[1], 960.0431965, 1e-7);
-    // What a user expects of ten equal steps.
+    // The times that a user expects of ten equal steps.
     let levels = Grid::Trailing.levels(&flow(1.0), 10).unwrap();
     let expected: Vec<_> = (0..=10).rev().map(|i| f64::from(i) / 10.0).collect();
     assert_all(&flow_times(&levels), &expected, 1e-15);
@@ -345,7 +345,7 @@ fn the_times_of_flows() {
     );
 }
 
-/// The crash schedule: b = sin²(πu/2), told the angle of (a, b).
+/// The crash schedule b = sin²(πu/2), whose network time is the angle of (a, b).
 #[test]
 fn the_clock_of_ipndm() {
     let process = Process::vp_cosine(0.0).unwrap();
@@ -393,7 +393,7 @@ fn the_times_of_other_schedulers() {
     let sigma = [7.0, 1.0, 0.25];
     let levels = Grid::Sigmas(sigma.to_vec()).levels(&process, 3).unwrap();
     assert_all(&sigmas(&levels)[..3], &sigma, 1e-12);
-    // The ends are there although their σ is rounded.
+    // The ends are exact although their σ is rounded.
     let ends = [process.ends().0, process.ends().1].map(NoiseLevel::sigma);
     let levels = Grid::Sigmas(ends.to_vec()).levels(&process, 2).unwrap();
     assert_all(&sigmas(&levels)[..2], &ends, 1e-13);

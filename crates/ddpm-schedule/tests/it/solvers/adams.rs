@@ -22,8 +22,8 @@ fn middle(schedule: &NoiseSchedule) -> impl Fn(NoiseLevel, NoiseLevel) -> NoiseL
     move |t, _| schedule.level(schedule.timestep(whole(index(t)) + 1 - 50).unwrap())
 }
 
-/// PLMS without the Runge–Kutta steps, as diffusers starts it: a step of Heun's with the slope at
-/// both ends of the first step, whose second evaluation is not kept.
+/// PLMS without Runge–Kutta steps, as in diffusers: the first step is a Heun step with the slopes
+/// at both of its ends, whose second evaluation is dropped.
 struct Plms;
 
 impl Solver for Plms {
@@ -38,7 +38,7 @@ impl Solver for Plms {
             let last = line(0.5 * (Row::eps(1, t) + Row::eps(0, s)));
             return Step { asks, last };
         }
-        // Of the first step, the older of its two evaluations.
+        // The older of the first step's two evaluations.
         let first = past.len();
         let place = |k: usize| if k + 1 == first { k + 1 } else { k };
         let weights: &[f64] = match first {
@@ -55,8 +55,8 @@ impl Solver for Plms {
     }
 }
 
-/// PNDM of a network of v, as diffusers does it: the outputs of different levels are added up, and
-/// ε̂ = a·Σ + b·x_t is made of the sum, with a and b of the start of the step.
+/// PNDM of a network that predicts v, as in diffusers: the outputs at different levels are summed,
+/// and ε̂ = a·Σ + b·x_t is computed from the sum, with a and b of the start of the step.
 struct OfOutputs<S>(S);
 
 impl<S: Solver> Solver for OfOutputs<S> {
@@ -98,7 +98,7 @@ fn pndm() {
         assert_eq!(run.evaluations, 19, "{name}");
         check.relative(name, size(&x), expected, 1e-9);
     }
-    // The output, and not ε̂ of it, is what is added up.
+    // The sum is of outputs, not of ε̂.
     let network = network(Parametrization::Epsilon, index(&lin));
     let middle = middle(&lin);
     let solver = OfOutputs(Pndm { middle });
@@ -109,9 +109,9 @@ fn pndm() {
     check.done();
 }
 
-/// v along b = sin²(πu/2) for u from 1 to 0, which is told its angle.
+/// v along b = sin²(πu/2) for u from 1 to 0; the network time is the angle.
 ///
-/// At the first level, without signal, diffusers takes x̂₀ for 0, and not for −v.
+/// At the first level, which has no signal, diffusers uses x̂₀ = 0 instead of −v.
 #[test]
 fn ipndm() {
     let level = |u: f64| {

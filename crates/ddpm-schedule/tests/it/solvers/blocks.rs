@@ -1,6 +1,6 @@
 //! The single-step DPM-Solvers along a given grid.
 
-use ddpm_schedule::solver::{Blocks, Of, Slope};
+use ddpm_schedule::solver::{Blocks, Interpolant, Slope};
 use ddpm_schedule::{NoiseLevel, Parametrization};
 
 use super::grids::{Grid, karras, linspace, sigmas};
@@ -27,10 +27,11 @@ fn run(
     size(&Run::new(&solver, network).all(levels, x))
 }
 
-/// Order, slope, then σ_min and zero, each with the lower order at the end and without.
+/// Order and slope; then the sums for σ_min and zero, each with a lower order at the end and
+/// without.
 #[test]
 fn every_variant_of_the_single_step_solver() {
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     use Slope::{Chord, Exact};
     let nan = f64::NAN;
     #[rustfmt::skip]
@@ -53,12 +54,12 @@ fn every_variant_of_the_single_step_solver() {
     for (of, noise, order, slope, sums) in rows {
         for (i, expected) in sums.into_iter().enumerate() {
             let solver = Blocks {
-                of,
+                interpolant: of,
                 order,
                 slope,
                 noise,
                 steps: 10,
-                // A last step to clean data is always of first order in diffusers.
+                // In diffusers a last step to clean data always has order 1.
                 lower_order_final: i != 0,
             };
             let levels = levels(10, i >= 2);
@@ -71,11 +72,11 @@ fn every_variant_of_the_single_step_solver() {
     check.done();
 }
 
-/// What the tests of diffusers assert, in f64.
+/// The assertions of diffusers' tests, in f64.
 #[test]
 fn dpm_solver_pp_2_of_the_tests() {
     let solver = |steps| Blocks {
-        of: Of::X0,
+        interpolant: Interpolant::X0,
         order: 2,
         slope: Slope::Chord,
         noise: 0.0,

@@ -1,5 +1,5 @@
-//! DDIM and its inversion, with the ε̂ that the peer goes on with: the network's own, as it was before
-//! x̂₀ was clipped.
+//! DDIM and its inversion, with the ε̂ that the peer uses: the network's own, from before x̂₀ is
+//! clipped.
 
 use ddpm_schedule::solver::{Ddim, Eta, Position, Solver};
 use ddpm_schedule::{Grid, Levels, NoiseLevel, NoiseSchedule, Parametrization};
@@ -18,7 +18,7 @@ fn leading(schedule: &NoiseSchedule) -> Levels {
     grid.levels(&schedule.clone().into(), 10).unwrap()
 }
 
-/// A run with x̂₀ in ±1 and the ε̂ from before.
+/// A run with x̂₀ clipped to ±1 and the unclipped ε̂.
 fn run(
     solver: &dyn Solver,
     parametrization: Parametrization,
@@ -61,8 +61,8 @@ fn in_parallel() {
     assert_sum(&batches(&DDIM, true, true), 1147.790569);
 }
 
-/// The peer's `set_alpha_to_one`: whether the last step leads to clean data or to t = 1. With
-/// its ten times the latter starts at t = 1 too, and stands still.
+/// The peer's `set_alpha_to_one`: whether the last step leads to clean data or to t = 1. With its
+/// ten times, the last step to t = 1 also starts there and changes nothing.
 #[test]
 fn to_either_end() {
     let schedule = NoiseSchedule::linear(1000, 0.01, 0.02).unwrap();
@@ -78,11 +78,11 @@ fn to_either_end() {
     }
 }
 
-/// The inverse of ten leading steps, from t = 1 on. A solver cannot leave clean data; the peer's
-/// first step from there diffuses it by the network's own ε̂. Where it starts at t = 1 instead, its
-/// first step stands still, but for what it clips.
+/// The inverse of ten leading steps, starting at t = 1. A solver cannot leave clean data; the
+/// peer's first step from there diffuses it by the network's own ε̂. If it starts at t = 1 instead,
+/// its first step changes nothing but what it clips.
 ///
-/// The peer tells the network the time of the level that a step leads to.
+/// The peer's network time is that of the level to which a step leads.
 fn inverted(
     schedule: &NoiseSchedule,
     parametrization: Parametrization,
@@ -94,13 +94,13 @@ fn inverted(
     let back = back.inverse().unwrap();
     let next = |at: NoiseLevel| {
         let step = back.pairs().find(|&(t, _)| t == at);
-        step.expect("a level of the way").1
+        step.expect("a level of the run").1
     };
     let told = index(schedule);
     let (a, b) = (first.signal(), first.noise());
     let still = clipped(network(parametrization, index(schedule)), range, true);
     let start = |x: f64| {
-        // At clean data the network is told 0, and its ε̂ is 0.
+        // At clean data the network time is 0, and the network's ε̂ is 0.
         let clean = Said { x0: x, eps: 0.0 };
         let said = if from_clean { clean } else { still(x, first) };
         a * said.x0 + b * said.eps
@@ -124,7 +124,7 @@ fn inverse_ddim() {
         let x = inverted(schedule, parametrization, from_clean, 1.0);
         assert_sum(&x, expected);
     }
-    // Without the clip, which has no place on the way to noise: the same where it never acts,
+    // Without the clip, which does not belong in steps towards noise: the same where it never acts,
     // and 7 % off where it does.
     let x = inverted(&linear, eps, true, f64::INFINITY);
     assert_sum(&x, 671.6821077);
@@ -132,9 +132,10 @@ fn inverse_ddim() {
     assert_close(size(&x), 1305.6658, 1e-2);
 }
 
-/// RePaint (Lugmayr et al. 2022, algorithm 1): ten steps, of which each second is followed by two steps
-/// back to more noise and taken again. Where w < 4 the picture is known: `noise`. The peer goes back by
-/// a hundred single steps of the chain, and gives the known part the noise of the step.
+/// RePaint (Lugmayr et al. 2022, algorithm 1): ten steps, every second of which is followed by two
+/// steps back to more noise and taken again. Where w < 4 the picture is known: `noise`. The peer
+/// goes back by a hundred single steps of the chain, and uses the noise of the step for the known
+/// part.
 #[test]
 fn repaint() {
     let schedule = lin();

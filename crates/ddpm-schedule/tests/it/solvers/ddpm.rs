@@ -1,4 +1,4 @@
-//! DDPM, and UnCLIP's use of it.
+//! DDPM, and its use in UnCLIP.
 
 use ddpm_schedule::solver::{Ddpm, Solver, Variance};
 use ddpm_schedule::{Grid, Levels, NoiseLevel, NoiseSchedule, Parametrization};
@@ -10,7 +10,8 @@ const SMALL: Ddpm = Ddpm {
     variance: Variance::Small,
 };
 
-/// x̂₀ kept in ±`range`; and ε̂ as before, or what the clipped x̂₀ leaves of x.
+/// A denoiser with x̂₀ clipped to ±`range`, and ε̂ of before the clip or derived from the clipped
+/// x̂₀.
 pub(crate) fn clipped(
     denoiser: impl Fn(f64, NoiseLevel) -> Said,
     range: f64,
@@ -34,7 +35,7 @@ pub(crate) fn noised(at: NoiseLevel) -> Vec<f64> {
     noised.collect()
 }
 
-/// A run with x̂₀ in ±`range`. DDPM does not use ε̂.
+/// A run with x̂₀ clipped to ±`range`. DDPM does not use ε̂.
 fn run(
     solver: &dyn Solver,
     parametrization: Parametrization,
@@ -76,7 +77,7 @@ fn from_noise() {
     assert_seeded(&x, 387.967251);
 }
 
-/// Three batches, each a step of its own without noise, from t = 1, 2 and 3 to `end(t)`.
+/// Three batches, each with one step without noise, from t = 1, 2 and 3 to `end(t)`.
 pub(super) fn batches(solver: &dyn Solver, keeps_eps: bool, to_clean: bool) -> Vec<f64> {
     /// The same solver without its noise.
     struct Quiet<'a>(&'a dyn Solver);

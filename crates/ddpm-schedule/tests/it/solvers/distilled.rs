@@ -22,8 +22,8 @@ fn ten() -> Vec<u32> {
     (0..10).rev().map(|i| 100 * i + 99).collect()
 }
 
-/// The network of the tests as a latent consistency function: c_skip·x + c_out·x̂₀ with 10·t for
-/// time and σ_data = ½.
+/// The network of the tests as a latent consistency function: c_skip·x + c_out·x̂₀ with time 10·t
+/// and σ_data = ½.
 #[test]
 fn lcm() {
     let schedule = scaled();
@@ -87,7 +87,7 @@ fn tcd() {
     check.done();
 }
 
-/// A network that is told 250·ln σ and sees x/√(σ² + ¼), clipped to [−1, 1].
+/// A network with the time 250·ln σ and the input x/√(σ² + ¼), clipped to [−1, 1].
 #[test]
 fn consistency_models() {
     let floor = ve(0.002);
@@ -101,7 +101,7 @@ fn consistency_models() {
         Said::x0((c_skip * x + c_out * output).clamp(-1.0, 1.0), x, at)
     };
     let mut check = Check::new();
-    // 11 σ down to 0.002, of which the test from the ninth on has x₀ of 80 times the fixture.
+    // 11 σ down to 0.002; the test from the ninth on starts from x₀ of 80 times the fixture.
     let tenths = karras(80.0, 0.002, 11);
     let [eighth, ninth] = [tenths[8], tenths[9]];
     let middle = karras(80.0, 0.002, 201)[106];

@@ -12,7 +12,7 @@ const EULER: Euler = Euler { churn: Churn::NONE };
 /// From the largest σ to the least.
 type Rule = fn(f64, f64, usize) -> Vec<f64>;
 
-/// σ from 80 to 0.002, σ_data = ½, the network told ¼ ln σ.
+/// σ from 80 to 0.002, σ_data = ½, network time ¼·ln σ.
 #[test]
 fn edm_euler() {
     let precondition = |sign: f64| {
@@ -49,7 +49,7 @@ fn shifted(times: Vec<f64>) -> Vec<f64> {
         .collect()
 }
 
-/// Σ|x| at the end of a rectified flow, its network told 1000·t.
+/// Σ|x| at the end of a rectified flow with the network time 1000·t.
 fn flow(solver: &dyn Solver, times: Vec<f64>) -> f64 {
     let levels = times.iter().chain(&[0.0]);
     let levels: Vec<_> = levels
@@ -68,7 +68,7 @@ fn flow(solver: &dyn Solver, times: Vec<f64>) -> f64 {
     size(&Run::new(solver, network).all(&grid.levels, sample()))
 }
 
-/// Heun with shift 3 is as in diffusers, which shifts the time of its last step twice.
+/// Heun with shift 3 as in diffusers, which shifts the time of its last step twice.
 ///
 /// Left out: Euler with that fault, 129.3494576.
 #[test]

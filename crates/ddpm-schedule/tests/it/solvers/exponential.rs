@@ -1,6 +1,6 @@
 //! DPM-Solver, DPM-Solver++ and DEIS.
 
-use ddpm_schedule::solver::{Exponential, Of, Position, Row, Solver, Step, Weights};
+use ddpm_schedule::solver::{Exponential, Interpolant, Position, Row, Solver, Step, Weights};
 use ddpm_schedule::{Grid, GridOptions, Levels, NoiseLevel, Parametrization, Process};
 
 use super::ddpm::noised;
@@ -22,11 +22,12 @@ fn run(solver: &dyn Solver, zero: bool) -> Vec<f64> {
     Run::new(solver, network).all(&levels(zero), sample())
 }
 
-/// Of, noise, order, weights; then the sums that end at σ_min and at clean data, each without a lower
-/// order at the end and with it. 0 is none: ε̂ of clean data is not defined there.
+/// Interpolant, noise, order, weights; then the sums that end at σ_min and at clean data, each
+/// without a lower order at the end and with it. 0 means none, because ε̂ is not defined at clean
+/// data.
 #[test]
 fn every_variant_of_the_multistep_solver() {
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     use Weights::{Midpoint, Taylor};
     #[rustfmt::skip]
     let rows = [
@@ -50,7 +51,7 @@ fn every_variant_of_the_multistep_solver() {
     for (of, noise, order, weights, sums) in rows {
         for (i, expected) in sums.into_iter().enumerate().filter(|row| row.1 != 0.0) {
             let solver = Exponential {
-                of,
+                interpolant: of,
                 order,
                 weights,
                 noise,
@@ -76,7 +77,7 @@ fn deis() {
     ] {
         for (lower_order_final, expected) in [(false, without), (true, with)] {
             let solver = Exponential {
-                of: Of::Epsilon,
+                interpolant: Interpolant::Epsilon,
                 order,
                 weights: Weights::Lagrange,
                 noise: 0.0,
@@ -87,9 +88,9 @@ fn deis() {
     }
 }
 
-/// The third order of diffusers' `sde-dpmsolver++` gives the second difference D₂ the weight
-/// ((1 − e⁻²ʰ − 2h)/(2h)² − ½), of the wrong sign: the weight of its own `dpmsolver++`, with 2h for
-/// h, is ½ − (e⁻²ʰ − 1 + 2h)/(2h)². With that sign its numbers come out, and so ours differ.
+/// At order 3, diffusers' `sde-dpmsolver++` gives the second difference D₂ the weight ((1 − e⁻²ʰ −
+/// 2h)/(2h)² − ½), which has the wrong sign: the weight of its own `dpmsolver++`, with 2h for h, is
+/// ½ − (e⁻²ʰ − 1 + 2h)/(2h)². With the wrong sign its numbers are reproduced, so ours differ.
 #[test]
 fn the_third_order_with_noise_differs_by_a_sign() {
     struct Theirs(Exponential);
@@ -129,7 +130,7 @@ fn the_third_order_with_noise_differs_by_a_sign() {
     ] {
         for (i, expected) in sums.into_iter().enumerate() {
             let ours = Exponential {
-                of: Of::X0,
+                interpolant: Interpolant::X0,
                 order: 3,
                 weights,
                 noise: 1.0,
@@ -142,15 +143,16 @@ fn the_third_order_with_noise_differs_by_a_sign() {
 
 /// DPM-Solver++(2M) without a lower order at the end.
 const DPMPP_2M: Exponential = Exponential {
-    of: Of::X0,
+    interpolant: Interpolant::X0,
     order: 2,
     weights: Weights::Midpoint,
     noise: 0.0,
     lower_order_final: false,
 };
 
-/// The peer's other outputs and other grids, to σ_min. It makes a tenth level of Karras', exponential
-/// and Beta σ at σ_min, from where it stands still. The times told at these are rounded or cut off.
+/// The peer's other outputs and other grids, to σ_min. Its tenth level of Karras', exponential and
+/// Beta σ is σ_min, so its last step changes nothing. The network times of these are rounded or
+/// truncated.
 #[test]
 fn other_outputs_and_other_grids() {
     use Parametrization::{Epsilon, V, X0};

@@ -1,10 +1,10 @@
-//! The levels that other libraries step along, and the times that their networks are told there.
+//! The levels of runs in other libraries, and the network times there.
 
 use ddpm_schedule::{NoiseLevel, NoiseSchedule};
 
 use super::whole;
 
-/// Levels of a run, the last of which is the end, and the time told at each but the end.
+/// The levels of a run, the last of which is the end, and the network time of each but the end.
 pub(crate) struct Grid {
     pub(crate) levels: Vec<NoiseLevel>,
     times: Vec<f64>,
@@ -121,7 +121,7 @@ impl Grid {
         }
     }
 
-    /// Given σ, the times that belong to them, and clean data.
+    /// Given σ with their times, and clean data.
     pub(crate) fn at_sigmas(schedule: &NoiseSchedule, along: Vec<f64>) -> Self {
         let sigmas = sigmas(schedule);
         let times = along.iter().map(|&s| time_of(&sigmas, s)).collect();
@@ -140,13 +140,13 @@ impl Grid {
         Self::at_times(sigmas(schedule), linspace(last, 0.0, 10))
     }
 
-    /// Ten steps by one of the rules above.
+    /// Ten steps with σ by one of the rules above.
     pub(crate) fn by(schedule: &NoiseSchedule, rule: fn(f64, f64, usize) -> Vec<f64>) -> Self {
         let all = sigmas(schedule);
         Self::at_sigmas(schedule, rule(all[all.len() - 1], all[0], 10))
     }
 
-    /// Given levels, and the time told at each.
+    /// Given levels, with the network time of each.
     pub(crate) fn told(levels: Vec<NoiseLevel>, times: Vec<f64>) -> Self {
         let sigmas = vec![1.0, 2.0];
         Self {
@@ -156,7 +156,7 @@ impl Grid {
         }
     }
 
-    /// The time told at a level: that of the grid, or else by ln σ.
+    /// The network time of a level: that of the grid, or else by ln σ.
     pub(crate) fn clock(&self) -> impl Fn(NoiseLevel) -> f64 + '_ {
         move |at| {
             let near = |level: &NoiseLevel| {

@@ -74,15 +74,15 @@ fn er_sde(stages: usize, noise: f64) -> Box<dyn Solver> {
 
 type Case = (&'static str, Box<dyn Solver>, usize, [f64; 4]);
 
-/// Evaluations, then Σ|x| and x₃ with one Gaussian and with two. With noise to 10⁻⁷, for torch's
-/// is in single precision.
+/// Evaluations, then Σ|x| and x₃ with one Gaussian and with two. With noise to 10⁻⁷, because
+/// torch's is in single precision.
 ///
-/// Left out, with the sums of the references:
+/// Omitted, with the sums of the references:
 ///
 /// - ComfyUI's `ipndm_v` of orders 3 and 4 (8.092 and 8.127 with one Gaussian): a misplaced
-///   parenthesis makes its weights other than those of the polynomial; those of order 2 agree.
+///   parenthesis changes its weights from those of the polynomial; those of order 2 agree.
 /// - ComfyUI's `heunpp2` (7.086): its weights are σ of the next two levels over σ of the first of
-///   the run, so that it is Euler's method in the limit of short steps, at three evaluations.
+///   the run, so it becomes Euler's method in the limit of short steps, at three evaluations.
 #[test]
 fn the_samplers_of_k_diffusion() {
     use Nodes::{Equal, Sigma};
@@ -167,7 +167,7 @@ fn compare(
     }
 }
 
-/// Along equal steps of ln σ, as many evaluations as are asked for.
+/// Equal steps of ln σ, with the requested number of evaluations.
 #[test]
 fn dpm_solver_fast() {
     let mut check = Check::new();
@@ -193,7 +193,7 @@ fn dpm_solver_fast() {
     check.done();
 }
 
-/// From σ = 80 to 0.01 in steps that the error chooses.
+/// From σ = 80 to 0.01 with adaptive steps.
 #[test]
 fn dpm_solver_adaptive() {
     let mut check = Check::new();

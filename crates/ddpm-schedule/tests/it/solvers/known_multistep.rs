@@ -1,6 +1,6 @@
 //! The multistep samplers of k-diffusion and ComfyUI with denoisers that are known in closed form.
 
-use ddpm_schedule::solver::{Exponential, Of, Position, SaSolver, Solver, Step, Weights};
+use ddpm_schedule::solver::{Exponential, Interpolant, Position, SaSolver, Solver, Step, Weights};
 
 use super::known::{gauss, known, levels, mix, start};
 use super::{Check, size};
@@ -8,7 +8,7 @@ use crate::scalars::Run;
 
 fn multistep(order: usize, weights: Weights, noise: f64) -> Box<dyn Solver> {
     Box::new(Exponential {
-        of: Of::X0,
+        interpolant: Interpolant::X0,
         order,
         weights,
         noise,
@@ -16,8 +16,7 @@ fn multistep(order: usize, weights: Weights, noise: f64) -> Box<dyn Solver> {
     })
 }
 
-/// SA-Solver with orders that fall as those of ComfyUI do: at most as many evaluations as steps
-/// follow.
+/// SA-Solver with orders that decrease as in ComfyUI: at most as many evaluations as steps follow.
 struct Falling(SaSolver);
 
 impl Solver for Falling {
@@ -43,8 +42,8 @@ fn sa(predictor: usize, corrector: usize, tau: f64) -> Box<dyn Solver> {
     }))
 }
 
-/// Σ|x| and the fourth x, of the Gaussian and of the mixture; ten evaluations each. Noise that torch
-/// makes in single precision is known to 3·10⁻⁸.
+/// Σ|x| and the fourth x, for the Gaussian and the mixture, with ten evaluations each. Torch's
+/// noise, in single precision, is known to 3·10⁻⁸.
 #[test]
 fn the_multistep_samplers() {
     use Weights::{Midpoint, Taylor};

@@ -1,4 +1,4 @@
-//! The distribution that solvers with noise end in, where everything is Gaussian.
+//! The final distribution of solvers with noise, where everything is Gaussian.
 
 use ddpm_schedule::NoiseLevel;
 use ddpm_schedule::solver::{
@@ -8,7 +8,7 @@ use ddpm_schedule::solver::{
 
 use super::grids::{exponential, ve, vp};
 
-/// A Gaussian number: its mean, and the factors of independent standard normal ones.
+/// A Gaussian random number: its mean, and its factors of independent standard normal ones.
 #[derive(Clone, Default)]
 struct Number(Vec<f64>);
 
@@ -29,7 +29,7 @@ impl Number {
     }
 }
 
-/// The loop on such numbers.
+/// The loop of a solver on such numbers.
 struct Law<'a> {
     solver: &'a dyn Solver,
     past: Vec<(NoiseLevel, Number, Number)>,
@@ -72,8 +72,8 @@ impl Law<'_> {
     }
 }
 
-/// How far the mean and the variance of x/a are from 0.4 and 0.25 + σ² after `n` steps from σ = 10
-/// to 0.1, from the right ones.
+/// The errors of the mean and of the variance of x/a, 0.4 and 0.25 + σ², after `n` steps from σ =
+/// 10 to 0.1, started from the exact ones.
 fn error(solver: &dyn Solver, level: fn(f64) -> NoiseLevel, n: usize) -> [f64; 2] {
     let levels: Vec<_> = exponential(10.0, 0.1, n + 1)
         .into_iter()
@@ -95,10 +95,10 @@ fn error(solver: &dyn Solver, level: fn(f64) -> NoiseLevel, n: usize) -> [f64; 2
     [x.0[0] / a - 0.4, variance / (a * a) - 0.26].map(f64::abs)
 }
 
-/// A solver for so many steps.
+/// Makes the solver for a number of steps.
 type Make<'a> = Box<dyn Fn(usize) -> Box<dyn Solver> + 'a>;
 
-/// Twice the steps, half the error of the variance or less, in every process.
+/// Twice the steps halve the error of the variance or better, in every process.
 #[test]
 fn noise_keeps_the_distribution() {
     use StageNoise::{Fresh, None, Path};

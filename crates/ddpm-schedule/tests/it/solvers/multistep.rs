@@ -1,6 +1,6 @@
 //! UniPC and SA-Solver.
 
-use ddpm_schedule::solver::{Bh, Of, SaSolver, Solver, UniPc};
+use ddpm_schedule::solver::{Bh, Interpolant, SaSolver, Solver, UniPc};
 use ddpm_schedule::{NoiseLevel, NoiseSchedule, Parametrization};
 
 use super::exponential::levels;
@@ -13,12 +13,12 @@ fn run(solver: &dyn Solver, parametrization: Parametrization, zero: bool) -> Vec
     Run::new(solver, network).all(&levels(zero), sample())
 }
 
-/// With clean data at the end, the peer's bh1 divides ∞ by ∞; its limit is a step of order 1, as
-/// that of bh2.
+/// With clean data at the end, the peer's bh1 divides ∞ by ∞. Its limit is a step of order 1, as
+/// for bh2.
 #[test]
 fn unipc() {
     use Bh::{Bh1, Bh2};
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     for (of, b, zero, sums) in [
         (X0, Bh1, false, [180.3346622, 193.5753796, 193.5999416]),
         (X0, Bh2, false, [178.4622889, 189.2316532, 189.9727507]),
@@ -29,7 +29,7 @@ fn unipc() {
         for (order, expected) in (1..).zip(sums) {
             let lower_order_final = true;
             let solver = UniPc {
-                of,
+                interpolant: of,
                 order,
                 b,
                 lower_order_final,
@@ -49,7 +49,7 @@ fn lin11() -> (NoiseSchedule, Vec<NoiseLevel>) {
     (schedule, levels)
 }
 
-/// The peer draws noise where τ = 0 too.
+/// The peer also draws noise if τ = 0.
 #[test]
 fn sa_solver() {
     let (schedule, levels) = lin11();

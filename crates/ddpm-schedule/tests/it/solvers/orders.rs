@@ -1,16 +1,16 @@
-//! How fast the errors of the solvers fall, where the flow is known in closed form.
+//! The orders of convergence of the solvers, where the flow is known in closed form.
 
 use ddpm_schedule::NoiseLevel;
 use ddpm_schedule::solver::{
     Adams, Ancestral, Blocks, Churn, Dpm2, DpmFast, ErSde, Euler, Frame, GradientEstimation, Heun,
-    Nodes, Of, Pndm, SingleStep, Slope, Solver, StageNoise, Tcd,
+    Interpolant, Nodes, Pndm, SingleStep, Slope, Solver, StageNoise, Tcd,
 };
 
 use super::grids::{ve, vp};
 use super::known::gauss;
 use crate::scalars::{Run, Said};
 
-/// Levels of equal distance in ln σ or in σ. Only methods with fixed weights need the latter.
+/// Equidistant levels in ln σ or in σ. Only methods with fixed weights need the latter.
 #[derive(Clone, Copy, PartialEq)]
 enum Along {
     Log,
@@ -18,7 +18,7 @@ enum Along {
 }
 
 impl Along {
-    /// σ after a share of the way.
+    /// σ at a fraction of the run.
     fn sigma(self, share: f64) -> f64 {
         match self {
             Self::Log => 10.0 * 0.01_f64.powf(share),
@@ -36,7 +36,7 @@ fn exact(sigma: f64) -> f64 {
     0.4 + 0.6 * sigma.hypot(0.5) / 0.5
 }
 
-/// The error of x/a after `n` steps of which the ones before are known exactly.
+/// The error of x/a after `n` steps, with exact evaluations before the first.
 fn error(
     solver: &dyn Solver,
     along: Along,
@@ -56,10 +56,10 @@ fn error(
     (x - exact(sigma(n))).abs()
 }
 
-fn single(of: Of, order: usize, slope: Slope, r: [f64; 2]) -> Box<dyn Solver> {
+fn single(interpolant: Interpolant, order: usize, slope: Slope, r: [f64; 2]) -> Box<dyn Solver> {
     let noise = StageNoise::None;
     Box::new(SingleStep {
-        of,
+        interpolant,
         order,
         slope,
         r,
@@ -67,9 +67,9 @@ fn single(of: Of, order: usize, slope: Slope, r: [f64; 2]) -> Box<dyn Solver> {
     })
 }
 
-fn blocks(of: Of, order: usize, slope: Slope, steps: usize) -> Box<dyn Solver> {
+fn blocks(interpolant: Interpolant, order: usize, slope: Slope, steps: usize) -> Box<dyn Solver> {
     Box::new(Blocks {
-        of,
+        interpolant,
         order,
         slope,
         noise: 0.0,
@@ -86,7 +86,7 @@ fn adams(order: usize, nodes: Nodes) -> Box<dyn Solver> {
     })
 }
 
-/// Without noise: φ = σ. The third stage takes a difference for the derivative at t, so that its
+/// Without noise: φ = σ. The third stage uses a difference quotient for the derivative at t, so its
 /// order is that of the second.
 fn er_sde(stages: usize) -> Box<dyn Solver> {
     Box::new(ErSde {
@@ -109,17 +109,17 @@ fn middle(t: NoiseLevel, s: NoiseLevel) -> NoiseLevel {
     }
 }
 
-/// A solver for so many steps.
+/// Makes the solver for a number of steps.
 type Make<'a> = Box<dyn Fn(usize) -> Box<dyn Solver> + 'a>;
 
-/// Name, order, the way along σ, solver of `n` steps, and how many evaluations it looks back on.
+/// Name, order, spacing of σ, the number of earlier evaluations, and the solver of `n` steps.
 ///
-/// A step of Adams' with too few evaluations is of lower order and would set the order of the
-/// whole; so the ones before the first step are given.
+/// An Adams step with too few evaluations has lower order and would determine the order of the run,
+/// so the evaluations before the first step are given.
 #[test]
 fn every_solver_has_its_order() {
     use Along::{Log, Sigma};
-    use Of::{Epsilon, X0};
+    use Interpolant::{Epsilon, X0};
     use Slope::{Chord, Exact};
     let churn = Churn::NONE;
     let heun = |frame| Heun { frame, churn };
@@ -161,7 +161,7 @@ fn every_solver_has_its_order() {
     ];
     let mut faults = Vec::new();
     for (name, order, along, known, make) in rows {
-        // Multiples of the blocks.
+        // A number of steps that is a multiple of the block length.
         let n = 96;
         let error =
             |n: i32, level| error(&*make(n.unsigned_abs() as usize), along, level, n, known);

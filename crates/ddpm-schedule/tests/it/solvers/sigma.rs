@@ -41,7 +41,7 @@ fn run(
     run_told(solver, grid, parametrization, from, start, grid.clock())
 }
 
-/// The same with another clock.
+/// The same with other network times.
 fn run_told(
     solver: &dyn Solver,
     grid: &Grid,
@@ -57,7 +57,7 @@ fn run_told(
     size(&x) / levels[levels.len() - 1].signal()
 }
 
-/// x/a = x₀·σ_T, as the first of the tests' steps.
+/// x/a = x₀·σ_T, at the first step of the tests.
 fn start(grid: &Grid) -> Vec<f64> {
     let sigma = grid.levels[0].sigma();
     sample().into_iter().map(|x| x * sigma).collect()
@@ -72,13 +72,13 @@ fn noised(grid: &Grid) -> Vec<f64> {
 
 type Case = (&'static str, Box<dyn Solver>, f64, [f64; 7]);
 
-/// ε, v, ε from the ninth step on, then ε and v along Karras' σ, ε along equal ln σ and along
-/// Beta quantiles. Along Karras' σ, KDPM2 of diffusers rounds the times told at the first stage of
-/// each step. NaN is left out:
+/// ε, v, ε from the ninth step on, then ε and v along Karras' σ, ε along equal ln σ and along Beta
+/// quantiles. Along Karras' σ, KDPM2 of diffusers rounds the network times of the first stage of
+/// each step. NaN marks what is omitted:
 ///
 /// - LMS from the ninth step on is 186.5858656 in diffusers, which there takes the weights of
-///   order 4 from steps before the first and drops those of the evaluations that it lacks. That is
-///   no method of any order.
+///   order 4 from steps before the first and drops those of the missing evaluations, which is not
+///   a method of any order.
 /// - DPM2 with ancestral noise along Beta quantiles is ill-conditioned.
 #[test]
 fn ten_steps_in_sigma() {
@@ -137,7 +137,7 @@ fn ten_steps_in_sigma() {
     check.done();
 }
 
-/// The same with T·(N − i)/N and the like for times.
+/// Other rules for times, such as T·(N − i)/N.
 #[test]
 fn euler_along_other_times() {
     let schedule = lin11();
@@ -168,7 +168,7 @@ fn euler_along_other_times() {
         x,
         168.741_392_4,
     );
-    // 11 σ equal in ln σ, with the times of ten equal steps; the last is never told.
+    // 11 σ equal in ln σ, with the times of ten equal steps; the last time is not used.
     let all = sigmas(&schedule);
     let levels = exponential(all[all.len() - 1], all[0], 11)
         .into_iter()
@@ -182,7 +182,7 @@ fn euler_along_other_times() {
         x,
         169.026_895_9,
     );
-    // v of a schedule without signal at the end, where diffusers takes ᾱ_T for 2⁻²⁴.
+    // v on a schedule without signal at the end, where diffusers uses ᾱ_T = 2⁻²⁴.
     let mut rescaled = sigmas(&schedule.rescale_zero_terminal_snr().unwrap());
     rescaled[1099] = (2.0_f64.powi(24) - 1.0).sqrt();
     let grid = Grid::at_times(rescaled, linspace(1099.0, 0.0, 10));
@@ -191,7 +191,8 @@ fn euler_along_other_times() {
     check.done();
 }
 
-/// Euler's method with the churn of diffusers, which adds the noise after asking the network at σ:
+/// Euler's method with the churn of diffusers, which adds the noise after evaluating the network at
+/// σ:
 /// x_s/a_s = x̂/a + (σ_s − σ̂)·ε̂(x, σ), not ε̂(x̂, σ̂) as Karras et al. do.
 struct ChurnedLate {
     gamma: f64,
@@ -208,7 +209,7 @@ impl Solver for ChurnedLate {
 }
 
 #[test]
-fn the_churn_of_diffusers_is_another_one() {
+fn the_churn_of_diffusers_differs() {
     let grid = Grid::linspace(&lin11());
     let Churn { gamma, .. } = Churn::new(40.0, 10);
     let noise = 1.003;

@@ -1,27 +1,31 @@
-//! Filters as the matrix products read them.
+//! Transformed filters, in the order in which the matrix products read them.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::transform::Tile;
+use super::variant::Variant;
 use crate::cpu::conv::axis::Axis;
-use crate::cpu::conv::pack::{Block, Strides, blocks, lanes};
-use crate::cpu::{Isa, Precision, words};
+use crate::cpu::conv::blocks::{Block, blocks};
+use crate::cpu::conv::map::Strides;
+use crate::cpu::conv::to_words::of_matrices;
+use crate::cpu::isa::Isa;
+use crate::cpu::precision::Precision;
+use crate::cpu::simd::lanes;
 
 /// Transformed filters: for every block, `[point of the tile][word of summed channels][lane]`.
 #[derive(Debug)]
 pub(crate) struct Filters {
-    pub(crate) isa: Isa,
-    pub(crate) precision: Precision,
-    pub(super) tile: Tile,
+    pub(super) isa: Isa,
+    pub(super) precision: Precision,
+    pub(super) variant: Variant,
     pub(super) blocks: Vec<Block>,
     pub(super) data: Vec<Vec<f32>>,
 }
 
-/// Whether the map has the form that the transforms need: three taps in a row on both axes,
-/// and whole vectors of channels on both sides, of words on that of the two inputs.
+/// Whether the transforms apply to a map: it has three neighbouring taps on both axes, its inputs have
+/// whole vectors of words, and its output has whole vectors of channels.
 pub(crate) fn applies(
     isa: Isa,
     precision: Precision,
@@ -41,12 +45,11 @@ pub(crate) fn applies(
 }
 
 impl Filters {
-    /// Transforms the channels `kept` of `weights` for the map `axes`.
-    #[expect(clippy::too_many_arguments, reason = "a convolution has as many parts")]
+    /// Transforms the channels `kept` of `weights` for the map `axes`, which sums over `summed`
+    /// channels of two inputs.
     pub(crate) fn new(
-        isa: Isa,
-        precision: Precision,
-        tile: Tile,
+        (isa, precision): (Isa, Precision),
+        variant: Variant,
         axes: &[Axis; 2],
         weights: &[f32],
         strides: Strides,
@@ -60,20 +63,20 @@ impl Filters {
             .map(|block| {
                 let from = &weights[(kept.start + block.first) * strides.kept..];
                 let transformed = isa.dispatch(Transformed {
-                    tile,
+                    variant,
                     weights: from,
                     strides,
                     kernel,
                     summed: summed[0] + summed[1],
                     width: block.width,
                 });
-                words::of_matrices(precision, isa, transformed, summed, block.width)
+                of_matrices(precision, isa, transformed, summed, block.width)
             })
             .collect();
         Self {
             isa,
             precision,
-            tile,
+            variant,
             blocks,
             data,
         }
@@ -82,7 +85,7 @@ impl Filters {
 
 /// One block of filters to transform.
 struct Transformed<'a> {
-    tile: Tile,
+    variant: Variant,
     weights: &'a [f32],
     strides: Strides,
     /// The kernel's rows and columns in the order of the taps.
@@ -96,8 +99,8 @@ impl WithSimd for Transformed<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
-        let (n, width) = (self.tile.inputs(), self.width);
-        let transform = self.tile.filter();
+        let (n, width) = (self.variant.inputs(), self.width);
+        let transform = self.variant.filter();
         let mut data = vec![0.0; n * n * self.summed * width];
         let mut g = vec![0.0; 9 * width];
         let mut half = vec![0.0; 3 * n * width];

@@ -7,55 +7,6 @@
 
 use pulp::Simd;
 
-/// The transforms of one tile size; matrices of Lavin and Gray, §4.1 and §4.3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tile {
-    /// F(2×2, 3×3)
-    Two,
-    /// F(4×4, 3×3)
-    Four,
-}
-
-impl Tile {
-    /// Outputs along an axis.
-    pub(crate) fn outputs(self) -> usize {
-        match self {
-            Self::Two => 2,
-            Self::Four => 4,
-        }
-    }
-
-    /// Inputs along an axis.
-    pub(crate) fn inputs(self) -> usize {
-        self.outputs() + 2
-    }
-
-    /// Multiplications along an axis of `output` pixels.
-    pub(crate) fn products(self, output: usize) -> usize {
-        output.div_ceil(self.outputs()) * self.inputs()
-    }
-
-    /// G.
-    pub(super) fn filter(self) -> &'static [[f32; 3]] {
-        match self {
-            Self::Two => &[
-                [1.0, 0.0, 0.0],
-                [0.5, 0.5, 0.5],
-                [0.5, -0.5, 0.5],
-                [0.0, 0.0, 1.0],
-            ],
-            Self::Four => &[
-                [0.25, 0.0, 0.0],
-                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-                [0.0, 0.0, 1.0],
-            ],
-        }
-    }
-}
-
 /// Vectors of `N`×`N` points.
 pub(super) type Square<S, const N: usize> = [[<S as Simd>::f32s; N]; N];
 
@@ -65,35 +16,35 @@ pub(super) trait Linear<S: Simd, const FROM: usize, const TO: usize> {
     fn apply(simd: S, v: [S::f32s; FROM]) -> [S::f32s; TO];
 }
 
-/// The one-dimensional transforms of F(`M`×`M`, 3×3), whose tiles have `N` = `M` + 2 inputs a side.
+/// The one-dimensional transforms of F(`M`×`M`, 3×3), whose tiles have `N` = `M` + 2 inputs per side.
 pub(super) trait Transform<S: Simd, const M: usize, const N: usize> {
     /// d ↦ Bᵀd.
     type Input: Linear<S, N, N>;
     /// m ↦ Aᵀm.
     type Output: Linear<S, N, M>;
     /// dy ↦ A dy, the transpose of [`Self::Output`].
-    type Slope: Linear<S, M, N>;
+    type OutputGradient: Linear<S, M, N>;
     /// u ↦ Gᵀu, the transpose of the filters' transform.
     type Filter: Linear<S, N, 3>;
 }
 
 /// F(2×2, 3×3)
-pub(super) struct Two;
+pub(super) struct F2;
 /// F(4×4, 3×3)
-pub(super) struct Four;
+pub(super) struct F4;
 
-impl<S: Simd> Transform<S, 2, 4> for Two {
-    type Input = TwoInput;
-    type Output = TwoOutput;
-    type Slope = TwoSlope;
-    type Filter = TwoFilter;
+impl<S: Simd> Transform<S, 2, 4> for F2 {
+    type Input = F2Input;
+    type Output = F2Output;
+    type OutputGradient = F2OutputGradient;
+    type Filter = F2Filter;
 }
 
-impl<S: Simd> Transform<S, 4, 6> for Four {
-    type Input = FourInput;
-    type Output = FourOutput;
-    type Slope = FourSlope;
-    type Filter = FourFilter;
+impl<S: Simd> Transform<S, 4, 6> for F4 {
+    type Input = F4Input;
+    type Output = F4Output;
+    type OutputGradient = F4OutputGradient;
+    type Filter = F4Filter;
 }
 
 /// Defines a linear map: its name, how many vectors it takes and gives, and its formula.
@@ -109,26 +60,26 @@ macro_rules! linear {
     };
 }
 
-linear!(TwoInput: 4 -> 4, |simd, [a, b, c, d]| [
+linear!(F2Input: 4 -> 4, |simd, [a, b, c, d]| [
     simd.sub_f32s(a, c),
     simd.add_f32s(b, c),
     simd.sub_f32s(c, b),
     simd.sub_f32s(b, d),
 ]);
 
-linear!(TwoOutput: 4 -> 2, |simd, [a, b, c, d]| [
+linear!(F2Output: 4 -> 2, |simd, [a, b, c, d]| [
     simd.add_f32s(simd.add_f32s(a, b), c),
     simd.sub_f32s(simd.sub_f32s(b, c), d),
 ]);
 
-linear!(TwoSlope: 2 -> 4, |simd, [a, b]| [
+linear!(F2OutputGradient: 2 -> 4, |simd, [a, b]| [
     a,
     simd.add_f32s(a, b),
     simd.sub_f32s(a, b),
     simd.neg_f32s(b),
 ]);
 
-linear!(TwoFilter: 4 -> 3, |simd, [a, b, c, d]| {
+linear!(F2Filter: 4 -> 3, |simd, [a, b, c, d]| {
     let half = simd.splat_f32s(0.5);
     let sum = simd.mul_f32s(half, simd.add_f32s(b, c));
     [
@@ -138,7 +89,7 @@ linear!(TwoFilter: 4 -> 3, |simd, [a, b, c, d]| {
     ]
 });
 
-linear!(FourInput: 6 -> 6, |simd, [a, b, c, d, e, f]| {
+linear!(F4Input: 6 -> 6, |simd, [a, b, c, d, e, f]| {
     let [four, five] = [simd.splat_f32s(4.0), simd.splat_f32s(-5.0)];
     let minus_four = simd.splat_f32s(-4.0);
     let even = simd.mul_add_e_f32s(minus_four, c, e);
@@ -156,7 +107,7 @@ linear!(FourInput: 6 -> 6, |simd, [a, b, c, d, e, f]| {
     ]
 });
 
-linear!(FourOutput: 6 -> 4, |simd, [a, b, c, d, e, f]| {
+linear!(F4Output: 6 -> 4, |simd, [a, b, c, d, e, f]| {
     let [four, eight] = [simd.splat_f32s(4.0), simd.splat_f32s(8.0)];
     let sum = simd.add_f32s(b, c);
     let difference = simd.sub_f32s(b, c);
@@ -170,7 +121,7 @@ linear!(FourOutput: 6 -> 4, |simd, [a, b, c, d, e, f]| {
     ]
 });
 
-linear!(FourSlope: 4 -> 6, |simd, [a, b, c, d]| {
+linear!(F4OutputGradient: 4 -> 6, |simd, [a, b, c, d]| {
     let [two, four, eight] = [2.0, 4.0, 8.0].map(|x| simd.splat_f32s(x));
     let [even, odd] = [simd.add_f32s(a, c), simd.add_f32s(b, d)];
     let far_even = simd.mul_add_e_f32s(four, c, a);
@@ -185,7 +136,7 @@ linear!(FourSlope: 4 -> 6, |simd, [a, b, c, d]| {
     ]
 });
 
-linear!(FourFilter: 6 -> 3, |simd, [a, b, c, d, e, f]| {
+linear!(F4Filter: 6 -> 3, |simd, [a, b, c, d, e, f]| {
     let [quarter, sixth] = [0.25, 1.0 / 6.0].map(|x| simd.splat_f32s(x));
     let [twelfth, last] = [1.0 / 12.0, 1.0 / 24.0].map(|x| simd.splat_f32s(x));
     let sum = simd.mul_f32s(sixth, simd.add_f32s(b, c));
@@ -203,8 +154,8 @@ linear!(FourFilter: 6 -> 3, |simd, [a, b, c, d, e, f]| {
 
 /// `L` along the rows, then along the columns.
 ///
-/// The transforms are named here, not passed: what is called through a function value is compiled
-/// without the instruction set.
+/// The map is a type, not a function value: a function called through a value is compiled without the
+/// instruction set.
 #[inline(always)]
 pub(super) fn both_axes<S: Simd, L: Linear<S, FROM, TO>, const FROM: usize, const TO: usize>(
     simd: S,

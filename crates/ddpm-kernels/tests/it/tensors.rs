@@ -1,4 +1,4 @@
-//! The operations on Burn tensors, with the kernels and without, against Burn's own layers.
+//! The operations on Burn tensors, with the kernels and without, against Burn's layers.
 
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::conv2d;
@@ -8,11 +8,12 @@ use ddpm_kernels::{ConvOptions, Images, Norm, NormOptions, Terms, attention, con
 
 use crate::reference::Data;
 
-/// Of the largest value: both sides sum at most a few thousand f32 products, each rounded to 6e-8.
+/// Relative to the largest value: both sides sum at most a few thousand f32 products, each rounded to
+/// 6e-8.
 const TOLERANCE: f64 = 2e-5;
 
 fn devices() -> [Device; 2] {
-    #[allow(deprecated, reason = "Burn still has it, and so do we")]
+    #[allow(deprecated, reason = "kept until Burn removes it: see docs/design.md")]
     [Device::flex().autodiff(), Device::ndarray().autodiff()]
 }
 
@@ -80,7 +81,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The same with Burn's convolution, on channels first.
+/// The same with Burn's convolution, which has the channels first.
 fn reference(images: &Images, weight: Tensor<4>, terms: &Terms, options: ConvOptions) -> Tensor<4> {
     let x = match &images.skip {
         Some(skip) => Tensor::cat(vec![images.x.clone(), skip.clone()], 3),
@@ -159,7 +160,7 @@ fn convolutions_and_their_gradients() {
     });
 }
 
-/// By Burn's module, on channels first.
+/// By Burn's module, which has the channels first.
 fn reference_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize) -> Tensor<4> {
     let channels = x.dims()[3];
     let device = x.device();
@@ -171,14 +172,14 @@ fn reference_norm(x: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usiz
     y * weight.unsqueeze() + bias.unsqueeze()
 }
 
-/// A norm with everything, of images whose channels are those of both.
+/// A norm with all options, of images in two tensors.
 struct Normed {
     images: Images,
     norm: Norm,
 }
 
 impl Normed {
-    /// Of so many images, rows and columns.
+    /// From the numbers of images, rows and columns.
     fn new(
         [batch, rows, cols]: [usize; 3],
         [first, second]: [usize; 2],
@@ -228,7 +229,7 @@ impl Normed {
         silu(z * (part(0) + 1.0) + part(channels)) * norm.mask.unwrap()
     }
 
-    /// The gradients of everything that the norm reads.
+    /// Compares the gradients of all inputs of the norm.
     fn check_gradients(
         &self,
         found: &Gradients,
@@ -269,7 +270,7 @@ fn group_norms_and_their_gradients() {
     });
 }
 
-/// The norm that a convolution reads is made twice, and is the same both times.
+/// The norm that a convolution reads is computed twice, with the same bits.
 #[test]
 fn convolutions_of_norms_and_their_gradients() {
     everywhere(|device, place| {
@@ -293,8 +294,8 @@ fn convolutions_of_norms_and_their_gradients() {
     });
 }
 
-/// A thread writes a million floats of a norm before they are read: here all images are written at
-/// once by four threads, and in two parts by one.
+/// A thread writes a million floats of a norm before they are read: here four threads write all images
+/// at once, and one thread writes them in two parts.
 #[test]
 fn a_norm_is_the_same_in_parts() {
     let device = &Device::flex().autodiff();
@@ -318,8 +319,8 @@ fn a_norm_is_the_same_in_parts() {
     assert!(bits(1) == bits(4));
 }
 
-/// What Miri can bear. Without debug assertions an output is memory that nobody has written, until a
-/// kernel does: here each number of each output is read.
+/// Small enough for Miri. Without debug assertions an output is uninitialised memory until a kernel
+/// writes it: this reads each number of each output.
 #[test]
 fn tiny() {
     fn tensor<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {

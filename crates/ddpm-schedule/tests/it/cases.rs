@@ -1,4 +1,4 @@
-//! Random processes, written as one would write them down: β or (a, λ), in few digits.
+//! Generators of cases: random processes, given by β or by (a, λ) in few digits.
 
 use std::ops::RangeInclusive;
 
@@ -21,7 +21,7 @@ pub(crate) enum Chain {
     },
     /// x_t = x_{t−1} + σ·ε.
     RandomWalk { timesteps: u32, sigma: f64 },
-    /// x_t = a·x₀ + b·ε where λ falls from 8 and a is whatever it is.
+    /// x_t = a·x₀ + b·ε, where λ falls from 8 and a is arbitrary.
     AnySignal {
         a_and_fall_of_log_snr: Vec<(f64, f64)>,
     },
@@ -45,7 +45,8 @@ impl Chain {
         .unwrap()
     }
 
-    /// (factor of x_{t−1}, variance) of each step; none of a process not defined by them.
+    /// (factor of x_{t−1}, variance) of each step; empty for a process that is not defined by
+    /// steps.
     pub(crate) fn steps(&self) -> Vec<(f64, f64)> {
         match *self {
             Self::RandomWalk { timesteps, sigma } => vec![(1.0, sigma * sigma); timesteps as usize],
@@ -138,7 +139,7 @@ fn chain_of(shortest: u32) -> impl Strategy<Value = Chain> {
     ]
 }
 
-/// `N` levels of any process from less to more noisy, clean data possibly the first.
+/// `N` levels of any process, the least noisy first, which may be clean data.
 pub(crate) fn some_levels<const N: usize>() -> impl Strategy<Value = [NoiseLevel; N]> {
     let shortest = u32::try_from(N - 1).unwrap();
     (chain_of(shortest), array::uniform::<_, N>(any::<Index>())).prop_map(|(chain, places)| {
@@ -146,7 +147,7 @@ pub(crate) fn some_levels<const N: usize>() -> impl Strategy<Value = [NoiseLevel
         let levels = levels(&schedule);
         let mut next = 0;
         std::array::from_fn(|i| {
-            // As many are left over as are still to be chosen.
+            // Leaves as many levels as are still to be chosen.
             let place = next + places[i].index(levels.len() + 1 + i - N - next);
             next = place + 1;
             levels[place]
@@ -160,10 +161,9 @@ pub(crate) fn levels(schedule: &NoiseSchedule) -> Vec<NoiseLevel> {
     std::iter::once(NoiseLevel::CLEAN).chain(levels).collect()
 }
 
-/// The relative error of what is made from t's level and s's: λ is rounded to 2⁻⁵² of
-/// itself, and so is the exponent of every coefficient; Δ, a difference of two λ, keeps
-/// that error whole, and expm1(Δ) divides it by Δ where Δ is small. Of such errors a formula
-/// here adds up a few.
+/// The relative rounding error of a coefficient of the levels t and s. λ is rounded to 2⁻⁵² of
+/// itself, and so is the exponent of every coefficient. Δ, a difference of two λ, keeps that error,
+/// and expm1(Δ) divides it by Δ where Δ is small. A formula here adds up a few such errors.
 pub(crate) fn rounding(t: NoiseLevel, s: NoiseLevel) -> f64 {
     let size = |level: NoiseLevel| match level.log_snr() {
         log_snr if log_snr.is_finite() => log_snr.abs(),

@@ -1,12 +1,12 @@
-//! A reverse process on plain numbers: to try a solver, and to test it.
+//! The reverse process on plain numbers, to try and to test solvers.
 
 use super::{Row, Solver, SolverError, steps};
 use crate::NoiseLevel;
 
-/// Takes `x` through `levels`, the last of which is the end.
+/// Runs `solver` on the state `x` along `levels`, the last of which is the end.
 ///
-/// * `denoiser`: x̂₀ of each number at a level;
-/// * `noise`: as many standard normal numbers as it is asked for, asked once for each noise.
+/// * `denoiser`: x̂₀ for each number of x, at a level;
+/// * `noise`: the given number of standard normal numbers, called once per noise of a step.
 ///
 /// ```
 /// use ddpm_schedule::solver::{Method, run};
@@ -15,12 +15,12 @@ use crate::NoiseLevel;
 /// let process = Process::from(NoiseSchedule::linear(1000, 1e-4, 0.02)?);
 /// let levels = Grid::Trailing.levels(&process, 50)?;
 /// let solver = "dpmpp-2m".parse::<Method>()?.solver(&process, &levels);
-/// // E[x₀ | x_t] of data that is N(2, 0.25).
+/// // E[x₀ | x_t] for the data N(2, 0.25).
 /// let x = run(&solver, levels.as_slice(), vec![0.3], |x, at| {
 ///     let (a, b) = (at.signal(), at.noise());
 ///     x.iter().map(|x| 2.0 + 0.25 * a / (0.25 * a * a + b * b) * (x - a * 2.0)).collect()
 /// }, |_| unreachable!("dpmpp-2m adds no noise"))?;
-/// assert!((x[0] - 2.1436).abs() < 1e-3); // where the exact flow takes 0.3
+/// assert!((x[0] - 2.1436).abs() < 1e-3); // as by the exact flow
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -48,7 +48,7 @@ pub fn run(
     Ok(x)
 }
 
-/// What a row is made of, number by number.
+/// The value of a row, number by number.
 fn combine(
     row: &Row,
     state: &[f64],
@@ -57,7 +57,7 @@ fn combine(
     noise: &mut impl FnMut(usize) -> Vec<f64>,
 ) -> Vec<f64> {
     let mut sum = vec![0.0; state.len()];
-    // A factor of 0 drops its term, whatever it stands before.
+    // A factor of 0 drops its term, so that 0·∞ is 0.
     let mut add = |factor: f64, term: &[f64]| {
         if factor != 0.0 {
             let terms = sum.iter_mut().zip(term);

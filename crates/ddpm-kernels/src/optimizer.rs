@@ -1,12 +1,12 @@
-//! Gradient descent: a step of AdamW with clipping and the moving average.
+//! A step of AdamW with clipping and the moving average, on tensors.
 
 use burn::tensor::{Tensor, TensorData};
 
 use crate::cpu::Isa;
 use crate::cpu::adamw::{self, AdamW};
-use crate::{operands, switches};
+use crate::{checks, switches};
 
-/// A parameter and what gradient descent keeps of it, all `[n]`.
+/// A parameter with the optimizer's state, all `[n]`.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// The values, p.
@@ -22,8 +22,7 @@ pub struct Parameter {
 /// The parameter after a step of AdamW (Loshchilov & Hutter 2019) with PyTorch's order of
 /// operations, ē ← d·ē + (1 − d)·p included.
 ///
-/// With the kernels this is one pass over the memory, and in place where nobody else holds the
-/// tensors.
+/// The kernels take one pass over the memory, in place if nobody else holds the tensors.
 ///
 /// # Panics
 ///
@@ -35,8 +34,8 @@ pub fn adamw(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Paramet
         ("the mean of their squares", &parameter.exp_avg_sq),
         ("the moving average", &parameter.ema),
     ];
-    operands::adamw(&parameter.value, others);
-    let switches = switches::apart();
+    checks::adamw(&parameter.value, others);
+    let switches = switches::take();
     if switches.cover(&parameter.value) {
         kernel(parameter, gradient, step)
     } else {
@@ -44,7 +43,7 @@ pub fn adamw(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Paramet
     }
 }
 
-/// By one pass over the memory.
+/// In one pass over the memory.
 fn kernel(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Parameter {
     let device = parameter.value.device();
     let Parameter {
@@ -59,7 +58,7 @@ fn kernel(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Parameter 
         data.as_mut_slice()
             .unwrap_or_else(|error| panic!("AdamW: {error}"))
     });
-    let parameter = adamw::Parameter {
+    let parameter = adamw::ParameterSlices {
         value,
         gradient: gradient
             .as_slice()
@@ -79,7 +78,7 @@ fn kernel(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Parameter 
     }
 }
 
-/// The same of Burn's operations.
+/// With Burn's operations.
 fn composite(parameter: Parameter, gradient: Tensor<1>, step: &AdamW) -> Parameter {
     let t = step.step as f64;
     let g = gradient * step.clip;

@@ -1,96 +1,20 @@
-//! softmax(q·kᵀ/√d)·v without the matrix of all scores.
-//!
-//! A strip of query rows meets all keys at once, so that its scores, a few hundred kilobytes, stay
-//! in the cache of the core that works on it. What is kept for the gradient is each row's
-//! log-sum-exp, from which the strip's weights come back (Rabe & Staats 2021; Dao et al. 2022).
+//! The forward pass of attention.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Isa;
-use super::gemm::{Matrix, Out, left_len, multiply, pack_left, pack_right, right_len};
-use super::scratch::Scratch;
-use super::tensor_len;
-use super::vector::{self, rounded};
+use super::sizes::{Attention, STRIP};
+use crate::cpu::gemm::{MatrixView, Output, left_len, multiply, pack_left, pack_right, right_len};
+use crate::cpu::isa::Isa;
+use crate::cpu::scratch::Scratch;
+use crate::cpu::vector::{self, rounded};
 
-mod backward;
-
-pub use backward::backward;
-
-/// At most so many query rows in a strip; a multiple of every tile's height.
-const STRIP: usize = 96;
-
-/// The sizes of an attention; its tensors are `[batch, tokens, heads·dim]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attention {
-    /// Sequences, each for itself.
-    pub batch: usize,
-    /// Tokens of a sequence, N ≥ 1.
-    pub tokens: usize,
-    /// Heads, each for itself.
-    pub heads: usize,
-    /// Channels of a head, d ≥ 1.
-    pub dim: usize,
-}
-
-impl Attention {
-    /// Floats of a token.
-    fn width(&self) -> usize {
-        self.heads * self.dim
-    }
-
-    /// Floats of a sequence.
-    fn size(&self) -> usize {
-        self.tokens * self.width()
-    }
-
-    /// 1/√d.
-    fn scale(&self) -> f32 {
-        rounded((self.dim as f64).sqrt().recip())
-    }
-
-    /// Rows of a strip, such that all strips are of nearly the same height.
-    fn strip(&self) -> usize {
-        let n = self.tokens;
-        n.div_ceil(n.div_ceil(STRIP)).next_multiple_of(12)
-    }
-
-    /// The tokens of head `h` from `row` on, in a sequence's slice.
-    fn head<'a>(&self, sequence: &'a [f32], row: usize, h: usize) -> Matrix<'a> {
-        Matrix::rows(sequence, self.width()).from(row, h * self.dim)
-    }
-
-    /// The tensors' shares of sequence `b`.
-    fn sequence<'a, const N: usize>(&self, tensors: [&'a [f32]; N], b: usize) -> [&'a [f32]; N] {
-        tensors.map(|x| &x[b * self.size()..][..self.size()])
-    }
-
-    fn check(&self, tensors: &[usize], lse: usize) {
-        let Self {
-            batch,
-            tokens,
-            heads,
-            dim,
-        } = *self;
-        assert!(
-            tokens > 0 && heads > 0 && dim > 0,
-            "attention: {self:?} has a size of 0"
-        );
-        // For one sequence as well: there may be none, and its sizes are multiplied all the same.
-        tensor_len("attention", &[tokens, heads, dim]);
-        let len = tensor_len("attention", &[batch, tokens, heads, dim]);
-        assert!(
-            tensors.iter().all(|&t| t == len) && lse == batch * tokens * heads,
-            "attention: tensors of {tensors:?} and {lse} log-sum-exps instead of {len} for {self:?}"
-        );
-    }
-}
-
-/// out = softmax(q·kᵀ/√d)·v for each head, and the rows' log-sum-exp `[batch, tokens, heads]`.
+/// Computes out = softmax(q·kᵀ/√d)·v for each head, and the rows' log-sum-exp
+/// `[batch, tokens, heads]`.
 ///
 /// # Panics
 ///
-/// If a size is 0 or a length does not fit.
+/// If a size is 0 or a length does not match.
 pub fn forward(
     isa: Isa,
     attention: &Attention,
@@ -140,8 +64,8 @@ pub fn forward(
 
 /// Packs a head's keys, transposed, and values.
 struct Pack<'a> {
-    keys: (Matrix<'a>, &'a mut [f32]),
-    values: (Matrix<'a>, &'a mut [f32]),
+    keys: (MatrixView<'a>, &'a mut [f32]),
+    values: (MatrixView<'a>, &'a mut [f32]),
     tokens: usize,
     dim: usize,
 }
@@ -189,7 +113,7 @@ impl WithSimd for Strip<'_> {
             let (keys, values) = packed.split_at(self.packed_keys);
             let q = self.attention.head(self.q, self.row, h);
             pack_left(simd, q, rows, dim, &mut left);
-            let mut out = Out {
+            let mut out = Output {
                 data: &mut scores,
                 stride: tokens,
                 add: false,
@@ -202,8 +126,14 @@ impl WithSimd for Strip<'_> {
                 self.lse[i * heads + h] =
                     rounded(f64::from(scale) * f64::from(max) + f64::from(sum).ln());
             }
-            pack_left(simd, Matrix::rows(&scores, tokens), rows, tokens, &mut left);
-            let mut out = Out {
+            pack_left(
+                simd,
+                MatrixView::rows(&scores, tokens),
+                rows,
+                tokens,
+                &mut left,
+            );
+            let mut out = Output {
                 data: &mut self.out[h * dim..],
                 stride: width,
                 add: false,
@@ -221,7 +151,7 @@ impl WithSimd for Strip<'_> {
     }
 }
 
-/// Each x becomes exp(scale·(x − max)); returns max and the sum.
+/// Replaces each x by exp(scale·(x − max)); returns max and the sum.
 #[inline(always)]
 fn exponentials<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> (f32, f32) {
     let (vectors, tail) = S::as_mut_simd_f32s(row);

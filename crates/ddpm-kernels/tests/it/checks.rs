@@ -1,4 +1,4 @@
-//! Operands that do not fit each other are refused by name, with the kernels and without.
+//! Operands that do not match are rejected by name, with the kernels and without.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,31 +8,31 @@ use ddpm_kernels::{
     ConvOptions, Images, Norm, NormOptions, Parameter, Terms, adamw, attention, conv, group_norm,
 };
 
-use crate::burn::everywhere;
+use crate::tensors::everywhere;
 
-/// A misfit: the name of an operand, and what puts it into the operands.
-type Misfit<T> = (&'static str, fn(&mut T));
+/// A mismatch: a part of the message, and the function that causes it.
+type Mismatch<T> = (&'static str, fn(&mut T));
 
-/// Runs the operation with each misfit and without one.
-fn refuses<T>(place: &str, make: impl Fn() -> T, run: impl Fn(T), misfits: &[Misfit<T>]) {
+/// Runs the operation without a mismatch and with each of them.
+fn rejects<T>(place: &str, make: impl Fn() -> T, run: impl Fn(T), mismatches: &[Mismatch<T>]) {
     run(make());
-    for (name, misfit) in misfits {
+    for (name, mismatch) in mismatches {
         let mut operands = make();
-        misfit(&mut operands);
+        mismatch(&mut operands);
         let panic = catch_unwind(AssertUnwindSafe(|| run(operands)))
-            .expect_err(&format!("{place}: {name} was taken"));
+            .expect_err(&format!("{place}: {name} was accepted"));
         let message = panic.downcast_ref::<String>().expect("a message");
         assert!(message.contains(name), "{place}: {name}: {message}");
     }
 }
 
-/// The same numbers in f64.
+/// Converts the numbers to f64.
 fn wide<const D: usize>(tensor: &mut Tensor<D>) {
     *tensor = tensor.clone().cast(DType::F64);
 }
 
-/// As many numbers in other rows.
-fn turned<const D: usize>(tensor: &mut Tensor<D>) {
+/// Reverses the shape.
+fn reversed<const D: usize>(tensor: &mut Tensor<D>) {
     let mut shape = tensor.dims();
     shape.reverse();
     *tensor = tensor.clone().reshape(shape);
@@ -42,7 +42,7 @@ fn ones<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::ones(shape, device)
 }
 
-/// Three images of 4 by 5, with 6 channels and 2 beside them.
+/// Three images of 4 by 5 pixels, with 6 channels and 2 more in a second tensor.
 fn images(device: &Device) -> Images {
     Images {
         x: ones([3, 4, 5, 6], device),
@@ -65,13 +65,13 @@ fn norm(device: &Device) -> Norm {
 }
 
 #[test]
-fn of_a_convolution() {
+fn operands_of_a_convolution() {
     struct Operands(Images, Tensor<4>, Terms);
-    let misfits: [Misfit<Operands>; 11] = [
+    let mismatches: [Mismatch<Operands>; 11] = [
         (
             "skip is [2, 5, 4, 3] of F32 instead of [3, 4, 5, 3] of F32",
             |o| {
-                turned(o.0.skip.as_mut().unwrap());
+                reversed(o.0.skip.as_mut().unwrap());
             },
         ),
         ("skip is [3, 4, 5, 2] of F64", |o| {
@@ -94,7 +94,7 @@ fn of_a_convolution() {
             wide(o.2.bias.as_mut().unwrap());
         }),
         ("the shift is [9, 3] of F32 instead of [3, 9] of F32", |o| {
-            turned(o.2.shift.as_mut().unwrap());
+            reversed(o.2.shift.as_mut().unwrap());
         }),
         ("the shift is [3, 9] of F64", |o| {
             wide(o.2.shift.as_mut().unwrap());
@@ -102,7 +102,7 @@ fn of_a_convolution() {
         (
             "the residual is [9, 5, 4, 3] of F32 instead of [3, 4, 5, 9] of F32",
             |o| {
-                turned(o.2.residual.as_mut().unwrap());
+                reversed(o.2.residual.as_mut().unwrap());
             },
         ),
         ("the residual is [3, 4, 5, 9] of F64", |o| {
@@ -124,16 +124,16 @@ fn of_a_convolution() {
         let run = |Operands(images, weight, terms)| {
             conv(images, weight, terms, ConvOptions::same(3));
         };
-        refuses(place, make, run, &misfits);
+        rejects(place, make, run, &mismatches);
     });
 }
 
 #[test]
-fn of_a_norm() {
+fn operands_of_a_norm() {
     type Operands = (Images, Norm);
-    let misfits: [Misfit<Operands>; 10] = [
+    let mismatches: [Mismatch<Operands>; 10] = [
         ("skip is", |(images, _)| {
-            turned(images.skip.as_mut().unwrap());
+            reversed(images.skip.as_mut().unwrap());
         }),
         (
             "the norm's weight is [1] of F32 instead of [8] of F32",
@@ -153,7 +153,7 @@ fn of_a_norm() {
         (
             "scale_shift is [16, 3] of F32 instead of [3, 16] of F32",
             |(_, norm)| {
-                turned(norm.scale_shift.as_mut().unwrap());
+                reversed(norm.scale_shift.as_mut().unwrap());
             },
         ),
         ("scale_shift is [3, 16] of F64", |(_, norm)| {
@@ -162,7 +162,7 @@ fn of_a_norm() {
         (
             "the mask is [8, 5, 4, 3] of F32 instead of [3, 4, 5, 8] of F32",
             |(_, norm)| {
-                turned(norm.mask.as_mut().unwrap());
+                reversed(norm.mask.as_mut().unwrap());
             },
         ),
         ("the mask is [3, 4, 5, 8] of F64", |(_, norm)| {
@@ -177,26 +177,26 @@ fn of_a_norm() {
         let alone = |(images, norm)| {
             group_norm(images, norm);
         };
-        refuses(place, make, alone, &misfits);
+        rejects(place, make, alone, &mismatches);
         let read = |(images, norm): Operands| {
             let weight = ones([2, 8, 1, 1], device);
             let options = ConvOptions::same(1);
             conv(images.normed(norm), weight, Terms::default(), options);
         };
-        refuses(place, make, read, &misfits);
+        rejects(place, make, read, &mismatches);
     });
 }
 
 #[test]
-fn of_attention() {
+fn operands_of_attention() {
     type Operands = ([Tensor<3>; 3], usize);
-    let misfits: [Misfit<Operands>; 5] = [
+    let mismatches: [Mismatch<Operands>; 5] = [
         ("k is [6, 4, 2] of F32 instead of [2, 4, 6] of F32", |o| {
-            turned(&mut o.0[1]);
+            reversed(&mut o.0[1]);
         }),
         ("k is [2, 4, 6] of F64", |o| wide(&mut o.0[1])),
         ("v is [6, 4, 2] of F32 instead of [2, 4, 6] of F32", |o| {
-            turned(&mut o.0[2]);
+            reversed(&mut o.0[2]);
         }),
         ("v is [2, 4, 6] of F64", |o| wide(&mut o.0[2])),
         ("6 channels do not divide into 4 heads", |o| o.1 = 4),
@@ -206,14 +206,14 @@ fn of_attention() {
         let run = |([q, k, v], heads): Operands| {
             attention(q, k, v, heads);
         };
-        refuses(place, make, run, &misfits);
+        rejects(place, make, run, &mismatches);
     });
 }
 
 #[test]
-fn of_a_step_of_adamw() {
+fn operands_of_adamw() {
     type Operands = (Parameter, Tensor<1>);
-    let misfits: [Misfit<Operands>; 6] = [
+    let mismatches: [Mismatch<Operands>; 6] = [
         (
             "the gradient is [1] of F32 instead of [7] of F32",
             |(_, gradient)| {
@@ -259,6 +259,6 @@ fn of_a_step_of_adamw() {
         let run = |(parameter, gradient)| {
             adamw(parameter, gradient, &step);
         };
-        refuses(place, make, run, &misfits);
+        rejects(place, make, run, &mismatches);
     });
 }

@@ -1,12 +1,12 @@
-//! Whether the operands of an operation fit each other, with kernels or without: Burn would spread
-//! some that do not, and the kernels would read some in another order.
+//! Checks of the operands of an operation, with kernels or without. Burn would broadcast some operands
+//! that do not match, and the kernels would read some in another order.
 
 use burn::tensor::{DType, Tensor};
 
+use crate::arguments::{ConvOptions, Images, Input, Norm, Terms};
 use crate::cpu::conv::{Conv, Shape};
-use crate::{ConvOptions, Images, Input, Norm, Terms};
 
-/// What the operands of one call have in common.
+/// The operation and the type that all its operands must have.
 struct Operands {
     operation: &'static str,
     /// The type of x.
@@ -61,7 +61,7 @@ impl Operands {
     }
 }
 
-/// The convolution of these operands.
+/// Checks the operands of a convolution; returns it.
 pub(crate) fn conv(input: &Input, weight: &Tensor<4>, terms: &Terms, options: ConvOptions) -> Conv {
     let operands = Operands::of("conv", &input.images.x);
     let [batch, height, width, _] = input.images.x.dims();
