@@ -14,16 +14,19 @@ mod weights;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use burn::tensor::Device;
 use ddpm_data::Dataset;
 use ddpm_model::Network;
+use ddpm_train::TrainError;
 use ddpm_train::ranks::Ranks;
 
 use crate::interrupt::{Interrupted, Stop};
 use crate::memory::{self, Spread};
 use crate::network::{AnyNetwork, build};
 use crate::plan::Plan;
+use crate::progress::FolderProgress;
+use crate::terminal;
 use diverged::DivergedRun;
 use output::Output;
 use run::Run;
@@ -33,18 +36,18 @@ pub use run_folder::configuration;
 pub use start::Start;
 pub use weights::Weights;
 
-/// The data to train a plan on, by ranks that are spread so, on `device`.
+/// The data to train a plan on, by ranks that are spread so, on `device`. Shows its progress if `leads`.
 ///
 /// # Errors
 ///
 /// If the data is not usable or not the plan's, or there is less memory than training takes.
-pub fn load(plan: &Plan, spread: Spread, device: &Device) -> Result<Arc<dyn Dataset>> {
+pub fn load(plan: &Plan, spread: Spread, device: &Device, leads: bool) -> Result<Arc<dyn Dataset>> {
+    let fits = |shape: &[usize], bytes| memory::check(plan, shape, bytes, spread, device);
     if let Some(shape) = plan.source.shape() {
-        memory::check(plan, &shape, 0.0, spread, device)?;
+        fits(&shape, 0.0)?;
     }
-    let dataset = plan.load()?;
-    let bytes = dataset.bytes() as f64;
-    memory::check(plan, dataset.shape(), bytes, spread, device)?;
+    let mut progress = FolderProgress::new(leads);
+    let dataset = plan.load(spread.processes, fits, &mut progress)?;
     check_classes(plan, &*dataset)?;
     Ok(dataset)
 }
@@ -145,7 +148,10 @@ fn fit<const D: usize, M: Network<D>>(mut run: Run<D, M>, stop: &Stop) -> Result
     {
         // An error is reported only after the pending checkpoint has been written, because a rank
         // that ends may end the others.
-        let metrics = metrics.map_err(|error| run.explain(error))?;
+        let metrics = match metrics {
+            Ok(metrics) => metrics,
+            Err(error) => return Err(fail(&run, error, output)),
+        };
         if let Some(output) = &mut output {
             output.step(&run, metrics, stop);
         }
@@ -163,4 +169,30 @@ fn fit<const D: usize, M: Network<D>>(mut run: Run<D, M>, stop: &Stop) -> Result
         output.finish(&run, interrupted.is_some())?;
     }
     interrupted.map_or(Ok(()), |interrupted| Err(interrupted.into()))
+}
+
+/// Ends the run after an error of the trainer, and says what it is. A diverged run is reported in
+/// `diverged.json` too. If rows cannot be read, the steps before are not lost: a checkpoint has them.
+fn fail<const D: usize, M: Network<D>>(
+    run: &Run<D, M>,
+    error: TrainError,
+    output: Option<Output>,
+) -> anyhow::Error {
+    let step = run.trainer.step();
+    match error {
+        TrainError::Diverged(diverged) => {
+            DivergedRun::new(&diverged, &run.out, run.ranks.leads()).into()
+        }
+        TrainError::Data(error) if step > 0 => {
+            if let Some(Err(error)) = output.map(|output| output.finish(run, true)) {
+                terminal::say(error);
+            }
+            anyhow!(
+                "{error}; the run ends after step {step}; repaired, the data is other data, for \
+                 another run with --init-from {} and another --out",
+                run.out.display()
+            )
+        }
+        error => error.into(),
+    }
 }

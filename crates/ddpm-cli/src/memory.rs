@@ -121,11 +121,16 @@ pub fn check_within(
     let written = 1.0 + moments + config.ema.decay.as_slice().len() as f64;
     let copies = ranks * (written + 1.0) + written;
     let data = processes * data;
+    let way_out = if config.data.in_memory == Some(true) {
+        "choose data.in_memory = false, a smaller model, batch_size or sampling.count, or a larger \
+         accumulate"
+    } else {
+        "choose a smaller model, batch_size or sampling.count, a larger accumulate, or less data"
+    };
     let activations = ranks * activations;
     Budget {
         work: "training".to_owned(),
-        way_out: "choose a smaller model, batch_size or sampling.count, a larger accumulate, or less \
-                  data",
+        way_out,
         parameters: needs.parameters,
         activations,
         data,

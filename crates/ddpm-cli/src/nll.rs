@@ -22,7 +22,7 @@ use crate::interrupt::{Interrupted, Stop};
 use crate::memory;
 use crate::network::AnyNetwork;
 use crate::plan::Plan;
-use crate::progress::Tally;
+use crate::progress::{FolderProgress, Tally};
 use crate::rows::Dtype;
 use crate::saved_run::{SavedRun, WeightsOf};
 use crate::shard::{self, Part, Parts, Set, Shard};
@@ -141,25 +141,22 @@ fn some(
         config.set_data(data, &run.file, way_out)?;
     }
     let plan = Plan::new(config, &run.file)?;
-    let data = plan.load().with_context(|| {
+    let shape = &run.shape;
+    let fits = |shape: &[usize], bytes| {
+        memory::check_forward(&plan.config.model, shape, BATCH, bytes, device)
+    };
+    let data = plan.load(1, fits, &mut FolderProgress::new(true));
+    let data = data.with_context(|| {
         let kind = plan.config.data.kind.name();
         format!("data of the run's kind, \"{kind}\"")
     })?;
     let data = &*data;
-    let shape = &run.shape;
     ensure!(
         data.shape() == shape,
         "the data has rows of shape {:?}, the network is for {shape:?}",
         data.shape()
     );
     check_classes(&plan, data, &run.class_names)?;
-    memory::check_forward(
-        &plan.config.model,
-        shape,
-        BATCH,
-        data.bytes() as f64,
-        device,
-    )?;
     let network = run.network(&plan, shape, WeightsOf::Average, device)?;
     match &network {
         AnyNetwork::UNet(unet) => {

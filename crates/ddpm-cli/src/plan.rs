@@ -1,14 +1,13 @@
 //! A configuration that has been checked: values that cannot be invalid.
 
 mod keys;
+mod load;
 mod objective;
 mod process;
 mod refusal;
 mod sampling;
 
-use std::sync::Arc;
-
-use ddpm_data::{Channels, DataError, Dataset, Source};
+use ddpm_data::{Channels, Source};
 use ddpm_schedule::Objective;
 use ddpm_train::checkpoint::Retention;
 use ddpm_train::level_draws::LevelSampling;
@@ -87,19 +86,6 @@ impl Plan {
             },
             config,
         })
-    }
-
-    /// Loads the data.
-    ///
-    /// # Errors
-    ///
-    /// If a file is missing, unreadable or not what its format says.
-    pub fn load(&self) -> anyhow::Result<Arc<dyn Dataset>> {
-        match ddpm_data::load(&self.source) {
-            Ok(data) => Ok(Arc::new(data)),
-            Err(DataError::Missing(missing)) => anyhow::bail!("data.path {missing}"),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Classes the network is conditioned on.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 
 use crate::terminal::say;
+use ddpm_data::Reading;
 use ddpm_train::metrics::Metrics;
 
 /// Steps between plain lines.
@@ -107,12 +108,12 @@ const NEXT_LINE: Duration = Duration::from_secs(10);
 /// Parts of the whole that the bar of a [`Tally`] can show.
 const PARTS: u64 = 10_000;
 
-/// Progress of work on a known number of things, on standard error; what is shown of it goes with
-/// it.
+/// Progress of work on a number of things, on standard error; what is shown of it goes with it.
 pub struct Tally {
     bar: Option<ProgressBar>,
     what: &'static str,
-    total: usize,
+    /// All of them, if their number is known.
+    total: Option<usize>,
     /// Things that were done before this began.
     before: f64,
     begun: Instant,
@@ -125,8 +126,20 @@ impl Tally {
         Self {
             bar: bar("{bar:10} {msg}", 0, PARTS),
             what,
-            total,
+            total: Some(total),
             before: done as f64,
+            begun: Instant::now(),
+            next: FIRST_LINE,
+        }
+    }
+
+    /// Progress of an unknown number of things called `what`.
+    pub fn counting(what: &'static str) -> Self {
+        Self {
+            bar: bar("{spinner} {msg}", 0, PARTS),
+            what,
+            total: None,
+            before: 0.0,
             begun: Instant::now(),
             next: FIRST_LINE,
         }
@@ -143,8 +156,9 @@ impl Tally {
         let text = self.text(done, detail, elapsed);
         match &self.bar {
             Some(bar) => {
+                let part = self.total.map_or(0.0, |total| done / total as f64);
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                bar.set_position((PARTS as f64 * done / self.total as f64) as u64);
+                bar.set_position((PARTS as f64 * part) as u64);
                 bar.set_message(text);
             }
             None => say(text),
@@ -152,9 +166,13 @@ impl Tally {
     }
 
     fn text(&self, done: f64, detail: &str, elapsed: Duration) -> String {
-        let (what, total) = (self.what, self.total);
+        let what = self.what;
         let rate = (done - self.before) / elapsed.as_secs_f64();
-        let text = format!("{:.0}/{total} {what}{detail}", done.floor());
+        let whole = done.floor();
+        let Some(total) = self.total else {
+            return format!("{whole:.0} {what}{detail}");
+        };
+        let text = format!("{whole:.0}/{total} {what}{detail}");
         let left = Duration::try_from_secs_f64((total as f64 - done) / rate);
         if let (true, Ok(left)) = (rate > 0.0, left) {
             let rate = match rate {
@@ -177,6 +195,53 @@ impl Drop for Tally {
     }
 }
 
+/// Progress of reading a folder of images, on standard error.
+pub struct FolderProgress {
+    is_shown: bool,
+    /// What is being done to the files, with its progress.
+    stage: Option<(&'static str, Tally)>,
+}
+
+impl FolderProgress {
+    /// Progress that is shown by the first rank only.
+    pub fn new(is_shown: bool) -> Self {
+        Self {
+            is_shown,
+            stage: None,
+        }
+    }
+
+    /// Shows how far the folder has been read.
+    pub fn at(&mut self, reading: Reading) {
+        if !self.is_shown {
+            return;
+        }
+        let (stage, done, total) = match reading {
+            Reading::Listed { found } => (" found", found, None),
+            Reading::Checked { done, total } => (" checked", done, Some(total)),
+            Reading::Decoded { done, total } => (" decoded", done, Some(total)),
+            _ => return,
+        };
+        let old = self.stage.take().filter(|(old, _)| *old == stage);
+        let (_, tally) = self.stage.insert(old.unwrap_or_else(|| {
+            let tally = total.map_or_else(
+                || Tally::counting("files"),
+                |total| Tally::new("files", 0, total),
+            );
+            (stage, tally)
+        }));
+        tally.at(done as f64, stage);
+    }
+
+    /// Says something, after what was shown.
+    pub fn say(&mut self, text: &str) {
+        self.stage = None;
+        if self.is_shown {
+            say(text);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,7 +253,7 @@ mod tests {
         let tally = Tally {
             bar: None,
             what: "samples",
-            total: 64,
+            total: Some(64),
             before: 10.0,
             begun: Instant::now(),
             next: FIRST_LINE,
@@ -200,7 +265,7 @@ mod tests {
         assert_eq!(text(10.0, 0), "10/64 samples, step 5/10");
         // Half of a sample in so long a time: the rest takes longer than a duration holds.
         let mut forever = tally;
-        forever.total = usize::MAX;
+        forever.total = Some(usize::MAX);
         assert!(
             forever
                 .text(10.5, "", Duration::from_secs(u64::MAX))

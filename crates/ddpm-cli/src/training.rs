@@ -70,7 +70,7 @@ fn prepare(args: &Train, ranks: &Ranks) -> Result<(Job, Vec<Device>, Arc<dyn Dat
         processes: ranks.local_size(),
         threads: devices.len(),
     };
-    let data = fit::load(&job.plan, spread, &devices[0])?;
+    let data = fit::load(&job.plan, spread, &devices[0], ranks.leads())?;
     Ok((job, devices, data))
 }
 

@@ -32,6 +32,8 @@ pub struct InMemory {
     pub(crate) class_names: Vec<String>,
     classes: usize,
     pub(crate) notes: Vec<String>,
+    /// What identifies rows of files; otherwise the values do.
+    pub(crate) fingerprint: Option<String>,
 }
 
 impl InMemory {
@@ -87,6 +89,7 @@ impl InMemory {
             class_names: Vec::new(),
             classes,
             notes: Vec::new(),
+            fingerprint: None,
         }
     }
 }
@@ -103,6 +106,11 @@ fn check_rows(shape: &[usize], values: usize) -> Result<(), DataError> {
             Err(DataError::Source(reason))
         }
     }
+}
+
+/// From 0..=`max` to −1..=1.
+pub(crate) fn scale(value: f32, max: f32) -> f32 {
+    2.0 * value / max - 1.0
 }
 
 impl Dataset for InMemory {
@@ -151,8 +159,12 @@ impl Dataset for InMemory {
         }
     }
 
-    /// The SHA-256 of shape, values and labels.
+    /// The SHA-256 of shape, values and labels; of a folder of images, the one of
+    /// [`ImageFolder`](crate::ImageFolder).
     fn fingerprint(&self) -> String {
+        if let Some(fingerprint) = &self.fingerprint {
+            return fingerprint.clone();
+        }
         let mut hash = Sha256::new();
         hash.update(format!("{:?} {:?}\n", self.shape, self.max()));
         match &self.values {
@@ -168,7 +180,6 @@ impl Dataset for InMemory {
 
     fn write_row(&self, i: usize, out: &mut [f32]) -> Result<(), DataError> {
         let row = i * out.len()..(i + 1) * out.len();
-        let scale = |value: f32, max: f32| 2.0 * value / max - 1.0;
         match &self.values {
             Values::Bytes { values, max } => {
                 for (out, &v) in out.iter_mut().zip(&values[row]) {

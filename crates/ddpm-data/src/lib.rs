@@ -5,6 +5,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod channels;
 mod cifar10;
 pub mod classes;
 mod dataset;
@@ -18,9 +19,10 @@ mod source;
 mod system;
 mod toys;
 
+pub use channels::Channels;
 pub use dataset::Dataset;
 pub use error::DataError;
-pub use images::Channels;
+pub use images::{ImageFolder, Reading};
 pub use in_memory::InMemory;
 pub use loader::{Batch, Loader, shuffled};
 pub use source::{Source, load};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ddpm_files::must_exist;
 
-use crate::images::Channels;
-use crate::{DataError, InMemory, cifar10, digits, idx, images, toys};
+use crate::channels::Channels;
+use crate::{DataError, ImageFolder, InMemory, cifar10, digits, idx, toys};
 
 /// The source of the rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub enum Source {
     /// Images may have any size, 8 or 16 bits, and be gray, RGB, palette or transparent. Each is
     /// rotated by its EXIF orientation, composited on white, and its middle part is resized
     /// (Catmull and Rom's filter, on the values as stored). Rows keep 16 bits if any file has them.
-    /// Other files and hidden ones are passed over and counted in [`InMemory`]'s notes. A damaged
+    /// Other files and hidden ones are passed over and counted in the [notes](crate::Dataset::notes). A damaged
     /// file is an error, and so is a broken link.
     Images {
         /// The folder.
@@ -80,7 +80,7 @@ impl Source {
     }
 }
 
-/// Loads all rows of a source.
+/// Loads all rows of a source into memory. [`ImageFolder`] reads images without that.
 ///
 /// # Errors
 ///
@@ -97,7 +97,7 @@ pub fn load(source: &Source) -> Result<InMemory, DataError> {
             path,
             size,
             channels,
-        } => images::load(path, *size, *channels),
+        } => ImageFolder::open(path, *size, *channels, &mut |_| ())?.decode(&mut |_| ()),
         Source::SwissRoll { points, seed } => toys::swiss_roll(*points, *seed),
         Source::TwoMoons { points, seed } => toys::two_moons(*points, *seed),
     }

@@ -7,7 +7,7 @@ use ddpm_schedule::LossHistoryError;
 
 use crate::diverged::Diverged;
 use crate::ranks::RanksError;
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// Why training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]

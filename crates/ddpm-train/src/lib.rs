@@ -14,9 +14,11 @@ pub mod optim;
 pub mod params;
 pub mod ranks;
 mod settings;
+mod settings_error;
 mod trainer;
 
 pub use diverged::{Bad, Diverged, Row};
 pub use error::TrainError;
-pub use settings::{Classes, Settings, SettingsError};
+pub use settings::{Classes, Settings};
+pub use settings_error::SettingsError;
 pub use trainer::Trainer;

@@ -19,6 +19,11 @@ pub struct Data {
     /// 1 (gray) or 3 (RGB), for `images`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// Whether `images` are decoded into memory before the first step. If absent, they are if they take at
+    /// most a quarter of the memory and at most 4 GiB; otherwise workers decode them when they are needed.
+    /// The rows are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<bool>,
     /// Number of points of a toy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points: Option<usize>,

@@ -15,12 +15,13 @@ use crate::plan;
 /// so that a key that is added to the configuration is compared unless it is added here.
 ///
 /// - The end of the run, to which the learning rate's cosine moves too; where its data is, which a hash
-///   identifies; and by how many threads it is prepared.
+///   identifies; whether it is held in memory; and by how many threads it is prepared.
 /// - What is drawn and kept on the way, and the name.
-pub(super) const FREE: [&str; 6] = [
+pub(super) const FREE: [&str; 7] = [
     "name",
     "steps",
     "data.path",
+    "data.in_memory",
     "data.workers",
     "sampling",
     "checkpoint",

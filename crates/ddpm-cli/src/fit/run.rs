@@ -8,11 +8,10 @@ use burn::tensor::Device;
 use ddpm_data::Dataset;
 use ddpm_files::{FileError, write_file};
 use ddpm_model::Network;
+use ddpm_train::Trainer;
 use ddpm_train::checkpoint::Encoded;
 use ddpm_train::ranks::{Ranks, RanksError};
-use ddpm_train::{TrainError, Trainer};
 
-use super::diverged::DivergedRun;
 use crate::drawing::{BATCH, Classes, Drawing, Request};
 use crate::interrupt::{Signal, Stop};
 use crate::picture::png;
@@ -61,16 +60,6 @@ impl<'a, const D: usize, M: Network<D>> Run<'a, D, M> {
         let all = self.ranks.gather(&[asked.into()])?;
         self.asked = all.iter().find_map(|&code| signal(code));
         Ok(())
-    }
-
-    /// What to say of an error of the trainer. A diverged run is reported in `diverged.json` too.
-    pub(super) fn explain(&self, error: TrainError) -> anyhow::Error {
-        match error {
-            TrainError::Diverged(diverged) => {
-                DivergedRun::new(&diverged, &self.out, self.ranks.leads()).into()
-            }
-            error => error.into(),
-        }
     }
 
     /// Whether a picture is made of the step that the run is at.

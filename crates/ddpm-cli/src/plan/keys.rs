@@ -153,6 +153,11 @@ pub(super) fn check_use(config: &Config) -> Result<(), Refusal> {
             data.points.is_some() && !kind.is_points(),
             &of_kind,
         ),
+        (
+            "data.in_memory",
+            data.in_memory.is_some() && !is_images,
+            &of_kind,
+        ),
         ("data.flip", data.flip && kind.is_points(), &of_kind),
         (
             "sampling.clipped_epsilon",

@@ -31,6 +31,7 @@ fn a_key_without_effect_is_refused_by_name() {
         ("digits", "data", "size = 8", "data.size"),
         ("digits", "data", "channels = 1", "data.channels"),
         ("digits", "data", "points = 8", "data.points"),
+        ("digits", "data", "in_memory = true", "data.in_memory"),
         ("swiss-roll", "data", "path = \"photos\"", "data.path"),
         ("swiss-roll", "data", "size = [8, 8]", "data.size"),
         ("swiss-roll", "data", "channels = 3", "data.channels"),

@@ -12,6 +12,7 @@ mod faults;
 mod field;
 mod forward;
 mod guidance;
+mod image_folder;
 mod init_from;
 mod init_noise;
 mod optimizers;

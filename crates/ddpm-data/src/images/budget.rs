@@ -8,7 +8,8 @@ use crate::system;
 /// The assumed memory of the machine if the system does not report it.
 const UNKNOWN: u64 = 8 << 30;
 
-/// Half of the machine's memory, shared by the decoding threads: large images wait for each other.
+/// Half of the machine's memory, shared by the threads that decode: large images wait for one another.
+#[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
     free: Mutex<u64>,
@@ -37,18 +38,16 @@ impl Budget {
         self.limit
     }
 
-    /// Waits until `bytes` are free and takes them; `None` if they exceed the limit.
-    pub(super) fn hold(&self, bytes: u64) -> Option<Held<'_>> {
-        if bytes > self.limit {
-            return None;
-        }
+    /// Takes so many bytes, at most the limit, once they are free.
+    pub(super) fn hold(&self, bytes: u64) -> Held<'_> {
+        let bytes = bytes.min(self.limit);
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.freed.wait_while(free, |free| *free < bytes);
         *free.unwrap_or_else(PoisonError::into_inner) -= bytes;
-        Some(Held {
+        Held {
             budget: self,
             bytes,
-        })
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 
+use super::names::{Names, can_hold};
+use super::reading::Reading;
 use crate::DataError;
 
 /// Extensions of the files that are read.
@@ -14,92 +16,107 @@ const EXTENSIONS: [&str; 10] = [
     "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff",
 ];
 
-/// The content of a folder of images.
+/// Files between two reports of progress.
+const REPORTED: usize = 1000;
+
+/// What a folder of images holds.
+#[derive(Debug)]
 pub(super) struct Listing {
-    /// The image files by class, and within a class in the order of their paths.
-    pub(super) files: Vec<PathBuf>,
-    /// The class of each file, if there are classes.
-    pub(super) labels: Option<Vec<usize>>,
-    /// Names of the classes, in the order of their numbers.
+    /// The image files, class by class, each class in the order of its paths.
+    pub(super) files: Names,
+    /// Names of the classes, in the order of their numbers; empty if there are no classes.
     pub(super) class_names: Vec<String>,
-    /// Notes for the user.
+    /// For each class, the number of files up to its last one.
+    pub(super) class_ends: Vec<usize>,
+    /// What a person should know of it.
     pub(super) notes: Vec<String>,
 }
 
-/// Lists the image files of a folder at any depth. If all are in subfolders, the subfolders of the
-/// first level are the classes, including those without images.
-pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
+/// Lists the image files of a folder at any depth. If all are in subfolders, the subfolders of the first
+/// level are the classes, also those without an image.
+pub(super) fn list(path: &Path, progress: &mut dyn FnMut(Reading)) -> Result<Listing, DataError> {
     if path.is_file() {
         let reason = "expected a folder of images, found a file";
         return Err(DataError::format(path, reason));
     }
     let mut search = Search {
+        root: path,
+        files: Names::default(),
         passed_over: BTreeMap::new(),
         above: vec![canonical(path)?],
+        progress,
     };
-    let (loose, folders) = search.entries(path)?;
-    let mut named = Vec::new();
-    for folder in folders {
-        let name = folder.file_name().unwrap_or_default();
-        let name = name.to_string_lossy().into_owned();
-        let mut files = Vec::new();
-        search.files(&folder, &mut files)?;
-        files.sort();
-        named.push((name, files));
+    let mut folders = Vec::new();
+    for (name, is_folder) in search.entries(path)? {
+        if is_folder {
+            folders.push((name.to_string_lossy().into_owned(), PathBuf::from(name)));
+        } else {
+            search.push(Path::new(&name));
+        }
     }
-    named.sort_by(|(a, _), (b, _)| natural(a, b));
-    let mut notes = Vec::new();
-    notes.extend(search.note());
-    let first = named.iter().flat_map(|(_, files)| files).next();
-    match (loose.first(), first) {
-        (None, None) => {
+    folders.sort_by(|(a, _), (b, _)| natural(a, b));
+    let loose = search.files.len();
+    let mut class_ends = Vec::new();
+    for (_, folder) in &folders {
+        search.files(folder)?;
+        class_ends.push(search.files.len());
+    }
+    let mut notes = Vec::from_iter(search.note());
+    let mut files = search.files;
+    files.shrink();
+    let class_names = folders.into_iter().map(|(name, _)| name).collect();
+    match (loose, files.len() - loose) {
+        (0, 0) => {
             let known = EXTENSIONS.map(|known| format!(".{known}")).join(", ");
-            let found = search.note().unwrap_or("nothing at all".to_owned());
+            let found = notes.pop().unwrap_or("nothing at all".to_owned());
             let reason = format!("expected image files ({known}), found none; {found}");
             Err(DataError::format(path, reason))
         }
-        (Some(_), None) => Ok(Listing {
-            files: loose,
-            labels: None,
+        (_, 0) => Ok(Listing {
+            files,
             class_names: Vec::new(),
+            class_ends: Vec::new(),
             notes,
         }),
-        (Some(file), Some(other)) => {
-            let reason = format!(
-                "it is next to folders of images such as {}, which would be classes: put all images \
-                 into folders, one per class, or all of them into one folder",
-                other.display()
-            );
-            Err(DataError::format(file, reason))
-        }
-        (None, Some(_)) => {
-            notes.extend(class_notes(path, &named));
-            let labels = named.iter().enumerate();
-            let labels = labels.flat_map(|(class, (_, files))| vec![class; files.len()]);
-            Ok(Listing {
-                labels: Some(labels.collect()),
-                class_names: named.iter().map(|(name, _)| name.clone()).collect(),
-                files: named.into_iter().flat_map(|(_, files)| files).collect(),
+        (0, _) => {
+            let mut listing = Listing {
+                files,
+                class_names,
+                class_ends,
                 notes,
-            })
+            };
+            listing.notes.extend(class_note(path, &listing));
+            Ok(listing)
+        }
+        (_, _) => {
+            let reason = format!(
+                "it lies beside folders of images such as {}, which would be classes: put all images \
+                 into folders, one for each class, or all of them into one folder",
+                files.path(path, loose).display()
+            );
+            Err(DataError::format(&files.path(path, 0), reason))
         }
     }
 }
 
-/// A note about unusual classes.
-fn class_notes(path: &Path, named: &[(String, Vec<PathBuf>)]) -> Option<String> {
-    if let [(name, files)] = named {
-        let inside = path.join(name);
-        let deeper = files.iter().all(|file| file.parent() != Some(&inside));
+/// What is unusual about classes.
+fn class_note(path: &Path, listing: &Listing) -> Option<String> {
+    let (names, ends) = (&listing.class_names, &listing.class_ends);
+    if let [name] = names.as_slice() {
+        let separators = |i| listing.files.get(i).iter().filter(|&&b| b == b'/').count();
+        let deeper = (0..listing.files.len()).all(|i| separators(i) > 1);
         return deeper.then(|| {
+            let inside = path.join(name);
             let inside = inside.display();
             format!(
                 "all images are in one class, {name}; if its subfolders are the classes, use {inside}"
             )
         });
     }
-    let empty = named.iter().filter(|(_, files)| files.is_empty());
-    let empty: Vec<_> = empty.map(|(name, _)| name.as_str()).collect();
+    let begins = std::iter::once(&0).chain(ends);
+    let empty = names.iter().zip(begins.zip(ends));
+    let empty = empty.filter(|(_, (begin, end))| begin == end);
+    let empty: Vec<_> = empty.map(|(name, _)| name).collect();
     match empty.as_slice() {
         [] => None,
         [name] => Some(format!("no image in the folder of class {name}")),
@@ -113,64 +130,80 @@ fn class_notes(path: &Path, named: &[(String, Vec<PathBuf>)]) -> Option<String> 
 }
 
 /// A search for image files.
-struct Search {
-    /// The number of files that are passed over, by reason.
+struct Search<'a> {
+    /// The folder that is searched.
+    root: &'a Path,
+    /// The image files found.
+    files: Names,
+    /// How many files are passed over, by the reason.
     passed_over: BTreeMap<String, usize>,
     /// The canonical paths of the folders that contain the current one.
     above: Vec<PathBuf>,
+    progress: &'a mut dyn FnMut(Reading),
 }
 
-impl Search {
-    /// Adds the image files in `folder`, at any depth.
-    fn files(&mut self, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
-        self.above.push(canonical(folder)?);
-        let (images, folders) = self.entries(folder)?;
-        files.extend(images);
-        for folder in folders {
-            self.files(&folder, files)?;
+impl Search<'_> {
+    /// Adds the image files in `folder`, a path relative to the root, at any depth, in the order of their
+    /// paths.
+    fn files(&mut self, folder: &Path) -> Result<(), DataError> {
+        let path = self.root.join(folder);
+        self.above.push(canonical(&path)?);
+        for (name, is_folder) in self.entries(&path)? {
+            let relative = folder.join(name);
+            if is_folder {
+                self.files(&relative)?;
+            } else {
+                self.push(&relative);
+            }
         }
         self.above.pop();
         Ok(())
     }
 
-    /// The image files and the subfolders directly in a folder, each sorted.
-    fn entries(&mut self, folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+    /// Adds an image file.
+    fn push(&mut self, relative: &Path) {
+        self.files.push(relative);
+        let found = self.files.len();
+        if found.is_multiple_of(REPORTED) {
+            (self.progress)(Reading::Listed { found });
+        }
+    }
+
+    /// The names of the image files and of the folders right in a folder, sorted, and which of them are
+    /// folders.
+    fn entries(&mut self, folder: &Path) -> Result<Vec<(OsString, bool)>, DataError> {
         let io = |error| DataError::io(folder, error);
-        let (mut images, mut folders) = (Vec::new(), Vec::new());
+        let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(io)? {
             let entry = entry.map_err(io)?;
-            let (name, path) = (entry.file_name(), entry.path());
-            // Hidden files and macOS's `__MACOSX` are not data but traces of other programs.
+            let name = entry.file_name();
+            // Hidden ones are not data but traces of other programs, and so is what macOS packs.
             if name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX" {
                 self.pass_over("hidden".to_owned());
                 continue;
             }
-            let kind = fs::metadata(&path).map_err(|error| match fs::read_link(&path) {
-                Ok(target) => {
-                    let target = target.display();
-                    DataError::format(&path, format!("a link to {target}, which fails: {error}"))
-                }
-                Err(_) => DataError::io(&path, error),
-            })?;
-            let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-            let extension = extension.to_ascii_lowercase();
+            let extension = Path::new(&name).extension().and_then(OsStr::to_str);
+            let extension = extension.unwrap_or_default().to_ascii_lowercase();
+            let kind = kind(&entry)?;
             if kind.is_dir() {
-                if self.above.contains(&canonical(&path)?) {
+                if self.above.contains(&canonical(&entry.path())?) {
                     self.pass_over("link to a folder that it is in".to_owned());
                 } else {
-                    folders.push(path);
+                    found.push((name, true));
                 }
             } else if kind.is_file() && EXTENSIONS.contains(&extension.as_str()) {
-                images.push(path);
+                if !can_hold(&name) {
+                    return Err(DataError::format(&entry.path(), "its name is not Unicode"));
+                }
+                found.push((name, false));
             } else if extension.is_empty() {
                 self.pass_over("without an extension".to_owned());
             } else {
                 self.pass_over(format!(".{extension}"));
             }
         }
-        images.sort();
-        folders.sort();
-        Ok((images, folders))
+        found.sort();
+        Ok(found)
     }
 
     fn pass_over(&mut self, reason: String) {
@@ -194,6 +227,25 @@ impl Search {
         let files = if total == 1 { "file" } else { "files" };
         (total > 0).then(|| format!("passed over: {total} {files}: {}", parts.join(", ")))
     }
+}
+
+/// What an entry of a folder is; of a link, what it leads to.
+fn kind(entry: &fs::DirEntry) -> Result<FileType, DataError> {
+    let path = entry.path();
+    let kind = entry
+        .file_type()
+        .map_err(|error| DataError::io(&path, error))?;
+    if !kind.is_symlink() {
+        return Ok(kind);
+    }
+    let metadata = fs::metadata(&path).map_err(|error| match fs::read_link(&path) {
+        Ok(target) => {
+            let target = target.display();
+            DataError::format(&path, format!("a link to {target}, which fails: {error}"))
+        }
+        Err(_) => DataError::io(&path, error),
+    })?;
+    Ok(metadata.file_type())
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, DataError> {

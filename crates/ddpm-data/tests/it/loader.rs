@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ddpm_data::{Batch, Dataset, Loader, Source, load};
+use ddpm_data::{Batch, DataError, Dataset, Loader, Source, load};
 
 use crate::row;
 
@@ -189,4 +189,52 @@ fn impossible_batches_are_refused() {
     let message = refused(128, u64::MAX / 128);
     assert!(message.contains(&(u64::MAX / 128).to_string()), "{message}");
     assert!(refused(1, u64::MAX).contains(&u64::MAX.to_string()));
+}
+
+/// Numbers as points, of which the last cannot be read.
+struct Numbers;
+
+impl Dataset for Numbers {
+    fn len(&self) -> usize {
+        10
+    }
+
+    fn shape(&self) -> &[usize] {
+        &[2]
+    }
+
+    fn write_row(&self, i: usize, row: &mut [f32]) -> Result<(), DataError> {
+        let number = u8::try_from(i).unwrap();
+        row.fill(number.into());
+        let broken = || DataError::Source(format!("number {i}"));
+        (i < 9).then_some(()).ok_or_else(broken)
+    }
+
+    fn fingerprint(&self) -> String {
+        "numbers".to_owned()
+    }
+}
+
+#[test]
+fn a_data_set_of_ones_own_is_loaded_and_its_errors_arrive() {
+    for workers in [0, 1, 3] {
+        let loader = Loader::new(Arc::new(Numbers), 1, 0..1, 0, false, workers, 0).unwrap();
+        let (mut found, mut broken) = (Vec::new(), 0);
+        for batch in loader.take(20) {
+            match batch {
+                Ok(batch) => {
+                    let number = f32::from(u8::try_from(batch.indices[0]).unwrap());
+                    assert_eq!((batch.rows, batch.labels), (vec![number; 2], None));
+                    found.push(batch.indices[0]);
+                }
+                Err(error) => {
+                    assert_eq!(error.to_string(), "number 9");
+                    broken += 1;
+                }
+            }
+        }
+        assert_eq!((found.len(), broken), (18, 2));
+        found.sort_unstable();
+        assert_eq!(found[..4], [0, 0, 1, 1]);
+    }
 }

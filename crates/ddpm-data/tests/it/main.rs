@@ -4,6 +4,7 @@
 mod cifar10;
 mod folders;
 mod idx;
+mod image_folder;
 mod images;
 mod loader;
 mod whole;

@@ -6,7 +6,7 @@ use ddpm_kernels::adamw;
 use super::optimizer::{Average, Optimizer, Parameter, Step};
 use super::state::OptimizerState;
 use crate::params::{Named, Shapes};
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// What [`AdamW`] is told; by default what PyTorch's is.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use super::burn_optim::BurnOptimizer;
 use super::optimizer::{Average, Optimizer, Parameter, Step};
 use super::state::OptimizerState;
 use crate::params::Shapes;
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// What [`Muon`] is told.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::state::OptimizerState;
 use crate::params::Shapes;
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// A parameter of the network.
 pub struct Parameter<'a> {
