@@ -111,7 +111,7 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Request> {
         }
     }
     if !speed {
-        return Err(Refusal("race in what? `race --speed` is the one race there is".into()).into());
+        return Err(Refusal("which race? `race --speed` is the only one".into()).into());
     }
     if networks.is_empty() {
         networks.extend(NETWORKS);

@@ -137,8 +137,8 @@ impl Setting {
                 ("\nsteps = 1000\n", "\nsteps = 15\n"),
                 ("batch_size = 64", &format!("batch_size = {}", self.batch)),
                 (
-                    "\"digits\"\n\n[sch",
-                    &format!("\"idx\"\npath = \"{name}\"\n\n[sch"),
+                    "\"digits\"\n\n[pro",
+                    &format!("\"idx\"\npath = \"{name}\"\n\n[pro"),
                 ),
                 ("[32, 64]", self.channels),
                 ("every = 250\n\n", "every = 0\n\n"),
