@@ -33,13 +33,11 @@ pub(super) fn quotes(readme: &str, examples: &[(String, String)]) -> Vec<Finding
     for (at, _) in readme.match_indices(QUOTE) {
         let quote = &readme[at + QUOTE.len()..];
         let quote = quote.split("```").next().unwrap_or_default();
-        let of = examples.iter().position(|(_, text)| text.contains(quote));
-        match of {
-            Some(example) => quoted[example] = true,
-            None => {
-                let line = readme[..at].lines().count() + 1;
-                findings.push((line, "the quote is in no example of the crate".to_owned()));
-            }
+        if let Some(example) = examples.iter().position(|(_, text)| text.contains(quote)) {
+            quoted[example] = true;
+        } else {
+            let line = readme[..at].lines().count() + 1;
+            findings.push((line, "the quote is in no example of the crate".to_owned()));
         }
     }
     for ((name, _), _) in examples.iter().zip(quoted).filter(|(_, quoted)| !quoted) {
