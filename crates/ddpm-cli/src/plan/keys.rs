@@ -9,6 +9,7 @@ use crate::config::{ClippedEpsilon, Config, DataKind, Model, OptimizerKind};
 const MOST_WORKERS: usize = 1024;
 
 /// The one table of ranges. Comparisons are written so that NaN fails them.
+#[allow(clippy::too_many_lines)] // It is a table.
 pub(super) fn check_ranges(config: &Config) -> Result<(), Refusal> {
     let optimizer = &config.optimizer;
     let unit = |x: f64| (0.0..1.0).contains(&x);

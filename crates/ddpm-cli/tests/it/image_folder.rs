@@ -14,7 +14,9 @@ use crate::run::{ddpm, ok, refused};
 /// A folder of six images in two classes, and a configuration for it, in memory or not.
 fn photos(folder: &Path, in_memory: bool) {
     for i in 0..6_u8 {
-        let image = RgbImage::from_fn(9, 8, |x, y| image::Rgb([30 * i, 20 * x as u8, 9 * y as u8]));
+        let byte = |n: u32| u8::try_from(n).unwrap();
+        let pixel = |x, y| image::Rgb([30 * i, byte(20 * x), byte(9 * y)]);
+        let image = RgbImage::from_fn(9, 8, pixel);
         let mut bytes = std::io::Cursor::new(Vec::new());
         let image = DynamicImage::from(image);
         image.write_to(&mut bytes, ImageFormat::Png).unwrap();

@@ -51,11 +51,13 @@ fn newton_schulz(g: &Matrix) -> Matrix {
 }
 
 /// Numbers without a pattern, of order 1.
+#[allow(clippy::cast_possible_truncation)]
 fn numbers(seed: usize, length: usize) -> Vec<f64> {
     let number = |i: usize| ((seed * 1000 + i) as f64 * 12.9898).sin() * 1.7;
     (0..length).map(|i| f64::from(number(i) as f32)).collect()
 }
 
+#[allow(clippy::cast_possible_truncation)]
 fn tensor(values: &[f64]) -> Tensor<1> {
     let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
     Tensor::from_floats(values.as_slice(), &Device::flex())

@@ -74,7 +74,7 @@ fn full(steps: u64) -> Settings {
     settings
 }
 
-fn check_learns<const D: usize, M: Network<D>>(network: M, data: &Arc<dyn Dataset>) {
+fn check_learns<const D: usize, M: Network<D>>(network: &M, data: &Arc<dyn Dataset>) {
     for optimizer in optimizers() {
         let mut settings = settings(300);
         settings.optimizer = optimizer;
@@ -93,8 +93,8 @@ fn check_learns<const D: usize, M: Network<D>>(network: M, data: &Arc<dyn Datase
 
 #[test]
 fn the_loss_falls() {
-    check_learns(Points::new(), &points());
-    check_learns(Signals::new(), &signals());
+    check_learns(&Points::new(), &points());
+    check_learns(&Signals::new(), &signals());
 }
 
 /// k and n − k steps are n steps, to the last byte of the checkpoint.
@@ -405,7 +405,7 @@ fn numbers_outside_their_ranges_are_named() {
         (
             "optimizer.weight_decay",
             with(Box::new(AdamW::new(adamw(|n| {
-                n.weight_decay = f64::INFINITY
+                n.weight_decay = f64::INFINITY;
             })))),
         ),
     ] {
