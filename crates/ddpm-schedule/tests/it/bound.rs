@@ -103,6 +103,13 @@ fn an_uninformed_pixel_costs_eight_bits() {
     assert_eq!(bits(LN_2), 1.0);
 }
 
+#[test]
+fn a_value_above_the_largest_counts_as_the_largest() {
+    let decoder = gaussian(0.5, 0.1);
+    let largest = decoder_nll(255, 255, decoder);
+    assert_eq!(decoder_nll(300, 255, decoder), largest);
+}
+
 /// A decoder much narrower than a bin, in its middle, has the probability 1. One much wider gives a
 /// bin its density times its width.
 #[test]
