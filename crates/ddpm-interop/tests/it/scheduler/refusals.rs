@@ -216,8 +216,8 @@ fn values_that_exclude_each_other_are_named() {
     assert_refused(
         CLASSES[2],
         json!({ "use_karras_sigmas": true, "use_exponential_sigmas": true }),
-        "s.json: use_exponential_sigmas = true: use_karras_sigmas is true already, and one \
-         excludes the other",
+        "s.json: use_exponential_sigmas = true: use_karras_sigmas is true already, and only \
+         one can be",
     );
     assert_refused(
         CLASSES[0],
