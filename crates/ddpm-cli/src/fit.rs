@@ -183,16 +183,19 @@ fn fail<const D: usize, M: Network<D>>(
         TrainError::Diverged(diverged) => {
             DivergedRun::new(&diverged, &run.out, run.ranks.leads()).into()
         }
-        TrainError::Data(error) if step > 0 => {
-            if let Some(Err(error)) = output.map(|output| output.finish(run, true)) {
-                terminal::say(error);
+        TrainError::Data(error) => match output.filter(|_| step > 0) {
+            Some(output) => {
+                if let Err(error) = output.finish(run, true) {
+                    terminal::say(error);
+                }
+                anyhow!(
+                    "{error}; the run ends after step {step}, which is saved; a repaired file is \
+                     other data: continue with --init-from {} and another --out",
+                    run.out.display()
+                )
             }
-            anyhow!(
-                "{error}; the run ends after step {step}; repaired, the data is other data, for \
-                 another run with --init-from {} and another --out",
-                run.out.display()
-            )
-        }
+            None => error.into(),
+        },
         error => error.into(),
     }
 }

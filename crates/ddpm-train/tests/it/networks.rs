@@ -9,9 +9,10 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 use ddpm_data::{DataError, Dataset};
 use ddpm_model::{Condition, Masks, Network, sinusoidal_embedding};
+use ddpm_process::NoiseStream;
 use ddpm_schedule::{NoiseSchedule, Objective, Parametrization, Weighting};
-use ddpm_train::Settings;
 use ddpm_train::optim::{AdamW, BurnOptimizer, Muon, MuonSettings, Optimizer};
+use ddpm_train::{Settings, params};
 
 const WIDTH: usize = 16;
 
@@ -24,15 +25,28 @@ pub(crate) struct Points {
 }
 
 impl Points {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let device = Device::flex();
         let linear = |from, to| LinearConfig::new(from, to).init(&device);
-        Self {
+        let network = Self {
             input: linear(2 + WIDTH, WIDTH),
             hidden: linear(WIDTH, WIDTH),
             output: linear(WIDTH, 2),
-        }
+        };
+        draw(network, seed)
     }
+}
+
+/// The network with weights that follow from a seed: normal, with the standard deviation ¼.
+fn draw<M: Module>(network: M, seed: u64) -> M {
+    let stream = NoiseStream::new(seed, "weights");
+    let mut number = 0;
+    params::update(network, |_, value| {
+        number += 1;
+        let length = value.dims();
+        let drawn: Tensor<2> = stream.normal(&[number], 0, [1, length[0]], &value.device());
+        drawn.reshape(length) * 0.25
+    })
 }
 
 impl Network<2> for Points {
@@ -60,18 +74,19 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let device = Device::flex();
         let conv = |from, to| {
             let config = Conv1dConfig::new(from, to, 3);
             config.with_padding(PaddingConfig1d::Same).init(&device)
         };
-        Self {
+        let network = Self {
             input: conv(1, WIDTH),
             time: LinearConfig::new(WIDTH, WIDTH).init(&device),
             hidden: conv(WIDTH, WIDTH),
             output: conv(WIDTH, 1),
-        }
+        };
+        draw(network, seed)
     }
 }
 

@@ -93,12 +93,12 @@ fn check_learns<const D: usize, M: Network<D>>(network: &M, data: &Arc<dyn Datas
 
 #[test]
 fn the_loss_falls() {
-    check_learns(&Points::new(), &points());
-    check_learns(&Signals::new(), &signals());
+    check_learns(&Points::new(0), &points());
+    check_learns(&Signals::new(0), &signals());
 }
 
 /// k and n − k steps are n steps, to the last byte of the checkpoint.
-fn check_resume<const D: usize, M: Network<D>>(new: impl Fn() -> M, data: &Arc<dyn Dataset>) {
+fn check_resume<const D: usize, M: Network<D>>(new: impl Fn(u64) -> M, data: &Arc<dyn Dataset>) {
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [half, whole, resumed] = folders.each_ref().map(tempfile::TempDir::path);
     for optimizer in optimizers() {
@@ -107,14 +107,14 @@ fn check_resume<const D: usize, M: Network<D>>(new: impl Fn() -> M, data: &Arc<d
             optimizer,
             ..full(7)
         };
-        let mut run = trainer(new(), data, settings.clone());
+        let mut run = trainer(new(0), data, settings.clone());
         take(&mut run, 4);
         let checkpoint = save(&run, half);
         take(&mut run, 3);
         assert!(run.next().is_none());
         let whole = files(&save(&run, whole));
         // It begins with other weights, of which nothing may be left.
-        let mut run = trainer(new(), data, settings).resume(&checkpoint).unwrap();
+        let mut run = trainer(new(1), data, settings).resume(&checkpoint).unwrap();
         run.agree().unwrap();
         assert_eq!(run.step(), 4);
         take(&mut run, 3);
@@ -130,8 +130,8 @@ fn check_resume<const D: usize, M: Network<D>>(new: impl Fn() -> M, data: &Arc<d
 fn a_resumed_run_is_the_run() {
     check_resume(Points::new, &points());
     check_resume(Signals::new, &signals());
-    let frozen = || {
-        let mut network = Points::new();
+    let frozen = |seed| {
+        let mut network = Points::new(seed);
         network.hidden = network.hidden.no_grad();
         network
     };
@@ -142,7 +142,7 @@ fn a_resumed_run_is_the_run() {
 fn frozen_parameters_stay_and_have_no_state() {
     let folder = tempfile::tempdir().unwrap();
     for optimizer in optimizers() {
-        let mut network = Signals::new();
+        let mut network = Signals::new(0);
         network.time = network.time.no_grad();
         let before = weights(&network);
         let mut settings = full(4);
@@ -166,12 +166,12 @@ fn frozen_parameters_stay_and_have_no_state() {
 #[test]
 fn what_is_frozen_belongs_to_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    let mut network = Points::new();
+    let mut network = Points::new(0);
     network.input = network.input.no_grad();
     let mut run = trainer(network, &points(), settings(4));
     take(&mut run, 2);
     let checkpoint = save(&run, folder.path());
-    let other = trainer(Points::new(), &points(), settings(4));
+    let other = trainer(Points::new(1), &points(), settings(4));
     let error = other.resume(&checkpoint).err().unwrap().to_string();
     assert!(
         error.starts_with(
@@ -179,7 +179,7 @@ fn what_is_frozen_belongs_to_the_run() {
         ),
         "{error}"
     );
-    let all = Points::new().no_grad();
+    let all = Points::new(0).no_grad();
     let all = Trainer::new(all, points(), settings(4), &Device::flex());
     assert!(matches!(all.err().unwrap(), TrainError::AllFrozen));
 }
@@ -220,12 +220,12 @@ fn check_ranks<const D: usize, M: Network<D>>(network: &M, data: &Arc<dyn Datase
 
 #[test]
 fn two_ranks_are_one() {
-    check_ranks(&Points::new(), &points());
-    check_ranks(&Signals::new(), &signals());
+    check_ranks(&Points::new(0), &points());
+    check_ranks(&Signals::new(0), &signals());
     // Eight rows in two parts do not divide among three ranks.
     let three = [(); 3].map(|()| Device::flex());
     let outcome = on_devices(&three, |ranks, device| {
-        Trainer::with_ranks(Points::new(), points(), full(3), device, ranks).map(|_| ())
+        Trainer::with_ranks(Points::new(0), points(), full(3), device, ranks).map(|_| ())
     });
     assert!(matches!(
         outcome.unwrap_err().error,
@@ -239,13 +239,13 @@ type Change = fn(&mut Settings);
 #[test]
 fn another_run_is_not_resumed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut run = trainer(Points::new(), &points(), full(4));
+    let mut run = trainer(Points::new(0), &points(), full(4));
     take(&mut run, 2);
     let checkpoint = save(&run, folder.path());
     let resume = |data: &Arc<dyn Dataset>, change: Change| {
         let mut settings = full(4);
         change(&mut settings);
-        trainer(Points::new(), data, settings).resume(&checkpoint)
+        trainer(Points::new(1), data, settings).resume(&checkpoint)
     };
     let changes: [(&str, Change); 11] = [
         ("seed", |s| s.seed = 1),
@@ -299,14 +299,14 @@ fn edit(checkpoint: &Path, change: impl FnOnce(&mut serde_json::Map<String, serd
 #[test]
 fn a_checkpoint_of_an_older_version_is_resumed_by_adamw_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let mut run = trainer(Points::new(), &points(), settings(4));
+    let mut run = trainer(Points::new(0), &points(), settings(4));
     take(&mut run, 2);
     let checkpoint = save(&run, folder.path());
     edit(&checkpoint, |state| {
         state.insert("updates".to_owned(), 2.into());
         state.remove("settings");
     });
-    let resume = |settings| trainer(Points::new(), &points(), settings).resume(&checkpoint);
+    let resume = |settings| trainer(Points::new(1), &points(), settings).resume(&checkpoint);
     let mut resumed = resume(settings(4)).unwrap();
     take(&mut run, 2);
     take(&mut resumed, 2);
@@ -331,7 +331,7 @@ fn a_checkpoint_of_an_older_version_is_resumed_by_adamw_alone() {
 /// operations round differently.
 #[test]
 fn averages_of_several_lengths_are_kept() {
-    let network = Points::new();
+    let network = Points::new(0);
     let run = |ema: &[f64]| {
         let mut settings = settings(20);
         settings.ema = ema.to_vec();
@@ -410,7 +410,7 @@ fn numbers_outside_their_ranges_are_named() {
         ),
     ] {
         assert_eq!(settings.check().unwrap_err().name, name);
-        let trainer = Trainer::new(Points::new(), points(), settings, &Device::flex());
+        let trainer = Trainer::new(Points::new(0), points(), settings, &Device::flex());
         assert!(matches!(trainer.err().unwrap(), TrainError::Settings(_)));
     }
     ema(&[0.0]).check().unwrap();
