@@ -29,42 +29,42 @@ impl World {
 
 impl Team for World {
     fn rank(&self) -> usize {
-        number(all().rank())
+        number(world().rank())
     }
 
     fn size(&self) -> usize {
-        number(all().size())
+        number(world().size())
     }
 
     fn local_rank(&self) -> usize {
-        number(all().split_shared(all().rank()).rank())
+        number(world().split_shared(world().rank()).rank())
     }
 
     fn local_size(&self) -> usize {
-        number(all().split_shared(all().rank()).size())
+        number(world().split_shared(world().rank()).size())
     }
 
     fn gather(&self, values: &[f64]) -> Result<Vec<f64>, RanksError> {
         let mut all = vec![0.0; values.len() * self.size()];
-        all().all_gather_into(values, &mut all[..]);
+        world().all_gather_into(values, &mut all[..]);
         Ok(all)
     }
 
     fn sum(&self, values: Tensor<1>) -> Result<Tensor<1>, RanksError> {
         by_host(&values, |values| {
             let mut sums = vec![0.0; values.len()];
-            all().all_reduce_into(&values[..], &mut sums[..], SystemOperation::sum());
+            world().all_reduce_into(&values[..], &mut sums[..], SystemOperation::sum());
             Ok(sums)
         })
     }
 
     fn abort(&self, code: i32) {
-        all().abort(code);
+        world().abort(code);
     }
 }
 
 /// All processes.
-fn all() -> SimpleCommunicator {
+fn world() -> SimpleCommunicator {
     SimpleCommunicator::world()
 }
 
